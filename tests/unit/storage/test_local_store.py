@@ -1,0 +1,157 @@
+"""The local backend's own promises: staging is invisible, errors are named, what is acknowledged stays."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import storage.local
+from storage.errors import InvalidKey, StoreUnavailable
+from storage.local import LocalObjectStore
+
+REPO = Path(__file__).resolve().parents[3]
+
+
+def test_torn_staging_files_are_invisible_and_swept_when_stale(tmp_path: Path) -> None:
+    store = LocalObjectStore(tmp_path)
+    staging = tmp_path / "staging"
+    (staging / "torn").write_bytes(b"half of an obj")
+    (staging / "young").write_bytes(b"someone is writing this")
+    os.utime(staging / "torn", (time.time() - 100_000,) * 2)
+    assert list(store.list("")) == []
+    store.probe()
+    assert [path.name for path in staging.iterdir()] == ["young"]
+
+
+def test_no_staging_file_is_left_by_any_outcome(tmp_path: Path) -> None:
+    store = LocalObjectStore(tmp_path)
+    store.put("a/b", b"x")
+    store.put_if_absent("a/b", b"y")
+    store.put_if_absent("a/c", b"z")
+    for key in ("a", "a/b/c"):
+        with pytest.raises(InvalidKey):
+            store.put(key, b"a folder of another key")
+        with pytest.raises(InvalidKey):
+            store.put_if_absent(key, b"a folder of another key")
+    assert list((tmp_path / "staging").iterdir()) == []
+    assert [info.key for info in store.list("")] == ["a/b", "a/c"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+@pytest.mark.parametrize("call", ["fsync", "link"])
+def test_the_disks_errors_are_named_without_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, call: str
+) -> None:
+    store = LocalObjectStore(tmp_path)
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise OSError(code, os.strerror(code), str(tmp_path))
+
+    monkeypatch.setattr(storage.local.os, call, fail)
+    with pytest.raises(StoreUnavailable) as caught:
+        store.put_if_absent("key", b"data")
+    monkeypatch.undo()
+    assert str(tmp_path) not in caught.value.message
+    assert ("full" in caught.value.message) == (code in (errno.ENOSPC, errno.EDQUOT))
+    assert list(store.list("")) == []
+    assert list((tmp_path / "staging").iterdir()) == []
+    assert store.put_if_absent("key", b"data")  # the store works again once the disk does
+
+
+def test_the_probe_refuses_a_file_system_without_conditional_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalObjectStore(tmp_path)
+    monkeypatch.setattr(storage.local.os, "link", os.replace)
+    monkeypatch.setattr(LocalObjectStore, "_is_file", staticmethod(lambda path: False))
+    with pytest.raises(StoreUnavailable, match="conditional write"):
+        store.probe()
+
+
+def test_a_root_that_cannot_be_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreUnavailable):
+        LocalObjectStore(tmp_path / "file" / "store")
+
+
+def test_a_folder_lost_under_the_store_is_an_error_not_a_missing_object(tmp_path: Path) -> None:
+    store = LocalObjectStore(tmp_path)
+    (tmp_path / "staging").rmdir()
+    with pytest.raises(StoreUnavailable):
+        store.put("key", b"x")
+
+
+def test_every_folder_of_a_new_key_is_synced_before_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalObjectStore(tmp_path)
+    synced: list[str] = []
+    real = storage.local._sync_folder
+
+    def record(folder: Path) -> None:
+        real(folder)
+        synced.append(str(folder.relative_to(tmp_path)))
+
+    monkeypatch.setattr(storage.local, "_sync_folder", record)
+    store.put_if_absent("a/b/c", b"x")
+    assert synced == ["objects", "objects/a", "objects/a/b"]
+    synced.clear()
+    # Whoever was first may have died before its sync, so a loser syncs as well.
+    LocalObjectStore(tmp_path).put_if_absent("a/b/c", b"y")
+    assert synced[-3:] == ["objects", "objects/a", "objects/a/b"]
+
+
+WRITER = """
+import hashlib, sys
+from pathlib import Path
+from storage.local import LocalObjectStore
+store = LocalObjectStore(Path(sys.argv[1]))
+start = int(sys.argv[2])
+for number in range(start, start + 1_000_000):
+    name = hashlib.sha256(str(number).encode()).hexdigest()
+    data = name.encode() * (1 + number % 700)
+    write = store.put if number % 2 else store.put_if_absent
+    write(f"k/{name[:2]}/{name}", data)
+    print(number, flush=True)
+"""
+
+
+def test_killed_writers_lose_nothing_acknowledged_and_tear_nothing(tmp_path: Path) -> None:
+    seed = secrets.randbits(32)
+    logging.warning("seed %d", seed)
+    chance = np.random.default_rng(seed)
+    acknowledged: list[int] = []
+    for kill_round in range(6):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path), str(kill_round * 1_000_000)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=REPO,
+            env={**os.environ, "PYTHONPATH": str(REPO)},
+        )
+        with writer:
+            assert writer.stdout is not None
+            acknowledged += [int(writer.stdout.readline()) for _ in range(chance.integers(1, 40))]
+            time.sleep(chance.random() * 0.01)
+            writer.kill()
+            acknowledged += [int(line) for line in writer.stdout if line.endswith("\n")]
+    store = LocalObjectStore(tmp_path)
+    held = {info.key.rpartition("/")[2] for info in store.list("k/")}
+    for number in acknowledged:
+        assert hashlib.sha256(str(number).encode()).hexdigest() in held, number
+    for info in store.list("k/"):
+        data = store.get(info.key)
+        name = info.key.rpartition("/")[2]
+        assert data == name.encode() * max(1, len(data) // 64)
+    assert len(held) >= len(acknowledged) >= 6
