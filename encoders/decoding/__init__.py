@@ -1,0 +1,1 @@
+"""Decoding of images, sound and video. Runs in the sandbox process only; the service imports but ``wire``."""

