@@ -1,0 +1,58 @@
+"""Which models this platform serves, under which names."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from encoders.registry import model_file
+from encoders.types import ModelSpec
+from serving.config import GatewayConfig
+from serving.errors import ModelNotFound
+
+__all__ = ["ModelCatalogue", "ServedModel"]
+
+_ALIASES = {"chat": ("default",), "speech": ("whisper-1",)}
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model by its public name, what it is for, and other names it answers to."""
+
+    name: str
+    task: str
+    spec: ModelSpec | None
+    aliases: tuple[str, ...] = field(default=())
+
+
+class ModelCatalogue:
+    """The served models: chat first, then speech, text, vision and OCR."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self.created_at_seconds = int(time.time())
+        self.chat = ServedModel(config.chat_model.name, "chat", None, _ALIASES["chat"])
+        self.speech = _encoder(config.speech_model, "speech")
+        self.text = _encoder(config.text_model, "text")
+        self.vision = _encoder(config.vision_model, "vision")
+        self.ocr = _encoder(config.ocr_model, "ocr")
+        self.all = (self.chat, self.speech, self.text, self.vision, self.ocr)
+
+    def find(self, name: str) -> ServedModel:
+        """A model of any task by name or alias."""
+        for model in self.all:
+            if name == model.name or name in model.aliases:
+                return model
+        raise _not_found(name)
+
+    def check(self, model: ServedModel, name: str) -> None:
+        """Raise ``ModelNotFound`` unless ``name`` means ``model``."""
+        if name != model.name and name not in model.aliases:
+            raise _not_found(name)
+
+
+def _encoder(name: str, task: str) -> ServedModel:
+    return ServedModel(name, task, model_file(name).SPEC, _ALIASES.get(task, ()))
+
+
+def _not_found(name: str) -> ModelNotFound:
+    return ModelNotFound(f"The model '{name[:100]}' does not exist or is not served for this task.", "model")

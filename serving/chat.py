@@ -1,0 +1,285 @@
+"""The chat pipeline: admit the media, perceive them, write them into the prompt, ask the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from encoders.types import MediaKind
+from fusion.text import TextFusion, assemble
+from fusion.types import FusedBlock
+from serving.admission import ANY_KIND, Admission, naming
+from serving.catalogue import ModelCatalogue
+from serving.concurrency import all_of
+from serving.config import GatewayConfig
+from serving.engine_call import EngineAnswer, call_engine
+from serving.errors import EngineRefused, InvalidRequest, LimitExceeded
+from serving.media_report import MediaReport
+from serving.metrics import GatewayMetrics
+from serving.perceiver import Perceived, Perceiver
+from serving.protocol.chat import (
+    FORWARDED_FIELDS,
+    AudioUrlPart,
+    ChatRequest,
+    FilePart,
+    ImagePart,
+    InputAudioPart,
+    MediaPart,
+    TextPart,
+    UserMessage,
+    VideoUrlPart,
+)
+from serving.services import ChatEngine
+from serving.sse import Event
+
+__all__ = ["ChatPipeline", "PreparedChat"]
+
+_PATH = "/v1/chat/completions"
+_DEFAULT_ANSWER_TOKENS = 256
+# What a chat template adds around messages; on the safe side, the engine counts exactly.
+_TEMPLATE_TOKENS = 64
+_MESSAGE_TOKENS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _MediaUse:
+    """A media part and where it stands."""
+
+    message: int
+    part: int
+    medium: MediaPart
+
+    @property
+    def param(self) -> str:
+        return f"messages[{self.message}].content[{self.part}]"
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedChat:
+    """A request as the engine gets it, and what its media gave."""
+
+    body: bytes
+    report: MediaReport | None
+    modality: str
+    usage_wanted: bool
+
+
+class ChatPipeline:
+    """From a validated request to an engine's answer that has begun. One per gateway."""
+
+    def __init__(
+        self,
+        engine: ChatEngine,
+        admission: Admission,
+        perceiver: Perceiver,
+        fusion: TextFusion,
+        count_tokens: Callable[[str], int],
+        catalogue: ModelCatalogue,
+        config: GatewayConfig,
+        metrics: GatewayMetrics,
+    ) -> None:
+        self._engine = engine
+        self._admission = admission
+        self._perceiver = perceiver
+        self._fusion = fusion
+        self._count = count_tokens
+        self._catalogue = catalogue
+        self._config = config
+        self._limits = config.limits
+        self._metrics = metrics
+
+    async def prepare(self, tenant: str, raw: dict[str, Any], request: ChatRequest) -> PreparedChat:
+        """Everything before the engine. ``raw`` is the decoded body that ``request`` was validated from."""
+        self._catalogue.check(self._catalogue.chat, request.model)
+        characters = sum(len(text) for text in _texts(request))
+        if characters > self._limits.max_text_characters:
+            raise LimitExceeded(
+                f"The messages hold {characters} characters; at most {self._limits.max_text_characters} "
+                "(max_text_characters) are allowed.",
+                "messages",
+                "context_length_exceeded",
+            )
+        if request.stream_options is not None and not request.stream:
+            raise InvalidRequest(
+                "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options"
+            )
+        uses = list(_media_uses(request))
+        if len(uses) > self._limits.max_media_per_request:
+            raise LimitExceeded(
+                f"The request brings {len(uses)} media; at most {self._limits.max_media_per_request} "
+                "(max_media_per_request) are allowed.",
+                "messages",
+            )
+        body = {name: raw[name] for name in raw if name in FORWARDED_FIELDS and raw[name] is not None}
+        body["model"] = self._catalogue.chat.name
+        report, modality = None, "text"
+        if uses:
+            perceived = await all_of(self._bring_in(tenant, use) for use in uses)
+            with self._metrics.time_stage("fuse"):
+                budget = await asyncio.to_thread(self._media_budget, raw, request)
+                blocks = await asyncio.to_thread(
+                    self._fusion.fuse, [item.medium for item in perceived], budget
+                )
+            body["messages"] = _with_blocks(raw["messages"], request, uses, blocks)
+            report = MediaReport(perceived, blocks)
+            kinds = {item.medium.info.kind.value for item in perceived}
+            modality = kinds.pop() if len(kinds) == 1 else "mixed"
+        if request.stream:
+            # Asked for always, so that tokens are counted; dropped again when the client did not ask.
+            body["stream_options"] = {"include_usage": True}
+        options = request.stream_options
+        return PreparedChat(
+            msgspec.json.encode(body), report, modality, options is not None and options.include_usage is True
+        )
+
+    async def begin(self, prepared: PreparedChat, request_id: str, *, stream: bool) -> EngineAnswer:
+        """Hand the prompt to the engine and wait for the first bytes of its answer."""
+        headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream" if stream else "application/json",
+            # The engine derives its own request id from this one and needs it unique, also after a retry.
+            "x-request-id": f"{request_id}-{uuid.uuid4().hex[:8]}",
+        }
+        limits = self._limits
+        timeout = limits.first_token_timeout_seconds if stream else limits.answer_timeout_seconds
+        started = time.perf_counter()
+        answer = await call_engine(
+            self._engine, _PATH, headers, prepared.body, limits=limits, first_byte_timeout_seconds=timeout
+        )
+        self._metrics.stage.labels("engine_first_byte").observe(time.perf_counter() - started)
+        return answer
+
+    async def complete(self, prepared: PreparedChat, request_id: str) -> bytes:
+        """The whole answer as JSON bytes, with what the media gave."""
+        answer = await self.begin(prepared, request_id, stream=False)
+        body = await answer.read(self._limits.answer_timeout_seconds)
+        try:
+            decoded = msgspec.json.decode(body, type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise EngineRefused("The model's engine gave an answer that could not be read.") from error
+        self._count_usage(decoded.get("usage"))
+        if prepared.report is None:
+            return body
+        if isinstance(decoded.get("usage"), dict):
+            decoded["usage"] = prepared.report.extend_usage(decoded["usage"])
+        decoded["manymodal"] = prepared.report.manymodal
+        return msgspec.json.encode(decoded)
+
+    def rewriter(self, prepared: PreparedChat) -> Callable[[Event], Event | None]:
+        """What is done to the few events of a stream that end a choice or count tokens."""
+
+        def rewrite(event: Event) -> Event | None:
+            usage = event.get("usage")
+            if isinstance(usage, dict):
+                self._count_usage(usage)
+                if not prepared.usage_wanted:
+                    if not event.get("choices"):
+                        return None
+                    del event["usage"]
+                elif prepared.report is not None:
+                    event["usage"] = prepared.report.extend_usage(usage)
+            ends = any(choice.get("finish_reason") for choice in event.get("choices") or ())
+            if ends and prepared.report is not None:
+                event["manymodal"] = prepared.report.manymodal
+            return event
+
+        return rewrite
+
+    async def _bring_in(self, tenant: str, use: _MediaUse) -> Perceived:
+        with self._metrics.time_stage("admit"):
+            admitted = await self._admit(tenant, use)
+        with self._metrics.time_stage("perceive"), naming(use.param):
+            return await self._perceiver.perceive(admitted.record.ref, admitted.info)
+
+    async def _admit(self, tenant: str, use: _MediaUse) -> Any:
+        admission, part = self._admission, use.medium
+        image, audio, video = (
+            frozenset({kind}) for kind in (MediaKind.IMAGE, MediaKind.AUDIO, MediaKind.VIDEO)
+        )
+        match part:
+            case ImagePart():
+                return await admission.from_reference(
+                    tenant, part.image_url.url, image, f"{use.param}.image_url.url"
+                )
+            case InputAudioPart():
+                return await admission.from_base64(
+                    tenant, part.input_audio.data, audio, f"{use.param}.input_audio.data"
+                )
+            case AudioUrlPart():
+                return await admission.from_reference(
+                    tenant, part.audio_url.url, audio, f"{use.param}.audio_url.url"
+                )
+            case VideoUrlPart():
+                return await admission.from_reference(
+                    tenant, part.video_url.url, video, f"{use.param}.video_url.url"
+                )
+            case FilePart():
+                source = part.file
+                if (source.file_id is None) == (source.file_data is None):
+                    raise InvalidRequest(
+                        "A file part must have exactly one of 'file_id' and 'file_data'.", f"{use.param}.file"
+                    )
+                if source.file_id is not None:
+                    return await admission.from_id(
+                        tenant, source.file_id, ANY_KIND, f"{use.param}.file.file_id"
+                    )
+                if not (source.file_data or "")[:5].lower() == "data:":
+                    raise InvalidRequest("'file_data' must be a data: URL.", f"{use.param}.file.file_data")
+                return await admission.from_reference(
+                    tenant, source.file_data or "", ANY_KIND, f"{use.param}.file.file_data", source.filename
+                )
+
+    def _media_budget(self, raw: dict[str, Any], request: ChatRequest) -> int:
+        """Tokens of the context that text, template and the answer leave to the media."""
+        text = sum(self._count(text) for text in _texts(request))
+        tools = self._count(msgspec.json.encode(raw["tools"]).decode()) if raw.get("tools") else 0
+        context = self._config.chat_model.context_tokens
+        asked = request.max_completion_tokens or request.max_tokens
+        answer = asked if asked is not None else min(_DEFAULT_ANSWER_TOKENS, context // 4)
+        return context - text - tools - answer - _TEMPLATE_TOKENS - _MESSAGE_TOKENS * len(request.messages)
+
+    def _count_usage(self, usage: Any) -> None:
+        if isinstance(usage, dict):
+            self._metrics.count_usage(usage.get("prompt_tokens"), usage.get("completion_tokens"))
+
+
+def _texts(request: ChatRequest) -> Iterator[str]:
+    for message in request.messages:
+        if isinstance(message.content, str):
+            yield message.content
+        else:
+            yield from (part.text for part in message.content or () if isinstance(part, TextPart))
+
+
+def _media_uses(request: ChatRequest) -> Iterator[_MediaUse]:
+    for index, message in enumerate(request.messages):
+        if isinstance(message, UserMessage) and isinstance(message.content, list):
+            for place, part in enumerate(message.content):
+                if isinstance(part, MediaPart):
+                    yield _MediaUse(index, place, part)
+
+
+def _with_blocks(
+    messages: list[dict[str, Any]],
+    request: ChatRequest,
+    uses: list[_MediaUse],
+    blocks: tuple[FusedBlock, ...],
+) -> list[dict[str, Any]]:
+    """The messages with every media part replaced by its block; messages without media stay as they came."""
+    placed = {(use.message, use.part): block for use, block in zip(uses, blocks, strict=True)}
+    written = list(messages)
+    for index in {use.message for use in uses}:
+        parts: list[str | FusedBlock] = []
+        for place, part in enumerate(request.messages[index].content or ()):
+            if isinstance(part, TextPart):
+                parts.append(part.text)
+            elif (block := placed.get((index, place))) is not None:
+                parts.append(block)
+        written[index] = {**messages[index], "content": assemble(parts)}
+    return written

@@ -1,0 +1,40 @@
+"""``manymodal models``: what a running platform serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from serving.cli.options import DEFAULT_URL, AsJson, Url, connected, print_json
+
+__all__ = ["models"]
+
+
+def models(context: typer.Context, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """List the models that the running platform serves."""
+    if context.invoked_subcommand is not None:
+        return
+    with connected(url) as server:
+        served: list[dict[str, Any]] = server.request("GET", "/v1/models")["data"]
+        if as_json:
+            print_json(served)
+        else:
+            _print_models(served)
+
+
+def _print_models(served: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("Model", "Task", "Also called", "Takes", "Licence", box=None, pad_edge=False)
+    for model in served:
+        facts = model.get("manymodal") or {}
+        table.add_row(
+            model["id"],
+            facts.get("task", ""),
+            ", ".join(facts.get("aliases", ())),
+            ", ".join(facts.get("modalities", ())),
+            facts.get("licence", ""),
+        )
+    Console(highlight=False).print(table)

@@ -1,0 +1,49 @@
+"""Options that several commands share, and what every command does with an expected failure."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from serving.cli.failures import ClientFailure
+
+if TYPE_CHECKING:
+    from serving.cli.client import Server
+
+__all__ = ["DEFAULT_URL", "AsJson", "Collection", "Url", "connected", "harmless", "print_json"]
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+Url = Annotated[str, typer.Option("--url", envvar="MANYMODAL_URL", help="Where the platform answers.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Collection = Annotated[str, typer.Option("--collection", "-c", help="Which collection.")]
+
+_CONTROLS = dict.fromkeys([*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)])
+
+
+@contextlib.contextmanager
+def connected(url: str) -> Iterator[Server]:
+    """A client for ``url``. An expected failure becomes one sentence on standard error and an exit code."""
+    # Imported here and not above: showing a help text must not wait for an HTTP library.
+    from serving.cli.client import Server
+
+    try:
+        with Server(url) as server:
+            yield server
+    except ClientFailure as failure:
+        typer.secho(harmless(f"Error: {failure.message}"), err=True, fg=typer.colors.RED)
+        raise typer.Exit(failure.exit_code) from None
+
+
+def print_json(value: Any) -> None:
+    """``value`` on standard output, indented."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def harmless(text: str) -> str:
+    """``text`` without control characters: what strangers wrote or a model says must not steer a terminal."""
+    return text.translate(_CONTROLS)

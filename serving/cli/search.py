@@ -1,0 +1,86 @@
+"""``manymodal search``: find what was indexed, by words or by a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from serving.cli.failures import UnusableInput
+from serving.cli.options import DEFAULT_URL, AsJson, Collection, Url, connected, harmless, print_json
+
+__all__ = ["Modality", "matched_times", "search"]
+
+_MAX_TIMES = 3
+
+
+class Modality(StrEnum):
+    """Kinds of documents."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    AUDIO = "audio"
+    VIDEO = "video"
+
+
+def search(
+    query: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", "-i", metavar="FILE", help="Look for what is like this picture.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many.")] = 10,
+    modality: Annotated[
+        list[Modality] | None, typer.Option("--modality", "-m", help="Only these kinds; may be repeated.")
+    ] = None,
+    collection: Collection = "default",
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Find texts, pictures, and the moments in recordings and videos. Words and a picture may be combined."""
+    with connected(url) as server:
+        queries: list[dict[str, Any]] = []
+        if query and query.strip():
+            queries.append({"type": "text", "content": query})
+        if image is not None:
+            queries.append({"type": "image", "content": server.upload(image)["id"]})
+        if not queries:
+            raise UnusableInput(
+                'Nothing to look for. Give words, like `manymodal search "a cat"`, or --image FILE.'
+            )
+        request: dict[str, Any] = {"query": queries, "top_k": top, "collection": collection}
+        if modality:
+            request["search_modalities"] = [one.value for one in modality]
+        hits = server.search(request)
+        if as_json:
+            print_json({"results": hits})
+        elif hits:
+            _print_hits(hits)
+        else:
+            typer.echo("Nothing was found.")
+
+
+def matched_times(hit: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """When in a recording or video it matched, as ``(start_seconds, end_seconds)``, best first."""
+    return [
+        (match["start_seconds"], match["end_seconds"])
+        for match in hit.get("matches", ())
+        if match.get("start_seconds") is not None and match.get("end_seconds") is not None
+    ]
+
+
+def _print_hits(hits: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("Score", "Kind", "What", "When", box=None, pad_edge=False)
+    for hit in hits:
+        times = ", ".join(f"{start:.1f}-{end:.1f} s" for start, end in matched_times(hit)[:_MAX_TIMES])
+        metadata = hit.get("metadata") or {}
+        what = hit.get("text") or metadata.get("path") or metadata.get("filename") or hit["id"]
+        # Text, not str: what was indexed must not be read as markup.
+        table.add_row(f"{hit['similarity_score']:.3f}", hit["type"], Text(harmless(str(what))), times)
+    Console(highlight=False).print(table)

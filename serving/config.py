@@ -1,0 +1,87 @@
+"""Settings of the HTTP surface, built once in ``deploy`` and passed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fusion.config import FusionConfig
+
+__all__ = ["ChatModel", "EngineConfig", "GatewayConfig", "RequestLimits"]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """What one request may bring. Every limit is named in the error that enforces it."""
+
+    max_body_bytes: int = 96 << 20
+    max_media_bytes: int = 256 << 20
+    max_media_per_request: int = 16
+    max_embedding_inputs: int = 2048
+    max_embedding_characters: int = 2_000_000
+    max_text_characters: int = 200_000
+    max_top_k: int = 100
+    fetch_timeout_seconds: float = 20.0
+    max_redirects: int = 5
+    perception_timeout_seconds: float = 300.0
+    first_token_timeout_seconds: float = 120.0
+    answer_timeout_seconds: float = 600.0
+    stall_timeout_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatModel:
+    """The served decoder: its public name, how long its context is, and its tokenizer file for budgeting."""
+
+    name: str
+    context_tokens: int
+    tokenizer_file: Path | None
+    fusion: str = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """Settings of one gateway replica. ``cache_secret`` keys the HMAC of every cache key."""
+
+    chat_model: ChatModel
+    vision_model: str
+    speech_model: str
+    text_model: str
+    ocr_model: str
+    cache_secret: bytes = field(repr=False)
+    max_frames: int = 16
+    allow_private_urls: bool = False
+    default_tenant: str = "default"
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """One decoder on vLLM. Everything here becomes a flag of vLLM's own server, so its documents apply.
+
+    ``extra_arguments`` are further flags as on the command line (``("--enable-prefix-caching",)``).
+    """
+
+    model_path: Path
+    served_model_name: str
+    context_tokens: int = 4096
+    max_streams: int = 32
+    dtype: str = "float32"
+    enforce_eager: bool = True
+    extra_arguments: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        """The flags, as ``python -m vllm.entrypoints.launchers.api_server.entry`` takes them."""
+        flags = [
+            *("--model", str(self.model_path)),
+            *("--served-model-name", self.served_model_name),
+            *("--max-model-len", str(self.context_tokens)),
+            *("--max-num-seqs", str(self.max_streams)),
+            *("--dtype", self.dtype),
+            "--disable-uvicorn-access-log",
+            "--enable-prompt-tokens-details",
+        ]
+        if self.enforce_eager:
+            flags.append("--enforce-eager")
+        return [*flags, *self.extra_arguments]

@@ -1,0 +1,154 @@
+"""The encoders' deployment: one replica that sees, reads, hears and embeds texts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders import registry
+from encoders.batching import MicroBatcher
+from encoders.config import EncoderConfig
+from encoders.errors import EncoderOverloaded
+from encoders.sandbox import MediaDecoder
+from encoders.types import (
+    Embeddings,
+    EncodedFrame,
+    EncodedImage,
+    EncodedVideo,
+    FrameSampling,
+    MediaInfo,
+    TextLine,
+    TranscribeOptions,
+    Transcript,
+)
+from storage.types import MediaRef
+
+__all__ = ["BlobReader", "PerceptionDeployment"]
+
+Pixels = NDArray[np.uint8]
+Speech = tuple[NDArray[np.float32], TranscribeOptions]
+
+# Decoded media wait in these queues, and each holds memory: a picture for reading up to 12 MB, half an hour
+# of sound 115 MB.
+_MAX_QUEUED_READINGS = 32
+_MAX_QUEUED_TRANSCRIPTIONS = 8
+_VISION_SIDE_PIXELS = 768
+_READING_SIDE_PIXELS = 2000
+
+
+class BlobReader(Protocol):
+    """The part of the object store that is needed here. It may block."""
+
+    def get(self, key: str) -> bytes:
+        """The object's bytes. Raises the typed errors of ``storage.errors``."""
+
+
+class PerceptionDeployment:
+    """Satisfies ``serving.services.Perception``. Loading is done when the constructor returns."""
+
+    def __init__(self, config: EncoderConfig, store: BlobReader) -> None:
+        import torch
+
+        torch.set_num_threads(config.threads)  # Ray sets OMP_NUM_THREADS to the replica's share
+        self._store = store
+        self._max_texts = config.max_batch_size
+        self._decoder = MediaDecoder(config.limits)
+        self._decoder.start()  # its process starts while the models load
+        # Loading them in parallel threads was measured: 3.5-3.9 s instead of 4.0 s, so it is not done.
+        vision: Any = registry.load(config.vision_model, config)
+        text: Any = registry.load(config.text_model, config)
+        ocr: Any = registry.load(config.ocr_model, config)
+        speech: Any = registry.load(config.speech_model, config)
+        self._vision: MicroBatcher[Pixels, EncodedImage] = _batcher(vision.encode, config)
+        self._text: MicroBatcher[tuple[str, ...], Embeddings] = _batcher(text.embed_many, config)
+        reading = replace(config, max_batch_size=1, max_queued=_MAX_QUEUED_READINGS)
+        self._ocr: MicroBatcher[Pixels, tuple[TextLine, ...]] = _batcher(
+            lambda one: [ocr.read(one[0])], reading
+        )
+        hearing = replace(config, max_batch_size=1, max_queued=_MAX_QUEUED_TRANSCRIPTIONS)
+        self._speech: MicroBatcher[Speech, Transcript] = _batcher(
+            lambda one: [speech.transcribe(*one[0])], hearing
+        )
+
+    async def probe(self, media: MediaRef) -> MediaInfo:
+        """See ``Perception.probe``."""
+        return await self._decoder.probe(await self._bytes(media))
+
+    async def encode_image(self, media: MediaRef) -> EncodedImage:
+        """See ``Perception.encode_image``. Width and height are those of the full picture."""
+        image = await self._decoder.image(await self._bytes(media), max_side=_VISION_SIDE_PIXELS)
+        encoded = await self._vision.submit(image.pixels)
+        return replace(encoded, width=image.width, height=image.height)
+
+    async def read_text(self, media: MediaRef) -> tuple[TextLine, ...]:
+        """See ``Perception.read_text``. Boxes are in pixels of the full picture."""
+        image = await self._decoder.image(await self._bytes(media), max_side=_READING_SIDE_PIXELS)
+        lines = await self._ocr.submit(image.pixels)
+        scale = image.width / image.pixels.shape[1]
+        return tuple(replace(line, box=tuple((x * scale, y * scale) for x, y in line.box)) for line in lines)
+
+    async def encode_video(self, media: MediaRef, sampling: FrameSampling) -> EncodedVideo:
+        """See ``Perception.encode_video``."""
+        video = await self._decoder.frames(await self._bytes(media), sampling)
+        seen = await _all(self._vision.submit(frame.pixels) for frame in video.frames)
+        frames = tuple(
+            EncodedFrame(frame.time_seconds, frame.reason, one.labels, one.embedding)
+            for frame, one in zip(video.frames, seen, strict=True)
+        )
+        return EncodedVideo(video.duration_seconds, frames)
+
+    async def transcribe(self, media: MediaRef, options: TranscribeOptions) -> Transcript:
+        """See ``Perception.transcribe``. One at a time: a transcription uses all threads it is given."""
+        return await self._speech.submit((await self._decoder.audio(await self._bytes(media)), options))
+
+    async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
+        """See ``Perception.embed_texts``. Long lists go in pieces, so that short ones get in between."""
+        starts = range(0, max(len(texts), 1), self._max_texts)
+        parts = [await self._text.submit(texts[start : start + self._max_texts]) for start in starts]
+        if len(parts) == 1:
+            return parts[0]
+        return Embeddings(np.concatenate([p.vectors for p in parts]), sum(p.token_count for p in parts))
+
+    async def ready(self) -> bool:
+        """The constructor has loaded and warmed everything."""
+        return True
+
+    async def check_health(self) -> None:
+        """Raise, or hang into Ray's timeout, when a model thread no longer works. Busy is healthy."""
+        try:
+            await self.embed_texts(("health",))
+        except EncoderOverloaded:
+            return
+
+    async def aclose(self) -> None:
+        """Stop the decoder process and the queues."""
+        await self._decoder.aclose()
+        for batcher in (self._vision, self._text, self._ocr, self._speech):
+            await batcher.aclose()
+
+    async def _bytes(self, media: MediaRef) -> bytes:
+        return await asyncio.to_thread(self._store.get, media.blob_key)
+
+
+def _batcher(run: Callable[[list[Any]], Sequence[Any]], config: EncoderConfig) -> MicroBatcher[Any, Any]:
+    return MicroBatcher(
+        run,
+        max_batch_size=config.max_batch_size,
+        max_wait_seconds=config.max_batch_wait_seconds,
+        max_queued=config.max_queued,
+    )
+
+
+async def _all(submitted: Iterable[Coroutine[Any, Any, EncodedImage]]) -> list[EncodedImage]:
+    """All results in order, or the first error with the others cancelled."""
+    tasks = [asyncio.ensure_future(one) for one in submitted]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

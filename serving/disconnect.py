@@ -1,0 +1,37 @@
+"""Noticing that a client is gone while its answer is still being made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.types import Receive
+
+from serving.errors import ClientGone
+
+__all__ = ["unless_gone", "wait_until_gone"]
+
+Result = TypeVar("Result")
+
+
+async def wait_until_gone(receive: Receive) -> None:
+    """Return when the client disconnects. The request's body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Await ``work``, but cancel it and raise ``ClientGone`` as soon as the client disconnects."""
+    working = asyncio.create_task(work)
+    watching = asyncio.create_task(wait_until_gone(request.receive))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGone("The client closed the connection before the answer was ready.")
+        return working.result()
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)

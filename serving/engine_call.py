@@ -1,0 +1,136 @@
+"""One request to the engine: a second try before the first byte, time limits, and its errors made ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Never
+
+import msgspec
+
+from serving.config import RequestLimits
+from serving.errors import EngineOverloaded, EngineRefused, EngineStalled, EngineUnavailable, InvalidRequest
+from serving.services import ChatEngine, EngineResponse
+
+__all__ = ["EngineAnswer", "call_engine", "raise_engine_error"]
+
+_RETRY_PAUSE_SECONDS = 0.25
+_MAX_ERROR_BYTES = 1 << 16
+
+
+@dataclass(slots=True)
+class EngineAnswer:
+    """A successful answer that has begun: its first bytes, and an iterator over the others."""
+
+    first: bytes
+    _rest: AsyncIterator[EngineResponse | bytes]
+
+    def __aiter__(self) -> AsyncIterator[EngineResponse | bytes]:
+        return self._rest
+
+    async def aclose(self) -> None:
+        """Tell the engine that nobody reads on; it then aborts the request."""
+        await _close(self._rest)
+
+    async def read(self, timeout_seconds: float) -> bytes:
+        """The whole body. Raises ``EngineStalled`` after ``timeout_seconds``; always closes the answer."""
+        body = bytearray(self.first)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                async for chunk in self._rest:
+                    if isinstance(chunk, bytes):
+                        body += chunk
+        except TimeoutError as error:
+            raise EngineStalled(
+                "The model did not finish its answer in time. Ask for fewer tokens."
+            ) from error
+        finally:
+            await self.aclose()
+        return bytes(body)
+
+
+async def call_engine(
+    engine: ChatEngine,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    limits: RequestLimits,
+    first_byte_timeout_seconds: float,
+) -> EngineAnswer:
+    """POST to the engine and wait for the first bytes of a successful answer.
+
+    An engine that is unavailable is asked once more; nothing was generated yet, so this is safe. Its error
+    answers are raised as ``InvalidRequest`` (its 4xx), ``EngineOverloaded``, ``EngineUnavailable`` or
+    ``EngineRefused``.
+    """
+    try:
+        return await _attempt(engine, path, headers, body, first_byte_timeout_seconds)
+    except EngineUnavailable:
+        await asyncio.sleep(min(_RETRY_PAUSE_SECONDS, limits.first_token_timeout_seconds))
+    return await _attempt(engine, path, headers, body, first_byte_timeout_seconds)
+
+
+async def _attempt(
+    engine: ChatEngine, path: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float
+) -> EngineAnswer:
+    answer = engine.request("POST", path, headers, body)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            head = await anext(answer, None)
+            if not isinstance(head, EngineResponse):
+                raise EngineUnavailable("The model's engine broke off before answering. Please try again.")
+            if head.status != 200:
+                await _raise_refusal(head, answer)
+            first = await anext(answer, None)
+        if not isinstance(first, bytes):
+            raise EngineUnavailable("The model's engine broke off before answering. Please try again.")
+        return EngineAnswer(first, answer)
+    except TimeoutError as error:
+        await _close(answer)
+        raise EngineStalled(
+            f"The model did not begin its answer within {timeout_seconds:g} seconds. Please try again."
+        ) from error
+    except BaseException:
+        await _close(answer)
+        raise
+
+
+async def _close(answer: AsyncIterator[Any]) -> None:
+    close = getattr(answer, "aclose", None)
+    if close is not None:
+        await close()
+
+
+async def _raise_refusal(head: EngineResponse, answer: AsyncIterator[EngineResponse | bytes]) -> Never:
+    body = b""
+    async for chunk in answer:
+        if isinstance(chunk, bytes):
+            body += chunk
+        if len(body) > _MAX_ERROR_BYTES:
+            break
+    try:
+        decoded = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        decoded = None
+    detail = decoded.get("error", decoded) if isinstance(decoded, dict) else None
+    raise_engine_error(head.status, detail if isinstance(detail, dict) else {})
+
+
+def raise_engine_error(status: int, detail: Mapping[str, Any]) -> Never:
+    """Raise the engine's error body as ours. A server error's words stay inside: they may name internals."""
+    if status == 429:
+        raise EngineOverloaded("The model is busy with other requests. Please try again shortly.")
+    if status == 503:
+        raise EngineUnavailable("The model is not available right now. Please try again shortly.")
+    if 400 <= status < 500 and status != 404:
+        message = str(detail.get("message") or "The model's engine refused the request.")
+        param = detail.get("param")
+        too_long = "maximum context length" in message or "max_model_len" in message
+        raise InvalidRequest(
+            message,
+            param if isinstance(param, str) else ("messages" if too_long else None),
+            "context_length_exceeded" if too_long else None,
+        )
+    raise EngineRefused("The model's engine failed on this request.")

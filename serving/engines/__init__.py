@@ -1,0 +1,1 @@
+"""Decoders: what turns a prompt into a streamed answer."""

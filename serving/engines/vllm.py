@@ -1,0 +1,101 @@
+"""vLLM's ``AsyncLLM`` and vLLM's own OpenAI application, started without a socket.
+
+All of vLLM's protocol code (chat templates, tools, structured output, log-probabilities, usage, errors) stays in
+use; this module only builds the pieces that ``vllm.entrypoints.launchers.api_server.entry`` builds, in its order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing.forkserver
+from collections.abc import AsyncIterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from serving.config import EngineConfig
+from serving.engines.asgi import call_asgi
+from serving.errors import EngineUnavailable
+from serving.services import EngineResponse
+
+__all__ = ["VllmEngine"]
+
+
+class VllmEngine:
+    """A decoder on vLLM, in this process, answering HTTP requests handed over as values.
+
+    The constructor blocks until the weights are loaded. Satisfies ``serving.services.ChatEngine``.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        _start_engine_core_from_forkserver()
+
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.utils.argparse_utils import FlexibleArgumentParser
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self._arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(config.arguments())
+        validate_parsed_serve_args(self._arguments)
+        self._llm = AsyncLLM.from_engine_args(
+            AsyncEngineArgs.from_cli_args(self._arguments), usage_context=UsageContext.OPENAI_API_SERVER
+        )
+        self._app: Any = None
+        self._building = asyncio.Lock()
+
+    async def request(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> AsyncIterator[EngineResponse | bytes]:
+        """Answer one HTTP request through vLLM's application; see ``ChatEngine.request``."""
+        if self._llm.errored:
+            raise EngineUnavailable("The model has stopped and is being restarted. Please try again in a minute.")
+        answer = call_asgi(await self._application(), method, path, headers, body)
+        try:
+            async for item in answer:
+                yield item
+        finally:
+            await answer.aclose()  # type: ignore[attr-defined]
+
+    async def ready(self) -> bool:
+        """Whether the engine core is alive and the application is built."""
+        await self._application()
+        return not self._llm.errored
+
+    async def unfinished_requests(self) -> int:
+        """How many requests the engine still works on; zero when every client is served or gone."""
+        return int(self._llm.output_processor.get_num_unfinished_requests())
+
+    def shutdown(self) -> None:
+        """Stop the engine core."""
+        self._llm.shutdown()
+
+    async def _application(self) -> Any:
+        # Built on first use, because building needs the event loop that will serve it.
+        async with self._building:
+            if self._app is None:
+                from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+                from vllm.entrypoints.launchers.app import build_app
+
+                tasks = await self._llm.get_supported_tasks()
+                app = build_app(self._arguments, tasks, self._llm.model_config)
+                # An error handler of vLLM's looks for the server it believes to run in.
+                app.state.server = SimpleNamespace()
+                await init_app_state(self._llm, app.state, self._arguments, tasks)
+                self._app = app
+            return self._app
+
+
+def _start_engine_core_from_forkserver() -> None:
+    """Let the engine core come from a fork server that imports vLLM while this process imports it too.
+
+    vLLM runs its engine core in a process of its own and knows two ways to make it: ``spawn`` imports
+    everything a second time, one after the other; ``fork`` would copy Ray's threads and locks. vLLM's own
+    launcher still uses a fork server where its settings ask for it, but the setting's validator has dropped
+    the word, so the validated entry is replaced here.
+    """
+    multiprocessing.forkserver.set_forkserver_preload(["vllm.v1.engine.core", "vllm.v1.worker.cpu_worker"])
+    multiprocessing.forkserver.ensure_running()
+
+    from vllm import envs
+
+    envs.environment_variables["VLLM_WORKER_MULTIPROC_METHOD"] = lambda: "forkserver"

@@ -1,0 +1,186 @@
+"""What can go wrong at the HTTP surface, and the one table that gives every error its HTTP answer.
+
+Every error of the platform is picklable (all arguments are passed on positionally, see the design's section
+1) and its message is a full sentence that a stranger may read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encoders import errors as encoder_errors
+from fusion import errors as fusion_errors
+from search import errors as search_errors
+from storage import errors as storage_errors
+
+__all__ = [
+    "ERROR_TABLE",
+    "ApiError",
+    "BodyTooLarge",
+    "ClientGone",
+    "EngineError",
+    "EngineOverloaded",
+    "EngineRefused",
+    "EngineStalled",
+    "EngineUnavailable",
+    "ErrorAnswer",
+    "InvalidRequest",
+    "LimitExceeded",
+    "MediaFetchFailed",
+    "MediaKindMismatch",
+    "ModelNotFound",
+    "PerceptionTimeout",
+    "RouteNotFound",
+    "ServiceUnavailable",
+    "UnsupportedContentType",
+    "answer_for",
+]
+
+
+class ApiError(Exception):
+    """Base of the tree. ``param`` names the request field, ``code`` overrides the table's code."""
+
+    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message, param, code)
+        self.message = message
+        self.param = param
+        self.code = code
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidRequest(ApiError):
+    """The request is not what the wire schema says."""
+
+
+class LimitExceeded(InvalidRequest):
+    """The request brings more than one of ``RequestLimits`` allows; the message names the limit."""
+
+
+class MediaKindMismatch(InvalidRequest):
+    """The bytes are of another kind than the content part says."""
+
+
+class MediaFetchFailed(InvalidRequest):
+    """A media URL may not be fetched, or its server did not deliver."""
+
+
+class UnsupportedContentType(InvalidRequest):
+    """The body is of a media type this route does not read."""
+
+
+class ModelNotFound(ApiError):
+    """No such model is served for this task."""
+
+
+class RouteNotFound(ApiError):
+    """Nothing is served under this path, or not with this method."""
+
+
+class BodyTooLarge(ApiError):
+    """The request body is over its limit."""
+
+
+class ClientGone(ApiError):
+    """The client closed the connection before the answer was ready; nobody reads the answer."""
+
+
+class ServiceUnavailable(ApiError):
+    """A deployment behind the gateway does not answer."""
+
+
+class PerceptionTimeout(ServiceUnavailable):
+    """The encoders did not answer in time."""
+
+
+class EngineError(ApiError):
+    """Base of what the decoder's engine may raise."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine is starting, restarting or gone; nothing was generated, the request may be repeated."""
+
+
+class EngineOverloaded(EngineError):
+    """The engine's queue is full; try again shortly."""
+
+
+class EngineStalled(EngineError):
+    """The engine accepted the request but then sent nothing for too long."""
+
+
+class EngineRefused(EngineError):
+    """The engine answered with an error status."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """The HTTP answer to an error class: status, OpenAI error type and code, and when to try again."""
+
+    status: int
+    type: str
+    code: str | None
+    retry_after_seconds: int | None = None
+
+
+_INVALID = "invalid_request_error"
+_SERVER = "server_error"
+
+ERROR_TABLE: dict[type[Exception], ErrorAnswer] = {
+    # serving
+    ApiError: ErrorAnswer(500, _SERVER, "internal_error"),
+    InvalidRequest: ErrorAnswer(400, _INVALID, "invalid_value"),
+    LimitExceeded: ErrorAnswer(400, _INVALID, "limit_exceeded"),
+    MediaKindMismatch: ErrorAnswer(400, _INVALID, "media_kind_mismatch"),
+    MediaFetchFailed: ErrorAnswer(400, _INVALID, "media_fetch_failed"),
+    UnsupportedContentType: ErrorAnswer(415, _INVALID, "unsupported_content_type"),
+    ModelNotFound: ErrorAnswer(404, _INVALID, "model_not_found"),
+    RouteNotFound: ErrorAnswer(404, _INVALID, "not_found"),
+    BodyTooLarge: ErrorAnswer(413, _INVALID, "body_too_large"),
+    ClientGone: ErrorAnswer(499, _INVALID, "client_closed_request"),
+    ServiceUnavailable: ErrorAnswer(503, _SERVER, "service_unavailable", 2),
+    PerceptionTimeout: ErrorAnswer(503, _SERVER, "perception_timeout", 10),
+    EngineError: ErrorAnswer(502, _SERVER, "engine_error"),
+    EngineUnavailable: ErrorAnswer(503, _SERVER, "engine_unavailable", 5),
+    EngineOverloaded: ErrorAnswer(503, _SERVER, "engine_overloaded", 3),
+    EngineStalled: ErrorAnswer(504, _SERVER, "engine_stalled", 5),
+    EngineRefused: ErrorAnswer(502, _SERVER, "engine_error"),
+    # encoders
+    encoder_errors.EncoderError: ErrorAnswer(500, _SERVER, "encoder_error"),
+    encoder_errors.UnsupportedMedia: ErrorAnswer(400, _INVALID, "unsupported_media"),
+    encoder_errors.CorruptMedia: ErrorAnswer(400, _INVALID, "corrupt_media"),
+    encoder_errors.MediaTooLarge: ErrorAnswer(400, _INVALID, "media_too_large"),
+    encoder_errors.DecodeTimeout: ErrorAnswer(400, _INVALID, "media_too_complex"),
+    encoder_errors.EncoderOverloaded: ErrorAnswer(503, _SERVER, "encoders_overloaded", 3),
+    encoder_errors.ModelUnavailable: ErrorAnswer(503, _SERVER, "model_unavailable", 30),
+    # storage
+    storage_errors.StorageError: ErrorAnswer(500, _SERVER, "storage_error"),
+    storage_errors.InvalidKey: ErrorAnswer(400, _INVALID, "invalid_value"),
+    storage_errors.ObjectTooLarge: ErrorAnswer(413, _INVALID, "media_too_large"),
+    storage_errors.ObjectNotFound: ErrorAnswer(404, _INVALID, "not_found"),
+    storage_errors.MediaNotFound: ErrorAnswer(404, _INVALID, "media_not_found"),
+    storage_errors.CorruptObject: ErrorAnswer(500, _SERVER, "corrupt_object"),
+    storage_errors.StoreUnavailable: ErrorAnswer(503, _SERVER, "store_unavailable", 5),
+    # search
+    search_errors.SearchError: ErrorAnswer(500, _SERVER, "search_error"),
+    search_errors.CollectionNotFound: ErrorAnswer(404, _INVALID, "collection_not_found"),
+    search_errors.DimensionMismatch: ErrorAnswer(400, _INVALID, "dimension_mismatch"),
+    search_errors.InvalidQuery: ErrorAnswer(400, _INVALID, "invalid_query"),
+    search_errors.SearchUnavailable: ErrorAnswer(503, _SERVER, "search_unavailable", 2),
+    # fusion
+    fusion_errors.FusionError: ErrorAnswer(500, _SERVER, "fusion_error"),
+    fusion_errors.PromptTooLong: ErrorAnswer(400, _INVALID, "context_length_exceeded"),
+}
+"""Every error class of the platform with its answer. A test walks all subclasses and holds it complete."""
+
+
+def answer_for(error: Exception) -> ErrorAnswer | None:
+    """The table's answer for an error's class, or for its nearest base; ``None`` for errors not of the
+    platform.
+    """
+    for cls in type(error).__mro__:
+        answer = ERROR_TABLE.get(cls)
+        if answer is not None:
+            return answer
+    return None

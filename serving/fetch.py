@@ -1,0 +1,226 @@
+"""The safe fetcher for media URLs (design, section 5).
+
+A host name is resolved once; if any of its addresses is not globally reachable the URL is refused, else the
+connection goes to an address of exactly that answer, so that a second DNS answer cannot lead elsewhere.
+``Host`` and TLS server name stay those of the URL: httpcore connects through our network backend and knows
+only the name. Redirects are followed by hand and each target passes the same checks. Proxy variables are
+never read: httpcore does not know them. Error texts never show addresses, nor what the other server said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urljoin
+
+import httpcore
+import httpx
+
+from serving.addresses import is_public_address
+from serving.config import RequestLimits
+from serving.errors import LimitExceeded, MediaFetchFailed
+
+__all__ = ["FetchedMedia", "MediaFetcher"]
+
+_ALLOWED_PORTS = frozenset({80, 443, 8000, 8080, 8443})
+_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+_MAX_URL_CHARACTERS = 4096
+_CONNECT_TRIES = 2
+
+
+class _Refused(Exception):
+    """The name leads to an address that may not be reached. Passes through httpcore unchanged."""
+
+
+class _PinnedBackend(httpcore.AsyncNetworkBackend):
+    """Resolve, check every address, connect to one of exactly those."""
+
+    def __init__(self, allow_private: bool) -> None:
+        self._inner = httpcore.AnyIOBackend()
+        self._allow_private = allow_private
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        addresses = await self._resolve(host, port)
+        last: Exception = httpcore.ConnectError("no address")
+        for address in addresses[:_CONNECT_TRIES]:
+            try:
+                return await self._inner.connect_tcp(
+                    address, port, timeout=timeout, local_address=local_address, socket_options=socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                last = error
+        raise last
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        raise _Refused
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def _resolve(self, host: str, port: int) -> list[str]:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError("name not found") from error
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        if not self._allow_private and not all(is_public_address(address) for address in addresses):
+            raise _Refused
+        return addresses
+
+
+@dataclass(slots=True)
+class FetchedMedia:
+    """A response being read: the last URL's file name and the body, capped while it streams."""
+
+    filename: str | None
+    body: AsyncIterator[bytes] = field(repr=False)
+
+
+class MediaFetcher:
+    """Fetches http(s) media within ``RequestLimits``. One per gateway; holds no connections between calls."""
+
+    def __init__(self, limits: RequestLimits, *, allow_private_urls: bool = False) -> None:
+        self._limits = limits
+        self._allow_private = allow_private_urls
+        self._tls: ssl.SSLContext | None = None
+
+    @asynccontextmanager
+    async def open(self, url: str, param: str | None = None) -> AsyncIterator[FetchedMedia]:
+        """Connect, follow redirects and hand out the body as a stream; the body must be read inside the
+        block.
+
+        Raises ``MediaFetchFailed`` (refused, unreachable, error status, too slow) and ``LimitExceeded``
+        (``max_media_bytes``, ``max_redirects``). ``fetch_timeout_seconds`` covers the whole block.
+        """
+        limit = self._limits.fetch_timeout_seconds
+        try:
+            async with asyncio.timeout(limit) as deadline:
+                async with self._pool() as pool, self._follow(pool, url, param) as fetched:
+                    yield fetched
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            raise MediaFetchFailed(
+                f"The media URL did not deliver within {limit:g} seconds (fetch_timeout_seconds). Upload the "
+                "file with POST /v1/media and use its id.",
+                param,
+            ) from error
+        except _Refused as error:
+            raise MediaFetchFailed(
+                "The media URL leads to an address that is not on the public internet; it was not fetched.",
+                param,
+            ) from error
+        except (
+            httpcore.NetworkError,
+            httpcore.TimeoutException,
+            httpcore.ProtocolError,
+            ssl.SSLError,
+        ) as error:
+            raise MediaFetchFailed(
+                "The media URL could not be fetched: its server was not reachable or broke off.", param
+            ) from error
+
+    def _pool(self) -> httpcore.AsyncConnectionPool:
+        if self._tls is None:
+            # Loading the CA bundle costs about 20 ms, so it is done once, at the first fetch.
+            self._tls = httpx.create_ssl_context(trust_env=False)
+        return httpcore.AsyncConnectionPool(
+            ssl_context=self._tls,
+            max_connections=1,
+            max_keepalive_connections=0,
+            network_backend=_PinnedBackend(self._allow_private),
+        )
+
+    @asynccontextmanager
+    async def _follow(
+        self, pool: httpcore.AsyncConnectionPool, url: str, param: str | None
+    ) -> AsyncIterator[FetchedMedia]:
+        for _ in range(self._limits.max_redirects + 1):
+            target = self._checked(url, param)
+            async with pool.stream(
+                "GET",
+                httpcore.URL(
+                    scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=target.raw_path
+                ),
+                headers={
+                    "Host": target.netloc.decode("ascii"),
+                    "User-Agent": "manymodal",
+                    "Accept": "image/*, audio/*, video/*, */*;q=0.1",
+                    # Undecoded bytes only: a compressed bomb is never unpacked here.
+                    "Accept-Encoding": "identity",
+                },
+                extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), 10.0)},
+            ) as response:
+                if response.status in _REDIRECT_STATUSES:
+                    url = self._redirect_target(response, str(target), param)
+                    continue
+                if response.status != 200:
+                    raise MediaFetchFailed(
+                        f"The media URL's server answered with status {response.status} instead of 200.",
+                        param,
+                    )
+                yield FetchedMedia(_filename(target), self._capped(response, param))
+                return
+        raise LimitExceeded(
+            f"The media URL redirected more than {self._limits.max_redirects} times (max_redirects).", param
+        )
+
+    def _checked(self, url: str, param: str | None) -> httpx.URL:
+        if len(url) > _MAX_URL_CHARACTERS:
+            raise LimitExceeded(f"The media URL is longer than {_MAX_URL_CHARACTERS} characters.", param)
+        try:
+            target = httpx.URL(url)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise MediaFetchFailed("The media URL is not a valid URL.", param) from error
+        if target.scheme not in ("http", "https") or not target.host:
+            raise MediaFetchFailed("A media URL must begin with http:// or https:// and name a host.", param)
+        if target.userinfo:
+            raise MediaFetchFailed("A media URL must not carry a user name or password.", param)
+        port = target.port or (443 if target.scheme == "https" else 80)
+        if not self._allow_private and port not in _ALLOWED_PORTS:
+            raise MediaFetchFailed(f"Media URLs on port {port} are not fetched.", param)
+        return target
+
+    def _redirect_target(self, response: httpcore.Response, current: str, param: str | None) -> str:
+        for name, value in response.headers:
+            if name.lower() == b"location":
+                return urljoin(current, value.decode("latin-1"))
+        raise MediaFetchFailed("The media URL's server redirected without saying where to.", param)
+
+    async def _capped(self, response: httpcore.Response, param: str | None) -> AsyncIterator[bytes]:
+        limit = self._limits.max_media_bytes
+        declared = next((value for name, value in response.headers if name.lower() == b"content-length"), b"")
+        received = 0
+        if not (declared.isdigit() and int(declared) > limit):
+            async for chunk in response.aiter_stream():
+                received += len(chunk)
+                if received > limit:
+                    break
+                yield chunk
+            else:
+                return
+        raise LimitExceeded(
+            f"The media behind the URL is larger than {limit} bytes (max_media_bytes).", param
+        )
+
+
+def _filename(url: httpx.URL) -> str | None:
+    """The last piece of the path as a display name; never used as a path."""
+    return unquote(url.path.rsplit("/", 1)[-1])[:255] or None

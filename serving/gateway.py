@@ -1,0 +1,76 @@
+"""Everything one gateway replica holds, wired once per app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from fusion.text import TextFusion
+from serving.admission import Admission
+from serving.catalogue import ModelCatalogue
+from serving.chat import ChatPipeline
+from serving.config import GatewayConfig
+from serving.fetch import MediaFetcher
+from serving.indexing import Indexer
+from serving.metrics import GatewayMetrics
+from serving.perceiver import Perceiver
+from serving.searcher import Searcher
+from serving.services import Services
+from serving.token_counter import token_counter
+from storage.derived import DerivedCache
+from storage.media import MediaStore
+
+__all__ = ["Gateway", "build_gateway", "gateway_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The gateway's parts, as routes use them."""
+
+    config: GatewayConfig
+    services: Services
+    media: MediaStore
+    catalogue: ModelCatalogue
+    metrics: GatewayMetrics
+    admission: Admission
+    perceiver: Perceiver
+    chat: ChatPipeline
+    indexer: Indexer
+    searcher: Searcher
+
+
+def build_gateway(
+    services: Services,
+    media: MediaStore,
+    derived: DerivedCache,
+    config: GatewayConfig,
+    metrics: GatewayMetrics,
+) -> Gateway:
+    """Wire the parts. Loads the tokenizer for prompt budgets; imports no model framework."""
+    catalogue = ModelCatalogue(config)
+    perceiver = Perceiver(services.perception, derived, catalogue, config, metrics)
+    fetcher = MediaFetcher(config.limits, allow_private_urls=config.allow_private_urls)
+    admission = Admission(media, perceiver, fetcher, config.limits)
+    count_tokens = token_counter(config.chat_model.tokenizer_file)
+    fusion = TextFusion(config.fusion, count_tokens)
+    return Gateway(
+        config=config,
+        services=services,
+        media=media,
+        catalogue=catalogue,
+        metrics=metrics,
+        admission=admission,
+        perceiver=perceiver,
+        chat=ChatPipeline(
+            services.engine, admission, perceiver, fusion, count_tokens, catalogue, config, metrics
+        ),
+        indexer=Indexer(services, admission, perceiver),
+        searcher=Searcher(services, admission, perceiver, config.limits),
+    )
+
+
+def gateway_of(request: Request) -> Gateway:
+    """The gateway of the app that serves this request."""
+    gateway: Gateway = request.app.state.gateway
+    return gateway

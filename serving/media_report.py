@@ -1,0 +1,70 @@
+"""What an answer says about the media it used: the ``manymodal`` object and the additions to ``usage``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from encoders.types import ImageLabel, MediaKind
+from fusion.types import FusedBlock
+from serving.perceiver import Perceived
+
+__all__ = ["MediaReport"]
+
+_MAX_LABELS = 5
+
+
+class MediaReport:
+    """Built once per request with media, then put on the answer."""
+
+    def __init__(self, perceived: Sequence[Perceived], blocks: Sequence[FusedBlock]) -> None:
+        self.manymodal: dict[str, Any] = {
+            "media": [_medium(item, block) for item, block in zip(perceived, blocks, strict=True)]
+        }
+        self._tokens = {f"{kind.value}_tokens": 0 for kind in MediaKind}
+        seconds = 0.0
+        for item, block in zip(perceived, blocks, strict=True):
+            self._tokens[f"{item.medium.info.kind.value}_tokens"] += block.tokens
+            seconds += item.medium.info.duration_seconds or 0.0
+        tiers = [tier for item in perceived for tier in item.tiers.values()]
+        self._media_usage = {
+            "seconds": round(seconds, 3),
+            "cache_hits": sum(tier != "miss" for tier in tiers),
+            "cache_misses": sum(tier == "miss" for tier in tiers),
+        }
+
+    def extend_usage(self, usage: dict[str, Any]) -> dict[str, Any]:
+        """``usage`` of the engine with tokens per modality, media seconds and cache hits."""
+        details = dict(usage.get("prompt_tokens_details") or {})
+        details.update(self._tokens)
+        prompt = usage.get("prompt_tokens")
+        if isinstance(prompt, int):
+            details["text_tokens"] = max(0, prompt - sum(self._tokens.values()))
+        return {**usage, "prompt_tokens_details": details, "media": self._media_usage}
+
+
+def _medium(item: Perceived, block: FusedBlock) -> dict[str, Any]:
+    medium = item.medium
+    entry: dict[str, Any] = {"id": medium.id, "kind": medium.info.kind.value}
+    if medium.image is not None:
+        entry["labels"] = _labels(medium.image.labels)
+        entry["ocr_lines"] = len(medium.text_lines)
+    if medium.video is not None:
+        entry["frames"] = [
+            {"time_seconds": round(frame.time_seconds, 3), "labels": _labels(frame.labels)}
+            for frame in medium.video.frames
+        ]
+    if medium.transcript is not None:
+        entry["seconds_heard"] = round(medium.transcript.duration_seconds, 3)
+        entry["transcript_segments"] = len(medium.transcript.segments)
+    entry["prompt_tokens"] = block.tokens
+    if block.cut:
+        entry["left_out"] = list(block.cut)
+    entry["cache"] = {task: "miss" if tier == "miss" else "hit" for task, tier in item.tiers.items()}
+    return entry
+
+
+def _labels(labels: Sequence[ImageLabel]) -> list[dict[str, Any]]:
+    return [
+        {"text": label.text, "probability": round(label.probability, 4)} for label in labels[:_MAX_LABELS]
+    ]

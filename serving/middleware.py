@@ -1,0 +1,124 @@
+"""Pure ASGI middleware: request id, timing, metrics, and the cap on request bodies.
+
+Starlette's ``BaseHTTPMiddleware`` is not used: it re-wraps the body stream and hides client disconnects.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.config import RequestLimits
+from serving.error_handlers import error_parts
+from serving.errors import BodyTooLarge
+from serving.metrics import GatewayMetrics
+from serving.protocol.errors import error_bytes
+
+__all__ = ["BodyLimitMiddleware", "RequestMiddleware"]
+
+_log = logging.getLogger("manymodal.gateway")
+_CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MULTIPART_OVERHEAD_BYTES = 1 << 20
+
+
+class RequestMiddleware:
+    """Gives every request an id (``x-request-id``), a time (``openai-processing-ms``) and a line in the
+    metrics.
+
+    Routes find the id in ``request.state.request_id`` and may set ``request.state.modality``.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: GatewayMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _CLIENT_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        state["started"] = started
+        status = 499
+        begun = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status, begun
+            if message["type"] == "http.response.start":
+                begun = True
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                headers["openai-processing-ms"] = str(int((time.perf_counter() - started) * 1000))
+                headers["x-content-type-options"] = "nosniff"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception as error:
+            # The last resort: the trace goes to the log under the request's id, not to the client. An answer
+            # that has begun cannot be changed any more; the server then breaks the connection off.
+            _log.error("%s unexpected %s", request_id, type(error).__name__, exc_info=error)
+            self._metrics.errors.labels("internal_error").inc()
+            if begun:
+                raise
+            answer, message, param, code = error_parts(error)
+            body = error_bytes(message, answer.type, param, code)
+            await Response(body, answer.status, media_type="application/json")(
+                scope, receive, send_with_headers
+            )
+        finally:
+            seconds = time.perf_counter() - started
+            # The route's template, never the path itself: paths carry ids and would make endless label
+            # values.
+            endpoint = getattr(scope.get("route"), "path", "unmatched")
+            self._metrics.requests.labels(endpoint, state.get("modality", "none"), str(status)).inc()
+            self._metrics.duration.labels(endpoint).observe(seconds)
+            _log.info("%s %s %s %d %.0f ms", request_id, scope["method"], endpoint, status, seconds * 1000)
+
+
+class BodyLimitMiddleware:
+    """Refuses request bodies over the limit: by ``content-length`` at once, and while streaming.
+
+    Uploads (multipart) may be as large as one medium, everything else as ``max_body_bytes``.
+    """
+
+    def __init__(self, app: ASGIApp, limits: RequestLimits) -> None:
+        self._app = app
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        limit, name = self._limits.max_body_bytes, "max_body_bytes"
+        if headers.get("content-type", "").startswith("multipart/form-data"):
+            limit, name = self._limits.max_media_bytes + _MULTIPART_OVERHEAD_BYTES, "max_media_bytes"
+        error = BodyTooLarge(f"The request body is larger than {limit} bytes ({name}).")
+        declared = headers.get("content-length", "")
+        too_large = declared.isdigit() and int(declared) > limit
+        received = 0
+
+        async def receive_capped() -> Message:
+            # Raised inside the route's own read, so that the app's error handler words the answer.
+            nonlocal received
+            if too_large:
+                raise error
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > limit:
+                    raise error
+            return message
+
+        await self._app(scope, receive_capped, send)

@@ -1,0 +1,194 @@
+"""Asking the encoders about one medium, through the cache of what was perceived before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from encoders.types import (
+    EncodedImage,
+    EncodedVideo,
+    FrameSampling,
+    MediaInfo,
+    MediaKind,
+    ModelSpec,
+    TextLine,
+    TranscribeOptions,
+    Transcript,
+)
+from fusion.types import PerceivedMedium
+from serving.artifact_codec import Artifact, decode_artifact, encode_artifact
+from serving.catalogue import ModelCatalogue, ServedModel
+from serving.concurrency import all_of
+from serving.config import GatewayConfig
+from serving.errors import PerceptionTimeout
+from serving.metrics import GatewayMetrics
+from serving.services import Perception
+from storage.derived import DerivedCache
+from storage.keys import artifact_key
+from storage.types import MediaRef
+
+__all__ = ["Perceived", "Perceiver"]
+
+Kind = TypeVar("Kind")
+
+_MAX_CONCURRENT_TASKS = 16
+_CODEC_VERSION = 1
+
+
+@dataclass(slots=True)
+class Perceived:
+    """A medium with what the encoders said, and per task which cache tier answered (``miss``: computed)."""
+
+    medium: PerceivedMedium
+    tiers: dict[str, str] = field(default_factory=dict)
+
+
+class Perceiver:
+    """Looks up or computes what is needed of a medium. One per gateway; bounded number of tasks at once."""
+
+    def __init__(
+        self,
+        perception: Perception,
+        derived: DerivedCache,
+        catalogue: ModelCatalogue,
+        config: GatewayConfig,
+        metrics: GatewayMetrics,
+    ) -> None:
+        self._perception = perception
+        self._derived = derived
+        self._metrics = metrics
+        self._secret = config.cache_secret
+        self._timeout_seconds = config.limits.perception_timeout_seconds
+        self._sampling = FrameSampling(max_frames=config.max_frames)
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT_TASKS)
+        # A picture's place in the text space is made of its labels' text embeddings: both models are in its
+        # key.
+        self._vision = _identity(catalogue.vision, catalogue.text)
+        self._speech = _identity(catalogue.speech)
+        self._ocr = _identity(catalogue.ocr)
+
+    async def probe(self, media: MediaRef) -> MediaInfo:
+        """A medium's header facts; known media are not probed again."""
+        info, _ = await self._task(
+            "probe", media, ("header", "1", "1"), {}, MediaInfo, lambda: self._perception.probe(media)
+        )
+        return info
+
+    async def encode_image(self, media: MediaRef) -> tuple[EncodedImage, str]:
+        """Labels and embedding of a picture, and the tier."""
+        return await self._task(
+            "labels", media, self._vision, {}, EncodedImage, lambda: self._perception.encode_image(media)
+        )
+
+    async def read_text(self, media: MediaRef) -> tuple[tuple[TextLine, ...], str]:
+        """Text lines in a picture, and the tier."""
+        return await self._task(
+            "ocr", media, self._ocr, {}, tuple[TextLine, ...], lambda: self._perception.read_text(media)
+        )
+
+    async def encode_video(self, media: MediaRef) -> tuple[EncodedVideo, str]:
+        """Sampled frames of a video, and the tier."""
+        params = {"method": self._sampling.method, "max_frames": self._sampling.max_frames}
+        return await self._task(
+            "frames",
+            media,
+            self._vision,
+            params,
+            EncodedVideo,
+            lambda: self._perception.encode_video(media, self._sampling),
+        )
+
+    async def transcribe(
+        self, media: MediaRef, options: TranscribeOptions | None = None
+    ) -> tuple[Transcript, str]:
+        """What is said in a sound file or a video, and the tier."""
+        wanted = options or TranscribeOptions()
+        params = {
+            "language": wanted.language,
+            "prompt": wanted.prompt,
+            "temperature": float(wanted.temperature),
+        }
+        return await self._task(
+            "transcript",
+            media,
+            self._speech,
+            params,
+            Transcript,
+            lambda: self._perception.transcribe(media, wanted),
+        )
+
+    async def perceive(self, media: MediaRef, info: MediaInfo, *, ocr: bool = True) -> Perceived:
+        """Everything the ``text`` strategy and search need of one medium, its tasks side by side."""
+        tiers: dict[str, str] = {}
+        found: dict[str, Any] = {}
+
+        async def note(task: str, work: Coroutine[Any, Any, tuple[Any, str]]) -> None:
+            found[task], tiers[task] = await work
+
+        tasks = []
+        if info.kind is MediaKind.IMAGE:
+            tasks.append(note("labels", self.encode_image(media)))
+            if ocr:
+                tasks.append(note("ocr", self.read_text(media)))
+        if info.kind is MediaKind.VIDEO:
+            tasks.append(note("frames", self.encode_video(media)))
+        if info.kind is MediaKind.AUDIO or (info.kind is MediaKind.VIDEO and info.has_audio):
+            tasks.append(note("transcript", self.transcribe(media)))
+        await all_of(tasks)
+        medium = PerceivedMedium(
+            id=media.id,
+            info=info,
+            image=found.get("labels"),
+            text_lines=found.get("ocr", ()),
+            video=found.get("frames"),
+            transcript=found.get("transcript"),
+        )
+        return Perceived(medium, tiers)
+
+    async def _task(
+        self,
+        task: str,
+        media: MediaRef,
+        identity: tuple[str, str, str],
+        params: Mapping[str, Any],
+        kind: type[Kind],
+        ask: Callable[[], Awaitable[Artifact]],
+    ) -> tuple[Kind, str]:
+        async def compute() -> bytes:
+            try:
+                async with asyncio.timeout(self._timeout_seconds), self._slots:
+                    with self._metrics.time_stage(f"perceive_{task}"):
+                        return encode_artifact(await ask())
+            except TimeoutError as error:
+                raise PerceptionTimeout(
+                    f"The media could not be read within {self._timeout_seconds:g} seconds; the encoders are "
+                    "busy. Please try again."
+                ) from error
+
+        name, revision, preprocessing = identity
+        key = artifact_key(
+            self._secret,
+            media.tenant,
+            media.sha256,
+            task,
+            name,
+            revision,
+            preprocessing,
+            {**params, "codec": _CODEC_VERSION},
+        )
+        data, tier = await self._derived.get_or_compute(media.tenant, media.sha256, key, compute)
+        self._metrics.cache.labels(task, tier).inc()
+        return decode_artifact(data, kind), tier
+
+
+def _identity(*models: ServedModel) -> tuple[str, str, str]:
+    """Name, revision and preprocessing of the models that make a result, for its cache key."""
+    specs: list[ModelSpec] = [model.spec for model in models if model.spec is not None]
+    return (
+        "+".join(spec.name for spec in specs),
+        "+".join(spec.revision for spec in specs),
+        "+".join(spec.preprocessing for spec in specs),
+    )

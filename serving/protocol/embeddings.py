@@ -1,0 +1,49 @@
+"""Wire schema of ``POST /v1/embeddings``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
+__all__ = ["Embedding", "EmbeddingList", "EmbeddingRequest", "EmbeddingUsage"]
+
+
+class EmbeddingRequest(BaseModel):
+    """OpenAI's request. Token arrays are recognised so that they can be refused with a reason."""
+
+    model_config = ConfigDict(extra="forbid")
+    input: (
+        StrictStr
+        | Annotated[list[StrictStr], Field(fail_fast=True)]
+        | Annotated[list[StrictInt], Field(fail_fast=True)]
+        | Annotated[list[list[StrictInt]], Field(fail_fast=True)]
+    )
+    model: StrictStr
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Annotated[StrictInt, Field(ge=1)] | None = None
+    user: StrictStr | None = None
+
+
+class Embedding(BaseModel):
+    """One vector: numbers, or base64 of little-endian float32."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingUsage(BaseModel):
+    """Tokens the encoder read."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(BaseModel):
+    """The answer, in input order."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage

@@ -1,0 +1,163 @@
+"""Ray Serve handles as the services of ``serving/services.py``. The only file outside ``deploy/`` that knows Ray.
+
+Each adapter calls one deployment through its handle and gives every failure its own name: an exception raised
+by a deployment arrives as itself, not as Ray's wrapper around it; a full queue, a lost replica and a silent one
+become the typed errors of ``serving.errors``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from typing import Any, TypeVar
+
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError, TaskCancelledError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from encoders.types import (
+    EncodedImage,
+    EncodedVideo,
+    Embeddings,
+    FrameSampling,
+    MediaInfo,
+    TextLine,
+    TranscribeOptions,
+    Transcript,
+)
+from search.types import Hit, Query, Row
+from serving.errors import ApiError, EngineOverloaded, EngineUnavailable, ServiceUnavailable
+from serving.services import EngineResponse
+from storage.types import MediaRef
+
+__all__ = ["RayChatEngine", "RayPerception", "RaySearchIndex"]
+
+T = TypeVar("T")
+
+
+class _Caller:
+    """One handle, its name in error sentences, and how long an answer may take."""
+
+    def __init__(self, handle: DeploymentHandle, service: str, timeout_seconds: float) -> None:
+        self._handle = handle
+        self._service = service
+        self._timeout_seconds = timeout_seconds
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        response = getattr(self._handle, method).remote(*arguments)
+        try:
+            return await asyncio.wait_for(_as_awaitable(response), self._timeout_seconds)
+        except TimeoutError:
+            response.cancel()
+            raise ServiceUnavailable(
+                f"{self._service} did not answer within {self._timeout_seconds:g} seconds. "
+                "Please try again, or with smaller media."
+            ) from None
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+        except (RayError, RayServeException) as error:
+            raise _translate(error, self._service) from None
+
+    async def ready(self) -> bool:
+        return bool(await self.call("ready"))
+
+
+class RayPerception(_Caller):
+    """``serving.services.Perception`` over a handle."""
+
+    def __init__(self, handle: DeploymentHandle, timeout_seconds: float) -> None:
+        super().__init__(handle, "The media encoders' service", timeout_seconds)
+
+    async def probe(self, media: MediaRef) -> MediaInfo:
+        result: MediaInfo = await self.call("probe", media)
+        return result
+
+    async def encode_image(self, media: MediaRef) -> EncodedImage:
+        result: EncodedImage = await self.call("encode_image", media)
+        return result
+
+    async def read_text(self, media: MediaRef) -> tuple[TextLine, ...]:
+        result: tuple[TextLine, ...] = await self.call("read_text", media)
+        return result
+
+    async def encode_video(self, media: MediaRef, sampling: FrameSampling) -> EncodedVideo:
+        result: EncodedVideo = await self.call("encode_video", media, sampling)
+        return result
+
+    async def transcribe(self, media: MediaRef, options: TranscribeOptions) -> Transcript:
+        result: Transcript = await self.call("transcribe", media, options)
+        return result
+
+    async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
+        result: Embeddings = await self.call("embed_texts", texts)
+        return result
+
+
+class RaySearchIndex(_Caller):
+    """``serving.services.SearchIndex`` over a handle."""
+
+    def __init__(self, handle: DeploymentHandle, timeout_seconds: float) -> None:
+        super().__init__(handle, "Search", timeout_seconds)
+
+    async def add(self, tenant: str, collection: str, rows: tuple[Row, ...]) -> int:
+        return int(await self.call("add", tenant, collection, rows))
+
+    async def search(self, tenant: str, collection: str, query: Query) -> tuple[Hit, ...]:
+        result: tuple[Hit, ...] = await self.call("search", tenant, collection, query)
+        return result
+
+    async def delete(self, tenant: str, collection: str, document_id: str) -> int:
+        return int(await self.call("delete", tenant, collection, document_id))
+
+
+class RayChatEngine:
+    """``serving.services.ChatEngine`` over a streaming handle."""
+
+    def __init__(self, handle: DeploymentHandle, timeout_seconds: float) -> None:
+        self._stream = handle.options(stream=True)
+        self._caller = _Caller(handle, "The model", timeout_seconds)
+
+    async def request(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> AsyncIterator[EngineResponse | bytes]:
+        """See ``ChatEngine.request``; closing the iterator cancels the call in the engine's replica."""
+        answer = self._stream.request.remote(method, path, dict(headers), body)
+        finished = False
+        try:
+            async for item in answer:
+                yield item
+            finished = True
+        except BackPressureError:
+            finished = True
+            raise EngineOverloaded("The model's queue is full. Please try again in a few seconds.") from None
+        except (RayError, RayServeException) as error:
+            finished = True
+            failure = _translate(error, "The model")
+            if type(failure) is ServiceUnavailable:
+                failure = EngineUnavailable(failure.message)
+            raise failure from None
+        finally:
+            if not finished:
+                answer.cancel()
+
+    async def ready(self) -> bool:
+        return await self._caller.ready()
+
+
+async def _as_awaitable(response: Awaitable[T]) -> T:
+    # asyncio.wait_for wants a coroutine it can cancel; Ray's response is only awaitable.
+    return await response
+
+
+def _translate(error: Exception, service: str) -> Exception:
+    if isinstance(error, RayTaskError):
+        cause = error.cause
+        while isinstance(cause, RayTaskError):
+            cause = cause.cause
+        return cause if isinstance(cause, Exception) else ApiError(f"{service} failed unexpectedly.")
+    if isinstance(error, BackPressureError):
+        return ServiceUnavailable(f"{service} is busy: its queue is full. Please try again in a few seconds.")
+    if isinstance(error, RayActorError | DeploymentUnavailableError | GetTimeoutError | TaskCancelledError):
+        return ServiceUnavailable(f"{service} is restarting. Please try again in a minute.")
+    return ServiceUnavailable(f"{service} cannot be reached. Please try again in a minute.")

@@ -1,0 +1,95 @@
+"""``POST /v1/audio/transcriptions``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.responses import Response
+
+from encoders.types import MediaKind, TranscribeOptions, Transcript
+from serving.admission import naming
+from serving.auth import CurrentTenant
+from serving.disconnect import unless_gone
+from serving.errors import InvalidRequest
+from serving.gateway import Gateway, gateway_of
+from serving.languages import checked_language
+from serving.protocol.audio import TranscriptionRequest, plain_json, verbose_json
+from serving.protocol.parse import validated
+from serving.routes.body import open_form
+from serving.subtitles import srt, vtt
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+_HEARABLE = frozenset({MediaKind.AUDIO, MediaKind.VIDEO})
+_LISTS = {"timestamp_granularities", "include", "known_speaker_names", "known_speaker_references"}
+# OpenAI's fields for other models than Whisper; accepted, as OpenAI does, and without effect.
+_IGNORED = {"include", "chunking_strategy", "known_speaker_names", "known_speaker_references"}
+
+
+@router.post("/v1/audio/transcriptions")
+async def create_transcription(request: Request, tenant: CurrentTenant) -> Response:
+    """OpenAI's transcription of a sound file, or of the sound of a video."""
+    gateway = gateway_of(request)
+    request.state.modality = "audio"
+    async with open_form(request) as form:
+        wanted = validated(TranscriptionRequest, _fields(form))
+        gateway.catalogue.check(gateway.catalogue.speech, wanted.model)
+        language = checked_language(wanted.language)
+        if wanted.timestamp_granularities != ["segment"] and wanted.response_format != "verbose_json":
+            raise InvalidRequest(
+                "'timestamp_granularities' needs 'response_format' to be 'verbose_json'.",
+                "timestamp_granularities",
+            )
+        upload = _file(form)
+        options = TranscribeOptions(language, wanted.prompt or None, wanted.temperature)
+        transcript = await unless_gone(request, _transcribe(gateway, tenant, upload, options))
+    match wanted.response_format:
+        case "text":
+            return Response(transcript.text + "\n", media_type="text/plain")
+        case "srt":
+            return Response(srt(transcript), media_type="application/x-subrip; charset=utf-8")
+        case "vtt":
+            return Response(vtt(transcript), media_type="text/vtt")
+        case "verbose_json":
+            return _json(verbose_json(transcript, frozenset(wanted.timestamp_granularities)))
+        case _:
+            return _json(plain_json(transcript))
+
+
+async def _transcribe(
+    gateway: Gateway, tenant: str, upload: UploadFile, options: TranscribeOptions
+) -> Transcript:
+    admitted = await gateway.admission.from_file(tenant, upload.file, upload.filename, _HEARABLE, "file")
+    if admitted.info.kind is MediaKind.VIDEO and not admitted.info.has_audio:
+        raise InvalidRequest("The video in 'file' has no sound to transcribe.", "file", "no_audio")
+    with naming("file"):
+        transcript, _ = await gateway.perceiver.transcribe(admitted.record.ref, options)
+    return transcript
+
+
+def _file(form: FormData) -> UploadFile:
+    upload = form.get("file")
+    if not isinstance(upload, UploadFile):
+        raise InvalidRequest("Missing required parameter: 'file'.", "file", "missing_required_parameter")
+    return upload
+
+
+def _fields(form: FormData) -> dict[str, Any]:
+    """The form's text fields; lists are written ``name[]`` by the official clients."""
+    fields: dict[str, Any] = {}
+    for key in form:
+        name = key.removesuffix("[]")
+        if key == "file" or name in _IGNORED:
+            continue
+        values = form.getlist(key)
+        fields[name] = values if name in _LISTS else values[-1]
+    return fields
+
+
+def _json(body: dict[str, Any]) -> Response:
+    return Response(msgspec.json.encode(body), media_type="application/json")

@@ -1,0 +1,47 @@
+"""``POST /v1/chat/completions``."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from serving.auth import CurrentTenant
+from serving.chat_stream import ChatStream
+from serving.disconnect import unless_gone
+from serving.error_handlers import error_parts
+from serving.gateway import gateway_of
+from serving.protocol.chat import ChatRequest
+from serving.protocol.parse import validated
+from serving.routes.body import json_schema, read_json
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+
+@router.post("/v1/chat/completions", openapi_extra=json_schema(ChatRequest))
+async def create_chat_completion(request: Request, tenant: CurrentTenant) -> Response:
+    """OpenAI's chat completion over any mix of text, images, audio and video."""
+    gateway = gateway_of(request)
+    state = request.state
+    raw = await read_json(request)
+    body = validated(ChatRequest, raw)
+    prepared = await unless_gone(request, gateway.chat.prepare(tenant, raw, body))
+    state.modality = prepared.modality
+    if not body.stream:
+        answer = await unless_gone(request, gateway.chat.complete(prepared, state.request_id))
+        return Response(answer, media_type="application/json")
+    begun = await unless_gone(request, gateway.chat.begin(prepared, state.request_id, stream=True))
+    gateway.metrics.first_token.labels(prepared.modality).observe(time.perf_counter() - state.started)
+
+    def count(error: Exception) -> None:
+        gateway.metrics.errors.labels(error_parts(error)[3] or "unknown").inc()
+
+    return ChatStream(
+        begun,
+        gateway.chat.rewriter(prepared),
+        stall_timeout_seconds=gateway.config.limits.stall_timeout_seconds,
+        on_error=count,
+    )

@@ -1,0 +1,56 @@
+"""``/health`` and ``/ready``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from serving.gateway import gateway_of
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+_READY_TIMEOUT_SECONDS = 5.0
+_log = logging.getLogger("manymodal.gateway")
+
+
+@router.get("/health")
+async def health() -> dict[str, str]:
+    """This gateway runs; says nothing of the deployments behind it."""
+    return {"status": "ok"}
+
+
+@router.get("/ready")
+async def ready(request: Request) -> Response:
+    """200 when every deployment accepts requests, else 503 naming those that do not."""
+    services = gateway_of(request).services
+    checks = {
+        "perception": services.perception.ready(),
+        "search": services.search.ready(),
+        "engine": services.engine.ready(),
+    }
+    answers = await asyncio.gather(*(_is_ready(name, answer) for name, answer in checks.items()))
+    states = dict(zip(checks, answers, strict=True))
+    complete = all(states.values())
+    body = {
+        "status": "ready" if complete else "starting",
+        "deployments": {name: "ready" if up else "not ready" for name, up in states.items()},
+    }
+    headers = {} if complete else {"retry-after": "2"}
+    return Response(msgspec.json.encode(body), 200 if complete else 503, headers, "application/json")
+
+
+async def _is_ready(name: str, answer: Awaitable[bool]) -> bool:
+    try:
+        async with asyncio.timeout(_READY_TIMEOUT_SECONDS):
+            return await answer
+    except Exception as error:
+        # Whatever keeps a deployment from answering, the answer to "is it ready" is no.
+        _log.warning("%s is not ready: %s", name, type(error).__name__)
+        return False

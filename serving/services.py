@@ -1,0 +1,112 @@
+"""The seams of the platform: what the HTTP routes may ask of the deployments behind them.
+
+Routes know only these protocols. Ray handles (``serving/ray_adapter.py``), the plain deployment classes
+themselves and the fakes of the tests all satisfy them, so the whole API runs without Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from encoders.types import (
+    EncodedImage,
+    EncodedVideo,
+    Embeddings,
+    FrameSampling,
+    MediaInfo,
+    TextLine,
+    TranscribeOptions,
+    Transcript,
+)
+from search.types import Hit, Query, Row
+from storage.types import MediaRef
+
+__all__ = ["ChatEngine", "EngineResponse", "Perception", "SearchIndex", "Services"]
+
+
+class Perception(Protocol):
+    """Encoders as the gateway sees them. Each method raises the typed errors of ``encoders.errors``."""
+
+    async def probe(self, media: MediaRef) -> MediaInfo:
+        """Read the header of stored bytes and hold it against the limits."""
+        ...
+
+    async def encode_image(self, media: MediaRef) -> EncodedImage:
+        """Labels and shared-space embedding of a picture."""
+        ...
+
+    async def read_text(self, media: MediaRef) -> tuple[TextLine, ...]:
+        """Text lines in a picture, in reading order."""
+        ...
+
+    async def encode_video(self, media: MediaRef, sampling: FrameSampling) -> EncodedVideo:
+        """Sampled frames of a video, each with its time, labels and embedding."""
+        ...
+
+    async def transcribe(self, media: MediaRef, options: TranscribeOptions) -> Transcript:
+        """What is said in an audio file or in the sound track of a video."""
+        ...
+
+    async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
+        """Embeddings of texts, in order. Texts over the model's length are cut, and counted as cut."""
+        ...
+
+    async def ready(self) -> bool:
+        """Whether all models are loaded and warm."""
+        ...
+
+
+class SearchIndex(Protocol):
+    """The search deployment. Raises the typed errors of ``search.errors``."""
+
+    async def add(self, tenant: str, collection: str, rows: tuple[Row, ...]) -> int:
+        """Write rows durably and return the table version that holds them. Replaces documents of the same id."""
+        ...
+
+    async def search(self, tenant: str, collection: str, query: Query) -> tuple[Hit, ...]:
+        """The ``top_k`` best documents, best first; parts of one document are grouped into one hit."""
+        ...
+
+    async def delete(self, tenant: str, collection: str, document_id: str) -> int:
+        """Remove a document and return the table version without it. A missing id is not an error."""
+        ...
+
+    async def ready(self) -> bool:
+        """Whether the table store can be read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineResponse:
+    """Status and headers of an engine's answer; they precede its body bytes."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+
+class ChatEngine(Protocol):
+    """A decoder that speaks OpenAI's HTTP. Raises the typed errors of ``serving.errors``."""
+
+    def request(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> AsyncIterator[EngineResponse | bytes]:
+        """Yield one ``EngineResponse``, then body bytes as they come.
+
+        Closing the iterator early tells the engine that the client is gone; the request is then aborted.
+        """
+        ...
+
+    async def ready(self) -> bool:
+        """Whether the engine accepts requests."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything the gateway needs, handed to ``serving.app.create_app``."""
+
+    perception: Perception
+    search: SearchIndex
+    engine: ChatEngine

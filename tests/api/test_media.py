@@ -1,0 +1,99 @@
+"""Uploads, and media by reference."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from fake_services import fake_mp4, fake_png, fake_wav
+
+
+async def upload(http, content: bytes, name: str = "a.png"):
+    answer = await http.post("/v1/media", files={"file": (name, content)})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_upload_and_read_back(http):
+    picture = fake_png()
+    media = await upload(http, picture, "ein Bild ü.png")
+    assert media["id"].startswith("media-")
+    assert {key: media[key] for key in ("object", "kind", "bytes", "content_type", "width", "height")} == {
+        "object": "media",
+        "kind": "image",
+        "bytes": len(picture),
+        "content_type": "image/png",
+        "width": 640,
+        "height": 480,
+    }
+    assert media["filename"] == "ein Bild ü.png"
+    assert (await http.get(f"/v1/media/{media['id']}")).json() == media
+    content = await http.get(media["url"])
+    assert content.content == picture
+    assert content.headers["content-type"] == "image/png"
+    assert content.headers["x-content-type-options"] == "nosniff"
+    assert content.headers["content-disposition"].startswith("attachment;")
+
+
+async def test_sound_and_video_facts(http):
+    assert (await upload(http, fake_wav(seconds=7.5)))["duration_seconds"] == 7.5
+    video = await upload(http, fake_mp4([{"cat": 0.9}] * 3))
+    assert (video["kind"], video["duration_seconds"], video["has_audio"]) == ("video", 3.0, True)
+
+
+async def test_by_data_url(http):
+    url = f"data:image/png;base64,{base64.b64encode(fake_png()).decode()}"
+    answer = await http.post("/v1/media", json={"data": url, "filename": "x.png"})
+    assert answer.status_code == 200
+    assert answer.json()["filename"] == "x.png"
+
+
+async def test_by_url(http, live, platform):
+    """The fetcher takes from a live server what was uploaded in-process: the platform itself."""
+    media = await upload(http, fake_png({"tree": 0.6}))
+    answer = await http.post("/v1/media", json={"url": f"{live}{media['url']}"})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["bytes"] == media["bytes"]
+    assert answer.json()["filename"] == "content"
+    missing = await http.post("/v1/media", json={"url": f"{live}/nothing.png"})
+    assert missing.status_code == 400
+    assert missing.json()["error"]["code"] == "media_fetch_failed"
+    assert missing.json()["error"]["param"] == "url"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"url": "https://example.org/a", "data": "data:"},
+        {"url": "data:image/png;base64,AAAA"},
+        {"data": "https://example.org/a"},
+        {"url": 5},
+        {"url": None, "data": None},
+        {"nonsense": 1},
+    ],
+)
+async def test_bad_references(http, platform, body):
+    answer = await http.post("/v1/media", json=body)
+    assert answer.status_code == 400, answer.text
+    assert platform.stored_files() == 0
+
+
+async def test_refused_uploads_leave_nothing(http, platform):
+    for content in (b"", b"text", b"\x89PNG\r\n\x1a\n broken", fake_png(size=(10_000, 10_000))):
+        answer = await http.post("/v1/media", files={"file": ("a.png", content)})
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == "file"
+    answer = await http.post("/v1/media", files={"file": ("a", fake_png())}, data={"purpose": "x"})
+    assert answer.status_code == 400
+    assert platform.stored_files() == 0
+    assert not any(path.is_file() for path in (platform.root / "objects" / "objects").rglob("*"))
+
+
+async def test_delete(http):
+    media = await upload(http, fake_png())
+    again = await upload(http, fake_png())
+    answer = await http.delete(f"/v1/media/{media['id']}")
+    assert answer.json() == {"id": media["id"], "object": "media.deleted", "deleted": True}
+    assert (await http.get(f"/v1/media/{media['id']}")).status_code == 404
+    assert (await http.get(again["url"])).status_code == 200

@@ -1,0 +1,84 @@
+"""Models, health, readiness and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import openai
+import pytest
+from fake_services import fake_png
+
+
+async def test_models(client):
+    models = [model async for model in client.models.list()]
+    names = [model.id for model in models]
+    assert names == [
+        "smollm2-135m-instruct",
+        "whisper-base",
+        "all-minilm-l6-v2",
+        "efficientnet-lite2",
+        "rapidocr",
+    ]
+    assert all(model.object == "model" and model.created > 0 for model in models)
+    assert models[2].model_extra["manymodal"]["dimensions"] == 384
+    assert (await client.models.retrieve("whisper-1")).id == "whisper-base"
+    assert (await client.models.retrieve("default")).id == names[0]
+    with pytest.raises(openai.NotFoundError) as missing:
+        await client.models.retrieve("gpt-99")
+    assert missing.value.code == "model_not_found"
+
+
+async def test_health_and_readiness(http, platform, monkeypatch):
+    assert (await http.get("/health")).status_code == 200
+    answer = await http.get("/ready")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    platform.engine.is_ready = False
+    answer = await http.get("/ready")
+    assert answer.status_code == 503
+    assert answer.json()["deployments"] == {"perception": "ready", "search": "ready", "engine": "not ready"}
+
+    async def hangs() -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    monkeypatch.setattr("serving.routes.health._READY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(platform.perception, "ready", hangs)
+    answer = await http.get("/ready")
+    assert answer.json()["deployments"]["perception"] == "not ready"
+    assert (await http.get("/health")).status_code == 200
+
+
+async def test_metrics_count_requests_tokens_and_cache(client, http):
+    import base64
+
+    url = f"data:image/png;base64,{base64.b64encode(fake_png()).decode()}"
+    messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+    for _ in range(2):
+        await client.chat.completions.create(model="default", messages=messages)
+    with pytest.raises(openai.BadRequestError):
+        await client.chat.completions.create(model="default", messages=[])
+    stream = await client.chat.completions.create(model="default", messages=messages, stream=True)
+    async for _ in stream:
+        pass
+    body = (await http.get("/metrics")).text
+
+    def value(name: str, **labels: str) -> float:
+        for line in body.splitlines():
+            if line.startswith(name) and all(f'{k}="{v}"' in line for k, v in labels.items()):
+                return float(line.rsplit(" ", 1)[1])
+        raise AssertionError(f"{name} {labels} not in metrics")
+
+    chat = {"endpoint": "/v1/chat/completions"}
+    assert value("manymodal_requests_total", modality="image", status="200", **chat) == 3
+    assert value("manymodal_requests_total", modality="none", status="400", **chat) == 1
+    assert value("manymodal_request_duration_seconds_count", **chat) == 4
+    assert value("manymodal_time_to_first_token_seconds_count", modality="image") == 1
+    assert value("manymodal_tokens_total", direction="prompt") == 600
+    assert value("manymodal_tokens_total", direction="completion") == 9
+    assert value("manymodal_cache_lookups_total", task="labels", tier="miss") == 1
+    assert value("manymodal_cache_lookups_total", task="labels", tier="memory") == 2
+    assert value("manymodal_stage_duration_seconds_count", stage="perceive") == 3
+    assert value("manymodal_errors_total") == 1
+    assert "vllm:num_requests_running" in body
+    assert not re.search(r"media-[0-9a-f]{8}", body)

@@ -1,0 +1,346 @@
+"""The client's commands against a fake platform over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from fake_http_platform import FakeHttpPlatform, running
+
+from serving.cli import register
+from serving.cli.client import base_url
+from serving.cli.failures import UnusableInput
+from serving.cli.index import document_id, files_in
+from serving.cli.options import harmless
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app, models = typer.Typer(), typer.Typer()
+    app.add_typer(models, name="models")
+    register(app, models)
+    return app
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[FakeHttpPlatform, str]]:
+    """One server for all tests: stopping one takes longer than a test."""
+    platform = FakeHttpPlatform()
+    with running(platform) as url:
+        yield platform, url
+
+
+@pytest.fixture
+def platform(served: tuple[FakeHttpPlatform, str]) -> FakeHttpPlatform:
+    served[0].reset()
+    return served[0]
+
+
+@pytest.fixture
+def url(platform: FakeHttpPlatform, served: tuple[FakeHttpPlatform, str]) -> str:
+    return served[1]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two pictures, a text, and things that are not to be indexed."""
+    (tmp_path / "below").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    for name in ("a.png", "below/b.jpg", ".hidden/c.png", "program.py", "drawing.svg"):
+        (tmp_path / name).write_bytes(b"content of " + name.encode())
+    (tmp_path / "notes.txt").write_text("Tea is hot.", "utf-8")
+    return tmp_path
+
+
+def run(app: typer.Typer, url: str, *arguments: str, input: str | bytes | None = None) -> Result:  # noqa: A002
+    command, *rest = arguments
+    return CliRunner().invoke(app, [command, "--url", url, *rest], input=input)
+
+
+# chat
+
+
+def test_chat_streams_the_answer(app: typer.Typer, url: str, platform: FakeHttpPlatform) -> None:
+    result = run(
+        app, url, "chat", "What is a cat?", "--system", "Be brief.", "--max-tokens", "5", "--temperature", "0"
+    )
+    assert (result.exit_code, result.stdout) == (0, "A cat.\n")
+    (sent,) = platform.sent("chat/completions")
+    assert sent["stream"] is True
+    assert (sent["max_tokens"], sent["temperature"], sent["model"]) == (5, 0.0, "default")
+    assert sent["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "What is a cat?"}]},
+    ]
+
+
+def test_chat_uploads_files_and_passes_addresses_on(
+    app: typer.Typer, url: str, platform: FakeHttpPlatform, folder: Path
+) -> None:
+    picture, remote = str(folder / "a.png"), "https://example.com/talk.mp3"
+    result = run(app, url, "chat", "What?", "--image", picture, "--image", picture, "--audio", remote)
+    assert result.exit_code == 0
+    assert platform.media["media-0"]["content"] == b"content of a.png"
+    (sent,) = platform.sent("chat/completions")
+    assert sent["messages"][0]["content"] == [
+        {"type": "image_url", "image_url": {"url": "media-0"}},
+        {"type": "image_url", "image_url": {"url": "media-1"}},
+        {"type": "audio_url", "audio_url": {"url": remote}},
+        {"type": "text", "text": "What?"},
+    ]
+
+
+def test_chat_reads_the_question_from_standard_input(
+    app: typer.Typer, url: str, platform: FakeHttpPlatform
+) -> None:
+    assert run(app, url, "chat", input="What is tea?").exit_code == 0
+    assert platform.sent("chat/completions")[0]["messages"][0]["content"][0]["text"] == "What is tea?"
+
+
+def test_chat_json_gives_the_whole_answer_with_what_was_used(
+    app: typer.Typer, url: str, folder: Path
+) -> None:
+    result = run(app, url, "chat", "What?", "--image", str(folder / "a.png"), "--json")
+    answer = json.loads(result.stdout)
+    assert answer["choices"][0]["message"]["content"] == "A cat."
+    assert answer["manymodal"]["media"][0]["labels"][0]["text"] == "tabby"
+
+
+def test_chat_reports_an_answer_that_breaks_off(
+    app: typer.Typer, url: str, platform: FakeHttpPlatform
+) -> None:
+    platform.break_off = True
+    result = run(app, url, "chat", "hello")
+    assert result.exit_code == 1
+    assert "The model stopped." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "input", "says"),
+    [
+        (["chat"], "  \n", "The question is empty"),
+        (["chat", "hi", "--image", "missing.png"], None, "'missing.png' cannot be read: No such file"),
+        (["search"], None, "Nothing to look for"),
+        (["transcribe", "-"], "", "Standard input holds nothing"),
+        (["transcribe", "missing.mp3"], None, "'missing.mp3' cannot be read"),
+    ],
+)
+def test_unusable_input_ends_with_2_and_says_why(
+    app: typer.Typer,
+    url: str,
+    platform: FakeHttpPlatform,
+    arguments: list[str],
+    input: str | None,  # noqa: A002
+    says: str,
+) -> None:
+    result = run(app, url, *arguments, input=input)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert platform.requests == []
+
+
+# transcribe
+
+
+@pytest.mark.parametrize(
+    ("form", "printed"), [("text", "Hello there.\n"), ("srt", "(srt)\n"), ("vtt", "(vtt)\n")]
+)
+def test_transcribe_prints_text_and_subtitles(
+    app: typer.Typer, url: str, folder: Path, form: str, printed: str
+) -> None:
+    result = run(app, url, "transcribe", str(folder / "a.png"), "--format", form, "--language", "en")
+    assert (result.exit_code, result.stdout) == (0, printed)
+
+
+def test_transcribe_reads_standard_input(app: typer.Typer, url: str, platform: FakeHttpPlatform) -> None:
+    result = run(app, url, "transcribe", "-", "--json", input=b"\xff\x00sound")
+    assert json.loads(result.stdout) == {"text": "Hello there."}
+    assert platform.sent("audio/transcriptions")[0]["content"] == b"\xff\x00sound"
+
+
+def test_transcribe_verbose_json_has_times(app: typer.Typer, url: str, folder: Path) -> None:
+    result = run(app, url, "transcribe", str(folder / "a.png"), "-f", "verbose_json")
+    assert json.loads(result.stdout)["words"][1]["end"] == 1.5
+
+
+# index
+
+
+def test_index_takes_media_and_texts_of_a_folder(
+    app: typer.Typer, url: str, platform: FakeHttpPlatform, folder: Path
+) -> None:
+    for _ in range(2):
+        result = run(app, url, "index", str(folder), "--collection", "mine")
+        assert (result.exit_code, result.stdout) == (0, "3 of 3 files are in the collection 'mine'.\n")
+    documents = platform.documents["mine"]
+    assert [document["metadata"]["filename"] for document in documents.values()] == [
+        "a.png",
+        "notes.txt",
+        "b.jpg",
+    ]
+    assert documents[document_id(folder / "notes.txt")]["text"] == "Tea is hot."
+
+
+def test_index_goes_on_after_a_file_that_fails(
+    app: typer.Typer, url: str, platform: FakeHttpPlatform, folder: Path
+) -> None:
+    platform.refused_names = {"a.png"}
+    result = run(app, url, "index", str(folder), str(folder / "missing.png"))
+    assert result.exit_code == 1
+    assert result.stdout == "2 of 4 files are in the collection 'default'.\n"
+    assert f"{folder / 'a.png'}: The file is broken." in result.stderr
+    assert "missing.png" in result.stderr
+
+
+def test_index_json_prints_a_line_per_file(app: typer.Typer, url: str, folder: Path) -> None:
+    (folder / "latin.txt").write_bytes(b"caf\xe9")
+    result = run(app, url, "index", str(folder), "--json")
+    lines = {Path(line["path"]).name: line for line in map(json.loads, result.stdout.splitlines())}
+    assert result.exit_code == 1
+    assert lines["latin.txt"]["error"] == "The file is not UTF-8 text."
+    assert lines["a.png"]["parts"] == 1
+
+
+def test_index_says_when_a_folder_holds_nothing(app: typer.Typer, url: str, tmp_path: Path) -> None:
+    result = run(app, url, "index", str(tmp_path))
+    assert result.exit_code == 2
+    assert "No media or text files" in result.stderr
+
+
+def test_a_named_file_is_taken_whatever_it_is(folder: Path) -> None:
+    assert list(files_in([folder / "program.py"])) == [folder / "program.py"]
+
+
+# search
+
+
+def _hit(**facts: Any) -> dict[str, Any]:
+    return {"id": "one", "type": "text", "similarity_score": 0.5, "metadata": {}, "matches": [], **facts}
+
+
+def test_search_shows_hits_with_the_times_that_match(
+    app: typer.Typer, url: str, platform: FakeHttpPlatform
+) -> None:
+    times = [{"start_seconds": 11.25, "end_seconds": 12.0, "score": 0.7, "text": ""}]
+    platform.hits = lambda query: [
+        _hit(type="video", metadata={"filename": "v.mp4"}, matches=times),
+        _hit(text="[red]\x1b[31mTea"),
+    ]
+    result = run(app, url, "search", "a cat", "--top", "3", "-m", "video", "-m", "text", "-c", "mine")
+    assert result.exit_code == 0
+    assert "v.mp4" in result.stdout
+    assert "11.2-12.0 s" in result.stdout
+    assert "[red][31mTea" in result.stdout
+    assert platform.sent("search") == [
+        {
+            "query": [{"type": "text", "content": "a cat"}],
+            "top_k": 3,
+            "collection": "mine",
+            "search_modalities": ["video", "text"],
+        }
+    ]
+
+
+def test_search_combines_words_and_a_picture(
+    app: typer.Typer, url: str, platform: FakeHttpPlatform, folder: Path
+) -> None:
+    result = run(app, url, "search", "red", "--image", str(folder / "a.png"), "--json")
+    assert json.loads(result.stdout) == {"results": []}
+    assert platform.sent("search")[0]["query"] == [
+        {"type": "text", "content": "red"},
+        {"type": "image", "content": "media-0"},
+    ]
+
+
+def test_search_says_when_nothing_is_found(app: typer.Typer, url: str) -> None:
+    assert run(app, url, "search", "a cat").stdout == "Nothing was found.\n"
+
+
+# models, errors, addresses
+
+
+def test_models_lists_what_is_served(app: typer.Typer, url: str) -> None:
+    assert "tiny" in run(app, url, "models").stdout
+    assert json.loads(run(app, url, "models", "--json").stdout)[0]["manymodal"] == {"task": "chat"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["chat", "hi"], ["search", "hi"], ["models"], ["transcribe", "-"], ["index", __file__]]
+)
+def test_no_server_names_the_next_step(app: typer.Typer, arguments: list[str]) -> None:
+    # Port 1 is reserved and nothing listens there.
+    result = run(app, "http://127.0.0.1:1", *arguments, input="hi")
+    assert result.exit_code == 1
+    assert "No server answers at http://127.0.0.1:1: start one with `manymodal serve`" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "refusal", "says"),
+    [
+        (
+            "search",
+            (404, {"message": "None.", "code": "collection_not_found"}),
+            "None. For example: `manymodal index",
+        ),
+        ("search", (400, {"message": "A bad query."}), "Error: A bad query.\n"),
+        ("search", (404, "<html>not found</html>"), "status 404 and no reason; is it Manymodal?"),
+        ("chat", (404, {"message": "None.", "code": "model_not_found"}), "None. `manymodal models` lists"),
+        ("chat", (503, {"message": "It is starting."}), "It is starting. Try again in a moment."),
+        ("chat", (502, "<html>bad gateway</html>"), "status 502 and no reason; is it Manymodal?"),
+    ],
+)
+def test_refusals_give_the_reason_and_the_next_step(
+    app: typer.Typer, url: str, platform: FakeHttpPlatform, command: str, refusal: tuple[int, Any], says: str
+) -> None:
+    platform.refusals[{"chat": "chat/completions"}.get(command, command)] = refusal
+    result = run(app, url, command, "hello")
+    assert result.exit_code == 1
+    assert says in result.stderr
+
+
+def test_the_address_comes_from_the_environment(app: typer.Typer, url: str) -> None:
+    result = CliRunner().invoke(app, ["chat", "hi"], env={"MANYMODAL_URL": url})
+    assert result.stdout == "A cat.\n"
+
+
+def test_a_proxy_does_not_stand_before_the_own_machine(app: typer.Typer, url: str) -> None:
+    proxy = {"HTTP_PROXY": "http://127.0.0.1:1", "ALL_PROXY": "http://127.0.0.1:1", "MANYMODAL_URL": url}
+    assert CliRunner().invoke(app, ["chat", "hi"], env=proxy).exit_code == 0
+    assert CliRunner().invoke(app, ["models"], env=proxy).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["127.0.0.1:8000", "http://127.0.0.1:8000/", "http://127.0.0.1:8000/v1", " http://127.0.0.1:8000/v1/ "],
+)
+def test_addresses_are_taken_in_any_usual_form(given: str) -> None:
+    assert base_url(given) == "http://127.0.0.1:8000"
+
+
+@pytest.mark.parametrize("given", ["", "ftp://host", "http://", "http://host:port", "http://[::1"])
+def test_what_is_no_address_is_refused(given: str) -> None:
+    with pytest.raises(UnusableInput, match="is not an address of a server"):
+        base_url(given)
+
+
+def test_control_characters_do_not_reach_a_terminal() -> None:
+    assert harmless("a\x1b[2J\x07\x9b1m\r\tb\n") == "a[2J1m\tb\n"
+
+
+def test_the_commands_start_without_loading_http_libraries() -> None:
+    heavy = {"fastapi", "httpx", "numpy", "openai", "pydantic", "ray", "rich", "torch"}
+    code = f"import sys, serving.cli; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "[]\n"

@@ -1,0 +1,49 @@
+"""The gateway starts without any model framework."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+FORBIDDEN = (
+    "torch",
+    "transformers",
+    "vllm",
+    "ray",
+    "faster_whisper",
+    "onnxruntime",
+    "cv2",
+    "av",
+    "lance",
+    "faiss",
+    "PIL",
+)
+
+SCRIPT = f"""
+import pathlib, sys, tempfile
+from serving.app import create_app
+from serving.config import ChatModel, GatewayConfig
+from serving.services import Services
+from storage.artifacts import ArtifactStore
+from storage.cache import MemoryCache
+from storage.derived import DerivedCache
+from storage.local import LocalObjectStore
+from storage.media import MediaStore
+
+store = LocalObjectStore(pathlib.Path(tempfile.mkdtemp()))
+models = ("efficientnet-lite2", "whisper-base", "all-minilm-l6-v2", "rapidocr")
+config = GatewayConfig(ChatModel("m", 2048, None), *models, bytes(16))
+derived = DerivedCache(MemoryCache(1), ArtifactStore(store))
+create_app(Services(None, None, None), MediaStore(store), derived, config)
+print([name for name in {FORBIDDEN} if name in sys.modules])
+"""
+
+
+def test_no_model_framework_is_imported():
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=root, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"

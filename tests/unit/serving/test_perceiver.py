@@ -1,0 +1,131 @@
+"""Encoders are asked once per medium, task and parameters."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+
+import pytest
+from fake_services import FakePerception, fake_mp4, fake_png, fake_wav
+
+from encoders.errors import CorruptMedia
+from encoders.types import TranscribeOptions
+from serving.catalogue import ModelCatalogue
+from serving.concurrency import all_of
+from serving.config import ChatModel, GatewayConfig, RequestLimits
+from serving.errors import PerceptionTimeout
+from serving.metrics import GatewayMetrics
+from serving.perceiver import Perceiver
+from storage.artifacts import ArtifactStore
+from storage.cache import MemoryCache
+from storage.derived import DerivedCache
+from storage.local import LocalObjectStore
+from storage.media import MediaStore
+
+
+class Bench:
+    def __init__(self, root, **changes) -> None:
+        self.store = LocalObjectStore(root)
+        self.media = MediaStore(self.store)
+        self.perception = FakePerception(self.media)
+        self.limits = RequestLimits(**changes)
+        self.perceiver = self.restarted()
+
+    def restarted(self, frames: int = 16) -> Perceiver:
+        """A gateway with empty memory over the same store."""
+        models = ("efficientnet-lite2", "whisper-base", "all-minilm-l6-v2", "rapidocr")
+        chat = ChatModel("m", 2048, None)
+        config = GatewayConfig(chat, *models, bytes(16), max_frames=frames, limits=self.limits)
+        derived = DerivedCache(MemoryCache(1 << 20), ArtifactStore(self.store))
+        return Perceiver(self.perception, derived, ModelCatalogue(config), config, GatewayMetrics())
+
+    def put(self, content: bytes):
+        return self.media.put("default", io.BytesIO(content), "x/y", None, {}, 1 << 20).ref
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path)
+
+
+async def test_tiers(bench):
+    ref = bench.put(fake_png())
+    info = await bench.perceiver.probe(ref)
+    first = await bench.perceiver.perceive(ref, info)
+    assert first.tiers == {"labels": "miss", "ocr": "miss"}
+    assert (await bench.perceiver.perceive(ref, info)).tiers == {"labels": "memory", "ocr": "memory"}
+    again = await bench.restarted().perceive(bench.put(fake_png()), info)
+    assert again.tiers == {"labels": "store", "ocr": "store"}
+    assert again.medium.image.labels == first.medium.image.labels
+    assert bench.perception.calls == {"probe": 1, "encode_image": 1, "read_text": 1}
+
+
+async def test_only_what_is_needed(bench):
+    for content, tasks in (
+        (fake_wav((0.0, 1.0, "hi")), {"transcript"}),
+        (fake_mp4([{"cat": 0.9}]), {"frames", "transcript"}),
+        (fake_mp4([{"dog": 0.9}], sound=False), {"frames"}),
+    ):
+        ref = bench.put(content)
+        assert set((await bench.perceiver.perceive(ref, await bench.perceiver.probe(ref))).tiers) == tasks
+
+
+async def test_parameters_are_part_of_the_key(bench):
+    ref = bench.put(fake_wav((0.0, 1.0, "hi")))
+    for options in (
+        None,
+        TranscribeOptions("de"),
+        TranscribeOptions(prompt="x"),
+        TranscribeOptions(temperature=1),
+    ):
+        assert (await bench.perceiver.transcribe(ref, options))[1] == "miss"
+    assert (await bench.perceiver.transcribe(ref, TranscribeOptions("de")))[1] == "memory"
+    video = bench.put(fake_mp4([{"cat": 0.9}] * 5))
+    assert len((await bench.perceiver.encode_video(video))[0].frames) == 5
+    assert len((await bench.restarted(frames=2).encode_video(video))[0].frames) == 2
+
+
+async def test_identical_concurrent_work_is_done_once(bench):
+    ref = bench.put(fake_png())
+    bench.perception.wait = asyncio.Event()
+    waiting = [asyncio.create_task(bench.perceiver.encode_image(ref)) for _ in range(5)]
+    await asyncio.sleep(0.05)
+    bench.perception.wait.set()
+    await asyncio.gather(*waiting)
+    assert bench.perception.calls == {"encode_image": 1}
+
+
+async def test_failures_are_not_kept(bench):
+    ref = bench.put(fake_png())
+    bench.perception.failure = CorruptMedia("Damaged.")
+    with pytest.raises(CorruptMedia):
+        await bench.perceiver.encode_image(ref)
+    bench.perception.failure = None
+    assert (await bench.perceiver.encode_image(ref))[1] == "miss"
+
+
+async def test_encoders_that_do_not_answer(tmp_path):
+    bench = Bench(tmp_path, perception_timeout_seconds=0.05)
+    bench.perception.wait = asyncio.Event()
+    with pytest.raises(PerceptionTimeout):
+        await bench.perceiver.encode_image(bench.put(fake_png()))
+
+
+async def test_all_of_cancels_the_others_and_raises_the_first_failure_itself():
+    cancelled = asyncio.Event()
+
+    async def waits() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        await all_of([waits(), fails(), waits()])
+    assert cancelled.is_set()
+    assert await all_of([]) == []
