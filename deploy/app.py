@@ -1,0 +1,90 @@
+"""The Ray Serve application: plain deployment classes, wrapped and wired as a profile says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from deploy.ray_environment import engine_environment
+from deploy.settings import Settings
+from serving.app import create_app
+from serving.config import GatewayConfig
+from serving.deployments.engine import EngineDeployment
+from serving.deployments.perception import PerceptionDeployment
+from serving.deployments.search import SearchDeployment
+from serving.ray_adapter import RayChatEngine, RayPerception, RaySearchIndex
+from serving.services import Services
+from storage.artifacts import ArtifactStore
+from storage.cache import MemoryCache
+from storage.config import StorageConfig
+from storage.derived import DerivedCache
+from storage.local import LocalObjectStore
+from storage.media import MediaStore
+
+__all__ = ["APPLICATION_NAME", "GatewayDeployment", "build_application"]
+
+APPLICATION_NAME = "manymodal"
+
+
+class GatewayDeployment:
+    """The HTTP application in a replica. Ray Serve asks for it once the handles are there."""
+
+    def __init__(
+        self,
+        perception: DeploymentHandle,
+        search: DeploymentHandle,
+        engine: DeploymentHandle,
+        config: GatewayConfig,
+        storage: StorageConfig,
+    ) -> None:
+        timeout_seconds = config.limits.perception_timeout_seconds
+        self._services = Services(
+            perception=RayPerception(perception, timeout_seconds),
+            search=RaySearchIndex(search, timeout_seconds),
+            engine=RayChatEngine(engine, timeout_seconds),
+        )
+        self._config = config
+        self._storage = storage
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        store = LocalObjectStore(self._storage.root)
+        store.probe()
+        derived = DerivedCache(MemoryCache(self._storage.memory_cache_bytes), ArtifactStore(store))
+        return create_app(self._services, MediaStore(store), derived, self._config)
+
+
+def build_application(settings: Settings) -> serve.Application:
+    """Bind every deployment to its settings and to the deployments it calls."""
+    storage = settings.storage_config()
+
+    def deployment(cls: type, name: str, **environment: str) -> Any:
+        options = settings.deployments[name]  # type: ignore[index]
+        actor_options: dict[str, Any] = {"num_cpus": options.num_cpus, "num_gpus": options.num_gpus}
+        if environment:
+            actor_options["runtime_env"] = {"env_vars": environment}
+        return serve.deployment(
+            cls,
+            name=name,
+            num_replicas=options.num_replicas,
+            max_ongoing_requests=options.max_ongoing_requests,
+            max_queued_requests=options.max_queued_requests,
+            ray_actor_options=actor_options,
+            graceful_shutdown_timeout_s=settings.drain_seconds,
+            graceful_shutdown_wait_loop_s=0.2,
+            health_check_period_s=5,
+            # A model that does not load will not load the next time either: say so at once.
+            max_constructor_retry_count=1,
+        )
+
+    threads = str(settings.encoders.threads)
+    perception = deployment(PerceptionDeployment, "perception", OMP_NUM_THREADS=threads).bind(
+        settings.encoder_config(), LocalObjectStore(storage.root)
+    )
+    search = deployment(SearchDeployment, "search", OMP_NUM_THREADS=threads).bind(settings.search_config())
+    engine = deployment(EngineDeployment, "engine", **engine_environment(settings)).bind(settings.engine_config())
+    return deployment(serve.ingress()(GatewayDeployment), "gateway").bind(
+        perception, search, engine, settings.gateway_config(), storage
+    )

@@ -1,0 +1,191 @@
+"""The ``manymodal`` command: what starts, prepares and examines the platform, beside the client's commands."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from deploy.errors import DeployError
+from deploy.settings import Settings, load_settings
+from encoders.errors import EncoderError
+from serving.cli import register as register_client_commands
+from storage.errors import StorageError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="manymodal",
+    help="Text, images, audio and video behind one OpenAI-compatible API, on your own machines.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="Models: which there are, where their weights come from, preparing them.")
+app.add_typer(models_app, name="models")
+register_client_commands(app, models_app)
+
+_console = Console()
+_errors = Console(stderr=True)
+
+Profile = Annotated[str | None, typer.Option(help="Profile: which models and deployments (default: laptop).")]
+Port = Annotated[int | None, typer.Option(help="Port of the API (default: the profile's, 8000).")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder for media, collections and caches.")]
+ModelsDir = Annotated[Path | None, typer.Option(help="Folder of prepared models.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def serve(
+    profile: Profile = None, port: Port = None, data_dir: DataDir = None, models_dir: ModelsDir = None
+) -> None:
+    """Start the platform and keep serving until Ctrl-C, which drains and stops everything."""
+    from deploy.platform import running_platform
+
+    settings = _settings(profile=profile, port=port, data_dir=data_dir, models_dir=models_dir)
+    _prepare(settings, settings.model_names())
+    # A service manager's SIGTERM means what Ctrl-C means.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), running_platform(settings, _show_progress) as platform:
+        _console.print(
+            f"\n[bold green]Ready[/] in {platform.start_seconds:.0f} s: [bold]{platform.base_url}[/]  "
+            "(Ctrl-C stops)\n\n"
+            f"curl {platform.base_url}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+            '  -d \'{"model": "default", "messages": [{"role": "user", "content": "Say hello."}]}\'\n',
+            highlight=False,
+            soft_wrap=True,
+        )
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            _console.print("\nDraining: running answers may finish. Ctrl-C again stops at once.")
+    _console.print("Stopped.")
+
+
+@app.command()
+def demo(
+    profile: Profile = None, port: Port = None, data_dir: DataDir = None, models_dir: ModelsDir = None
+) -> None:
+    """Start the platform, run a tour over sample media, and stop it."""
+    from deploy.demo.samples import make_samples
+    from deploy.demo.tour import run_tour
+    from deploy.platform import running_platform
+
+    settings = _settings(profile=profile, port=port, data_dir=data_dir, models_dir=models_dir)
+    _prepare(settings, settings.model_names())
+    samples = make_samples(settings.data_dir / "samples")
+    with running_platform(settings, _show_progress) as platform:
+        _console.print(f"[bold green]Ready[/] in {platform.start_seconds:.0f} s: {platform.base_url}\n")
+        run_tour(platform.base_url, samples, _console)
+    _console.print("Stopped. Keep it running with [bold]make serve[/].")
+
+
+@app.command()
+def doctor(
+    profile: Profile = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    models_dir: ModelsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is installed, where models come from, and what to do about what is missing."""
+    from deploy.doctor import examine
+
+    findings = list(
+        examine(_settings(profile=profile, port=port, data_dir=data_dir, models_dir=models_dir))
+    )
+    if as_json:
+        rows = [{"what": f.what, "state": f.state, "facts": f.facts, "advice": f.advice} for f in findings]
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        table = Table("", "What", "Facts", "To do", box=None, pad_edge=False)
+        marks = {"ok": "[green]ok[/]", "warning": "[yellow]look[/]", "missing": "[red]missing[/]"}
+        for finding in findings:
+            table.add_row(marks[finding.state], finding.what, finding.facts, finding.advice)
+        _console.print(table)
+    if any(finding.state == "missing" for finding in findings):
+        raise typer.Exit(1)
+
+
+@models_app.command("prepare")
+def prepare(
+    names: Annotated[list[str] | None, typer.Argument(help="Models; without any, all of the profile.")] = None,
+    profile: Profile = None,
+    models_dir: ModelsDir = None,
+) -> None:
+    """Make models ready to load. What is ready already is left alone."""
+    settings = _settings(profile=profile, models_dir=models_dir)
+    _prepare(settings, tuple(names or settings.model_names()))
+
+
+@models_app.command("available")
+def available(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
+    """All models this installation knows, and where their weights come from."""
+    from encoders.registry import resolve, specs
+
+    settings = _settings(models_dir=models_dir)
+    rows = [(spec, resolve(spec, settings.models_dir)) for spec in specs()]
+    if as_json:
+        typer.echo(
+            json.dumps(
+                [
+                    {"name": s.name, "task": s.task, "licence": s.licence, "source": r.source, "ready": r.ready}
+                    for s, r in rows
+                ],
+                indent=2,
+            )
+        )
+        return
+    table = Table("Model", "Task", "Licence", "Weights from", "Ready", box=None, pad_edge=False)
+    for spec, found in rows:
+        table.add_row(spec.name, spec.task, spec.licence, found.source, "yes" if found.ready else found.advice)
+    _console.print(table)
+
+
+def main() -> None:
+    """Entry point: every expected failure is one sentence on standard error and exit code 1."""
+    try:
+        app()
+    except (DeployError, EncoderError, StorageError) as error:
+        _errors.print(f"[red]{error.message}[/]", highlight=False)
+        raise SystemExit(1) from None
+
+
+def _settings(**options: Any) -> Settings:
+    try:
+        return load_settings(options)
+    except ValidationError as error:
+        for problem in error.errors():
+            field = ".".join(str(part) for part in problem["loc"])
+            _errors.print(f"[red]Setting {field}: {problem['msg']}[/]", highlight=False)
+    except ValueError as error:
+        _errors.print(f"[red]{error}[/]", highlight=False)
+    raise typer.Exit(2)
+
+
+def _prepare(settings: Settings, names: tuple[str, ...]) -> None:
+    from encoders.prepare import prepare_models
+    from encoders.types import ModelSpec
+
+    columns = (TextColumn("{task.description:<24}"), BarColumn(30), TextColumn("{task.fields[facts]}"), TimeElapsedColumn())
+    with Progress(*columns, console=_console) as progress:
+        tasks: dict[str, Any] = {}
+
+        def show(spec: ModelSpec, fraction: float, text: str) -> None:
+            if spec.name not in tasks:
+                tasks[spec.name] = progress.add_task(spec.name, total=1.0, facts="")
+            progress.update(tasks[spec.name], completed=fraction, facts=f"{spec.licence}  {text}")
+
+        prepare_models(names, settings.models_dir, show)
+
+
+def _show_progress(name: str, state: str) -> None:
+    _console.print(f"  {name:<12} {state}", highlight=False)

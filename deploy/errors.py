@@ -1,0 +1,25 @@
+"""What can go wrong while the platform is put together."""
+
+from __future__ import annotations
+
+__all__ = ["DeployError", "PlatformStartFailed", "PortTaken", "TourFailed"]
+
+
+class DeployError(Exception):
+    """Base of the tree. ``message`` says what happened and what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class PortTaken(DeployError):
+    """Another program listens on the API's port."""
+
+
+class PlatformStartFailed(DeployError):
+    """A deployment did not come up."""
+
+
+class TourFailed(DeployError):
+    """A step of the demo's tour did not give what it must."""

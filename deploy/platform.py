@@ -1,0 +1,142 @@
+"""Starting and stopping the whole platform on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+import httpx
+
+from deploy.errors import PlatformStartFailed, PortTaken
+from deploy.ray_environment import ray_environment
+from deploy.settings import Settings
+
+__all__ = ["Platform", "running_platform"]
+
+Progress = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """A running platform: where it answers and how long it took to get ready."""
+
+    base_url: str
+    start_seconds: float
+
+
+@contextlib.contextmanager
+def running_platform(
+    settings: Settings,
+    on_progress: Progress = lambda name, state: None,
+) -> Iterator[Platform]:
+    """Start Ray and every deployment, yield once ``/ready`` says so, and stop everything at the end.
+
+    Leaving the context drains: running answers may finish within ``drain_seconds``. ``on_progress`` is told
+    each deployment's name and state as they change. Raises ``PortTaken`` or ``PlatformStartFailed``.
+    """
+    started = time.perf_counter()
+    _refuse_taken_port(settings.host, settings.port)
+    # Ray, Serve and vLLM read these when they are imported, here and in every process started from here.
+    os.environ.update(ray_environment(settings))
+    import ray
+    from ray import serve
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    try:
+        ray.init(
+            "local",
+            _node_ip_address="127.0.0.1",
+            num_cpus=max(2, os.cpu_count() or 2),
+            object_store_memory=settings.object_store_bytes,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        on_progress("ray", "running")
+        serve.start(
+            proxy_location="HeadOnly",
+            # Serve's own proxy is not used (the gateway listens itself) but cannot be left out.
+            http_options={"host": "127.0.0.1", "port": _free_port()},
+            logging_config={"log_level": "WARNING", "enable_access_log": False},
+        )
+        _run(settings, on_progress)
+        base_url = f"http://{settings.host}:{settings.port}"
+        _wait_until_ready(base_url, started + settings.start_timeout_seconds)
+        on_progress("gateway", "ready")
+        yield Platform(base_url, time.perf_counter() - started)
+    finally:
+        if ray.is_initialized():
+            with contextlib.suppress(Exception):  # a half-started Serve must not keep Ray from being stopped
+                serve.shutdown()
+            ray.shutdown()
+
+
+def _run(settings: Settings, on_progress: Progress) -> None:
+    from ray import serve
+
+    from deploy.app import APPLICATION_NAME, build_application
+
+    application = build_application(settings)
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="serve-run")
+    try:
+        running = pool.submit(serve.run, application, name=APPLICATION_NAME)
+        seen: dict[str, str] = {}
+        while not wait([running], timeout=0.5).done:
+            status = serve.status().applications.get(APPLICATION_NAME)
+            for name, deployment in (status.deployments if status else {}).items():
+                if seen.get(name) != deployment.status:
+                    seen[name] = deployment.status
+                    on_progress(name, deployment.status.value.lower())
+        try:
+            running.result()
+        except RuntimeError as error:
+            status = serve.status().applications.get(APPLICATION_NAME)
+            reasons = [
+                f"{name}: {deployment.message.strip().splitlines()[-1]}"
+                for name, deployment in (status.deployments if status else {}).items()
+                if deployment.message.strip()
+            ]
+            raise PlatformStartFailed(
+                "The platform did not start. " + (" ".join(reasons) or "Ray Serve gave no reason.")
+                + " Run `manymodal doctor`; Ray's logs are in /tmp/ray/session_latest/logs."
+            ) from error
+    finally:
+        pool.shutdown(wait=False)  # Ctrl-C must not wait for deployments that are still loading
+
+
+def _wait_until_ready(base_url: str, deadline: float) -> None:
+    answer = "no answer"
+    while time.perf_counter() < deadline:
+        try:
+            response = httpx.get(f"{base_url}/ready", timeout=10, trust_env=False)
+            if response.status_code == httpx.codes.OK:
+                return
+            answer = response.text
+        except httpx.TransportError as error:
+            answer = type(error).__name__
+        time.sleep(0.2)
+    raise PlatformStartFailed(f"The platform started but did not become ready in time. It last said: {answer}")
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            raise PortTaken(
+                f"Port {port} on {host} is already in use. Stop what uses it or choose another port (--port)."
+            ) from None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

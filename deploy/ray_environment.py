@@ -1,0 +1,60 @@
+"""The environment Ray, Ray Serve and vLLM are started with. Both read theirs at import, so it is set before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from deploy.settings import Settings
+
+__all__ = ["engine_environment", "ray_environment"]
+
+
+def ray_environment(settings: Settings) -> dict[str, str]:
+    """Variables for the process that starts Ray, and so for every process Ray starts.
+
+    Why each is set is said beside it; what was measured stands in ``docs/adr/0003-ray-serve-wiring.md``.
+    """
+    return {
+        # Replicas would run at nice 15 and lose against anything else on the machine.
+        "RAY_worker_niceness": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Replicas talk over gRPC streams and run user code in their main loop: half the processor time per
+        # streamed chunk of Ray's default transport.
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # The gateway replica listens on the API's port itself; no proxy in between.
+        "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(settings.port),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(settings.port + 1),
+        # A replaced gateway takes the same port again at once.
+        "RAY_SERVE_PORT_QUARANTINE_S": "0",
+        # There is no load balancer that must first notice a gateway leaving.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        # Ray's housekeeping at its defaults takes a seventh of a core on an idle machine, and vLLM's two
+        # threads wait for whichever core it runs on. Failures are still noticed within a second.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1.0",
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
+        "RAY_task_events_report_interval_ms": "0",
+        "RAY_event_stats": "0",
+        # Models were prepared before; nothing is ever fetched while serving.
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def engine_environment(settings: Settings, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Variables for the processes of a vLLM engine; ``inherited`` (the environment) wins over our defaults."""
+    given = os.environ if inherited is None else inherited
+    defaults = {
+        "VLLM_CPU_KVCACHE_SPACE": str(settings.chat.kv_cache_gib),
+        # Keeps the worker inside the engine core's process: half the processor time per token on two cores.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        # Ray would set 1 for an actor that reserves no processor, and a third of the tokens would be lost.
+        "OMP_NUM_THREADS": str(settings.chat.threads or os.cpu_count() or 1),
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+    }
+    return {name: given.get(name, value) for name, value in defaults.items()}

@@ -1,0 +1,241 @@
+"""All settings, resolved once: profile file, then environment (``MANYMODAL_*``), then command-line options."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from encoders.config import EncoderConfig
+from fusion.config import FusionConfig
+from search.config import SearchConfig
+from serving.config import ChatModel, EngineConfig, GatewayConfig, RequestLimits
+from storage.config import StorageConfig
+
+__all__ = ["ChatSettings", "DeploymentSettings", "EncoderSettings", "Settings", "load_settings", "profile_names"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ChatSettings(_Section):
+    """The decoder. ``threads`` 0 means one per core."""
+
+    model: str
+    fusion: Literal["text"] = "text"
+    context_tokens: int = Field(gt=0)
+    max_streams: int = Field(gt=0)
+    dtype: str
+    enforce_eager: bool
+    kv_cache_gib: int = Field(gt=0)
+    threads: int = Field(default=0, ge=0)
+    media_token_budget: int = Field(default=1500, gt=0)
+    extra_arguments: tuple[str, ...] = ()
+
+
+class EncoderSettings(_Section):
+    """Which model does what, and how many threads encoders use."""
+
+    vision: str
+    speech: str
+    text: str
+    ocr: str
+    threads: int = Field(gt=0)
+
+
+class VideoSettings(_Section):
+    """How videos are looked at."""
+
+    max_frames: int = Field(gt=0, le=128)
+
+
+class DeploymentSettings(_Section):
+    """Ray Serve options of one deployment. The names are Ray's."""
+
+    num_replicas: int = Field(default=1, gt=0)
+    max_ongoing_requests: int = Field(gt=0)
+    max_queued_requests: int = Field(gt=0)
+    num_cpus: float = Field(default=0, ge=0)
+    num_gpus: float = Field(default=0, ge=0)
+
+
+class Settings(BaseSettings):
+    """The platform's settings. ``load_settings`` builds them; everything else receives finished configs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MANYMODAL_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    profile: str
+    host: str
+    port: int = Field(gt=0, lt=65535)
+    data_dir: Path = Field(default_factory=lambda: _xdg("XDG_DATA_HOME", ".local/share"))
+    models_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache") / "models")
+    chat: ChatSettings
+    encoders: EncoderSettings
+    video: VideoSettings
+    ingress: Literal["direct"]
+    deployments: dict[Literal["gateway", "perception", "search", "engine"], DeploymentSettings]
+    object_store_bytes: int = Field(ge=80 << 20)
+    drain_seconds: int = Field(gt=0)
+    start_timeout_seconds: int = Field(gt=0)
+    limits: RequestLimits = RequestLimits()
+
+    @field_validator("host")
+    @classmethod
+    def _only_loopback(cls, host: str) -> str:
+        # Until API keys exist, whoever reaches the port may use everything.
+        if not ipaddress.ip_address(host).is_loopback:
+            raise ValueError(
+                "the platform has no API keys yet and therefore serves loopback addresses only; "
+                "use 127.0.0.1 and put an authenticating proxy in front"
+            )
+        return host
+
+    @field_validator("data_dir", "models_dir")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().resolve()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command-line options before the environment; the profile comes in by ``load_settings``, last."""
+        return init_settings, env_settings, _ProfileSource(settings_cls, init_settings, env_settings)
+
+    def chat_model(self) -> ChatModel:
+        """The served decoder as the gateway knows it."""
+        return ChatModel(
+            name=self.chat.model,
+            context_tokens=self.chat.context_tokens,
+            tokenizer_file=self.models_dir / self.chat.model / "tokenizer.json",
+            fusion=self.chat.fusion,
+        )
+
+    def gateway_config(self) -> GatewayConfig:
+        """Settings of the gateway's deployment. Makes, once, the secret that keys every cache key."""
+        return GatewayConfig(
+            chat_model=self.chat_model(),
+            vision_model=self.encoders.vision,
+            speech_model=self.encoders.speech,
+            text_model=self.encoders.text,
+            ocr_model=self.encoders.ocr,
+            cache_secret=_secret(self.data_dir),
+            max_frames=self.video.max_frames,
+            limits=self.limits,
+            fusion=FusionConfig(media_token_budget=self.chat.media_token_budget),
+        )
+
+    def encoder_config(self) -> EncoderConfig:
+        """Settings of the encoders' deployment."""
+        return EncoderConfig(
+            models_dir=self.models_dir,
+            vision_model=self.encoders.vision,
+            speech_model=self.encoders.speech,
+            text_model=self.encoders.text,
+            ocr_model=self.encoders.ocr,
+            threads=self.encoders.threads,
+        )
+
+    def engine_config(self) -> EngineConfig:
+        """Settings of the decoder's deployment."""
+        return EngineConfig(
+            model_path=self.models_dir / self.chat.model,
+            served_model_name=self.chat.model,
+            context_tokens=self.chat.context_tokens,
+            max_streams=self.chat.max_streams,
+            dtype=self.chat.dtype,
+            enforce_eager=self.chat.enforce_eager,
+            extra_arguments=self.chat.extra_arguments,
+        )
+
+    def search_config(self) -> SearchConfig:
+        """Settings of the search deployment."""
+        return SearchConfig(root=self.data_dir / "collections", threads=self.encoders.threads)
+
+    def storage_config(self) -> StorageConfig:
+        """Settings of storage."""
+        return StorageConfig(root=self.data_dir / "store")
+
+    def model_names(self) -> tuple[str, ...]:
+        """Every model this profile needs prepared."""
+        encoders = self.encoders
+        return (self.chat.model, encoders.text, encoders.vision, encoders.speech, encoders.ocr)
+
+
+class _ProfileSource(PydanticBaseSettingsSource):
+    """The profile's YAML file. Which one is said by the sources before it; ``laptop`` otherwise."""
+
+    def __init__(self, settings_cls: type[BaseSettings], *before: PydanticBaseSettingsSource) -> None:
+        super().__init__(settings_cls)
+        self._before = before
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        raise AssertionError("unused: this source answers as a whole")
+
+    def __call__(self) -> dict[str, Any]:
+        name = next((values["profile"] for source in self._before if "profile" in (values := source())), "laptop")
+        return {"profile": name, **_read_profile(name)}
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Resolve the settings. ``overrides`` are command-line options; ``None`` values are left out.
+
+    Raises ``ValueError`` (pydantic's ``ValidationError`` is one) with the field that is wrong.
+    """
+    return Settings(**{key: value for key, value in (overrides or {}).items() if value is not None})
+
+
+def profile_names() -> list[str]:
+    """The profiles that can be chosen."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _profiles().iterdir() if entry.name.endswith(".yaml"))
+
+
+def _profiles() -> Any:
+    return resources.files("deploy") / "profiles"
+
+
+def _read_profile(name: str) -> dict[str, Any]:
+    if name not in profile_names():
+        raise ValueError(f"There is no profile named {name!r}. Choose one of: {', '.join(profile_names())}.")
+    values = yaml.safe_load((_profiles() / f"{name}.yaml").read_text("utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError(f"The profile {name!r} is not a mapping of settings.")
+    return values
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / fallback) / "manymodal"
+
+
+def _secret(data_dir: Path) -> bytes:
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = data_dir / "secret"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        value = path.read_bytes()
+        if len(value) != 32:
+            raise ValueError("The file 'secret' in the data folder is damaged: it must hold 32 bytes.") from None
+        return value
+    with os.fdopen(descriptor, "wb") as file:
+        value = secrets.token_bytes(32)
+        file.write(value)
+        file.flush()
+        os.fsync(file.fileno())
+    return value

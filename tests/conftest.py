@@ -1,0 +1,55 @@
+"""Fixtures every test may use. Tests are hermetic: temporary home, offline hubs, loopback only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _hermetic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads the user's home, a proxy or a model hub."""
+    patch = pytest.MonkeyPatch()
+    home = tmp_path_factory.mktemp("home")
+    patch.setenv("HOME", str(home))
+    patch.setenv("XDG_DATA_HOME", str(home / "data"))
+    patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    patch.setenv("MANYMODAL_MODELS_DIR", str(_MODELS_DIR))
+    patch.setenv("HF_HUB_OFFLINE", "1")
+    patch.setenv("TRANSFORMERS_OFFLINE", "1")
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            patch.delenv(name)
+    yield
+    patch.undo()
+
+
+def _models_dir() -> Path:
+    given = os.environ.get("MANYMODAL_MODELS_DIR")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(given) if given else cache / "manymodal" / "models"
+
+
+_MODELS_DIR = _models_dir()  # before HOME is replaced
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """Where prepared models lie (``make models``); skips with the reason when there are none."""
+    if not any(_MODELS_DIR.glob("*/manymodal.json")):
+        pytest.skip("no prepared models: run `make models` first")
+    return _MODELS_DIR
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real test media beside the checkout; they are not part of the project."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("../shared/data is absent: real test media are not part of the project")
+    return folder

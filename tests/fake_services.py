@@ -1,0 +1,308 @@
+"""Working in-memory stand-ins for the deployments, and tiny "media" that the stand-in encoders can read.
+
+A fake medium is the real magic number of its format followed by JSON that says what is to be perceived, so
+the gateway's own sniffing and storing run on it as on real files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from encoders.errors import CorruptMedia, MediaTooLarge
+from encoders.types import (
+    Embeddings,
+    EncodedFrame,
+    EncodedImage,
+    EncodedVideo,
+    FrameSampling,
+    ImageLabel,
+    MediaInfo,
+    MediaKind,
+    TextLine,
+    TranscribeOptions,
+    Transcript,
+    TranscriptSegment,
+    TranscriptWord,
+)
+from search.engine import SearchEngine
+from search.types import Hit, Query, Row
+from serving.errors import EngineUnavailable
+from serving.services import EngineResponse
+from storage.media import MediaStore
+from storage.types import MediaRef
+
+__all__ = [
+    "FakeEngine",
+    "FakePerception",
+    "FakeSearchIndex",
+    "fake_embedding",
+    "fake_mp4",
+    "fake_png",
+    "fake_transcript",
+    "fake_wav",
+]
+
+DIMENSIONS = 384
+_PNG = b"\x89PNG\r\n\x1a\n"
+_WAV = b"RIFF\x00\x00\x00\x00WAVE"
+_MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2"
+
+
+def fake_png(labels: Mapping[str, float] | None = None, text: tuple[str, ...] = (), **facts: Any) -> bytes:
+    """A picture with labels and text lines."""
+    return _PNG + json.dumps({"labels": dict(labels or {"cat": 0.8}), "text": text, **facts}).encode()
+
+
+def fake_wav(*speech: tuple[float, float, str], seconds: float = 5.0) -> bytes:
+    """A sound file with passages of speech."""
+    return _WAV + json.dumps({"speech": speech, "seconds": seconds}).encode()
+
+
+def fake_mp4(
+    frames: list[Mapping[str, float]], *speech: tuple[float, float, str], sound: bool = True
+) -> bytes:
+    """A video with one frame a second, each with labels, and passages of speech."""
+    return _MP4 + json.dumps({"frames": frames, "speech": speech, "sound": sound}).encode()
+
+
+def fake_embedding(text: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Words hashed into a unit vector: texts that share words are near."""
+    vector = np.zeros(DIMENSIONS, np.float32)
+    for word in re.findall(r"\w+", text.lower()) or ["nothing"]:
+        vector[int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big") % DIMENSIONS] += 1
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def fake_transcript(
+    speech: list[tuple[float, float, str]], seconds: float, language: str = "en"
+) -> Transcript:
+    """A transcript of passages; each word gets an equal share of its passage's time."""
+    segments = []
+    for start, end, text in speech:
+        words = text.split()
+        step = (end - start) / max(1, len(words))
+        times = [start + step * index for index in range(len(words))]
+        heard = tuple(TranscriptWord(t, t + step, f" {w}", 0.9) for t, w in zip(times, words, strict=True))
+        segments.append(TranscriptSegment(start, end, f" {text}", -0.2, 0.01, 1.1, 0.0, (1, 2), heard))
+    return Transcript(language, seconds, tuple(segments))
+
+
+class FakePerception:
+    """``serving.services.Perception`` over fake media. Counts calls by method; ``wait`` delays each."""
+
+    def __init__(self, media: MediaStore) -> None:
+        self._media = media
+        self.calls: dict[str, int] = {}
+        self.failure: Exception | None = None
+        self.wait: asyncio.Event | None = None
+        self.is_ready = True
+        self.options: TranscribeOptions | None = None
+
+    async def _facts(self, method: str, media: MediaRef) -> tuple[MediaKind, dict[str, Any]]:
+        self.calls[method] = self.calls.get(method, 0) + 1
+        if self.wait is not None:
+            await self.wait.wait()
+        if self.failure is not None:
+            raise self.failure
+        data = self._media.open_bytes(media)
+        for magic, kind in ((_PNG, MediaKind.IMAGE), (_WAV, MediaKind.AUDIO), (_MP4, MediaKind.VIDEO)):
+            if data.startswith(magic):
+                try:
+                    return kind, json.loads(data[len(magic) :])
+                except ValueError as error:
+                    raise CorruptMedia("The file is damaged and cannot be decoded.") from error
+        raise CorruptMedia("The file is damaged and cannot be decoded.")
+
+    async def probe(self, media: MediaRef) -> MediaInfo:
+        kind, facts = await self._facts("probe", media)
+        if kind is MediaKind.IMAGE:
+            width, height = facts.get("size", (640, 480))
+            if width * height > 50_000_000:
+                raise MediaTooLarge("The image has more than 50000000 pixels (max_pixels).")
+            return MediaInfo(kind, "image/png", width, height)
+        if kind is MediaKind.AUDIO:
+            return MediaInfo(kind, "audio/wav", duration_seconds=facts["seconds"], has_audio=True)
+        seconds = float(len(facts["frames"]))
+        return MediaInfo(kind, "video/mp4", 320, 240, seconds, 25.0, facts["sound"])
+
+    async def encode_image(self, media: MediaRef) -> EncodedImage:
+        _, facts = await self._facts("encode_image", media)
+        labels = _labels(facts["labels"])
+        return EncodedImage(labels, fake_embedding(" ".join(label.text for label in labels)), 640, 480)
+
+    async def read_text(self, media: MediaRef) -> tuple[TextLine, ...]:
+        _, facts = await self._facts("read_text", media)
+        box = ((0.0, 0.0), (9.0, 0.0), (9.0, 9.0), (0.0, 9.0))
+        return tuple(TextLine(text, 0.9, box) for text in facts["text"])
+
+    async def encode_video(self, media: MediaRef, sampling: FrameSampling) -> EncodedVideo:
+        _, facts = await self._facts("encode_video", media)
+        frames = tuple(
+            EncodedFrame(float(time), sampling.method, _labels(labels), fake_embedding(" ".join(labels)))
+            for time, labels in enumerate(facts["frames"][: sampling.max_frames])
+        )
+        return EncodedVideo(float(len(facts["frames"])), frames)
+
+    async def transcribe(self, media: MediaRef, options: TranscribeOptions) -> Transcript:
+        _, facts = await self._facts("transcribe", media)
+        self.options = options
+        return fake_transcript(facts["speech"], facts.get("seconds", 3.0), options.language or "en")
+
+    async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
+        self.calls["embed_texts"] = self.calls.get("embed_texts", 0) + 1
+        if self.failure is not None:
+            raise self.failure
+        return Embeddings(
+            np.stack([fake_embedding(text) for text in texts]), sum(len(t.split()) for t in texts)
+        )
+
+    async def ready(self) -> bool:
+        return self.is_ready
+
+
+class FakeSearchIndex:
+    """``serving.services.SearchIndex``: the real engine, called directly."""
+
+    def __init__(self, engine: SearchEngine) -> None:
+        self._engine = engine
+
+    async def add(self, tenant: str, collection: str, rows: tuple[Row, ...]) -> int:
+        return await asyncio.to_thread(self._engine.add, tenant, collection, rows)
+
+    async def search(self, tenant: str, collection: str, query: Query) -> tuple[Hit, ...]:
+        return await asyncio.to_thread(self._engine.search, tenant, collection, query)
+
+    async def delete(self, tenant: str, collection: str, document_id: str) -> int:
+        return await asyncio.to_thread(self._engine.delete, tenant, collection, document_id)
+
+    async def ready(self) -> bool:
+        return True
+
+
+class FakeEngine:
+    """``serving.services.ChatEngine`` that answers as vLLM's server does.
+
+    Knobs: ``words`` of the answer, ``unavailable_times`` (raises so often first), ``refusal`` (status and
+    error body), ``stall_after``/``die_after``/``error_after`` so many chunks, ``pause_seconds`` between
+    chunks.
+    """
+
+    def __init__(self) -> None:
+        self.words = ("A ", "cat ", "sits.")
+        self.unavailable_times = 0
+        self.refusal: tuple[int, dict[str, Any]] | None = None
+        self.stall_after: int | None = None
+        self.die_after: int | None = None
+        self.error_after: int | None = None
+        self.pause_seconds = 0.0
+        self.is_ready = True
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[Mapping[str, str]] = []
+        self.closed = asyncio.Event()
+        self.running = 0
+
+    async def request(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> AsyncIterator[EngineResponse | bytes]:
+        if path == "/metrics":
+            yield EngineResponse(200, (("content-type", "text/plain"),))
+            yield b"vllm:num_requests_running 0.0\n"
+            return
+        if self.unavailable_times:
+            self.unavailable_times -= 1
+            raise EngineUnavailable("The model is restarting.")
+        asked = json.loads(body)
+        self.requests.append(asked)
+        self.headers.append(headers)
+        self.running += 1
+        try:
+            if self.refusal is not None:
+                status, error = self.refusal
+                yield EngineResponse(status, (("content-type", "application/json"),))
+                yield json.dumps({"error": error}).encode()
+            elif asked.get("stream"):
+                yield EngineResponse(200, (("content-type", "text/event-stream; charset=utf-8"),))
+                async for event in self._events(asked):
+                    yield event
+            else:
+                yield EngineResponse(200, (("content-type", "application/json"),))
+                if self.stall_after is not None:
+                    await asyncio.Event().wait()
+                yield json.dumps(self._whole(asked)).encode()
+        finally:
+            self.running -= 1
+            self.closed.set()
+
+    async def ready(self) -> bool:
+        return self.is_ready
+
+    def _usage(self) -> dict[str, Any]:
+        return {"prompt_tokens": 200, "total_tokens": 203, "completion_tokens": 3}
+
+    def _whole(self, asked: dict[str, Any]) -> dict[str, Any]:
+        message = {"role": "assistant", "content": "".join(self.words)}
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": None,
+            "finish_reason": "stop",
+            "stop_reason": None,
+        }
+        return {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": asked["model"],
+            "choices": [choice],
+            "usage": self._usage(),
+        }
+
+    async def _events(self, asked: dict[str, Any]) -> AsyncIterator[bytes]:
+        def event(choices: list[dict[str, Any]], **extra: Any) -> bytes:
+            head = {
+                "id": "chatcmpl-1",
+                "object": "chat.completion.chunk",
+                "created": 1,
+                "model": asked["model"],
+            }
+            body = json.dumps({**head, "choices": choices, **extra}, separators=(",", ":"))
+            return f"data: {body}\n\n".encode()
+
+        def choice(delta: dict[str, Any], reason: str | None = None) -> list[dict[str, Any]]:
+            return [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]
+
+        yield event(choice({"role": "assistant", "content": ""}))
+        for count, word in enumerate(self.words):
+            if count == self.stall_after:
+                await asyncio.Event().wait()
+            if count == self.die_after:
+                return
+            if count == self.error_after:
+                error = {"message": "EngineCore at 10.0.0.3 died", "type": "InternalServerError", "code": 500}
+                yield (
+                    event(choice({"content": "last "}))
+                    + b"data: "
+                    + json.dumps({"error": error}).encode()
+                    + b"\n\n"
+                )
+                yield b"data: [DONE]\n\n"
+                return
+            if self.pause_seconds:
+                await asyncio.sleep(self.pause_seconds)
+            yield event(choice({"content": word}))
+        yield event(choice({"content": ""}, "stop"))
+        if (asked.get("stream_options") or {}).get("include_usage"):
+            yield event([], usage=self._usage())
+        yield b"data: [DONE]\n\n"
+
+
+def _labels(given: Mapping[str, float]) -> tuple[ImageLabel, ...]:
+    labels = [ImageLabel(text, probability) for text, probability in given.items()]
+    return tuple(sorted(labels, key=lambda label: -label.probability))
