@@ -1,0 +1,121 @@
+"""Chat through the platform against vLLM's own server: tokens/s and TTFT at 1 and 16 streams.
+
+Same engine flags, same environment, same prompts, one server up at a time, alternating which goes first.
+Goals: >= 0.95 of the peer's tokens/s at 1 stream, >= 0.90 at 16, TTFT <= 1.2 times. Exit code 1 when a goal is
+missed by more than the spread between rounds. ``make bench-chat`` runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import Wave, run_wave
+from benchmarks.report import ratios, summary, write
+from benchmarks.servers import free_port, module, server
+from deploy.ray_environment import engine_environment
+from deploy.settings import Settings, load_settings
+
+LEVELS = {1: 4, 16: 2}  # concurrent streams -> waves per round
+THROUGHPUT_GOALS = {1: 0.95, 16: 0.90}
+TTFT_GOAL = 1.2
+PEER_MODULE = "vllm.entrypoints.launchers.api_server.entry"
+
+Rounds = dict[int, list[list[Wave]]]
+
+
+def main() -> int:
+    """Measure, print, write ``results/chat.json``; the exit code says whether the goals were met."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--max-tokens", type=int, default=64)
+    options.add_argument("--profile", default="laptop")
+    given = options.parse_args()
+
+    measured: dict[str, Rounds] = {"platform": {}, "vllm": {}}
+    starts: dict[str, list[float]] = {"platform": [], "vllm": []}
+    with tempfile.TemporaryDirectory(prefix="manymodal-bench-") as folder:
+        for number in range(given.rounds):
+            for name in ("platform", "vllm") if number % 2 else ("vllm", "platform"):
+                start, waves = _measure(name, given.profile, number, given.max_tokens, Path(folder))
+                starts[name].append(start)
+                for streams, level in waves.items():
+                    measured[name].setdefault(streams, []).append(level)
+                    speed = statistics.median(wave.tokens_per_second for wave in level)
+                    print(f"round {number + 1} {name:<8} {streams:>2} streams: {speed:6.1f} tokens/s", flush=True)
+
+    result, missed = _compare(measured)
+    result["start_seconds"] = {name: summary(values) for name, values in starts.items()}
+    result["settings"] = {"max_tokens": given.max_tokens, "profile": given.profile, "peer": PEER_MODULE}
+    path = write("chat", result)
+    print(f"Written to {path}")
+    for sentence in missed:
+        print(f"MISSED: {sentence}")
+    return 1 if missed else 0
+
+
+def _measure(
+    name: str, profile: str, number: int, max_tokens: int, folder: Path
+) -> tuple[float, dict[int, list[Wave]]]:
+    port = free_port()
+    settings = load_settings({"profile": profile, "port": port, "data_dir": folder / "data"})
+    base_url = f"http://127.0.0.1:{port}"
+    command, ready, environment = _server(name, settings)
+    with server(command, base_url + ready, folder / f"{name}-{number}.log", environment) as start_seconds:
+        return start_seconds, asyncio.run(_waves(base_url, settings.chat.model, number, max_tokens))
+
+
+def _server(name: str, settings: Settings) -> tuple[list[str], str, dict[str, str]]:
+    if name == "platform":
+        options = ("--port", str(settings.port), "--profile", settings.profile, "--data-dir", str(settings.data_dir))
+        return [str(Path(sys.executable).with_name("manymodal")), "serve", *options], "/ready", {}
+    flags = [*settings.engine_config().arguments(), "--host", "127.0.0.1", "--port", str(settings.port)]
+    return module(PEER_MODULE, *flags), "/health", {**engine_environment(settings), "HF_HUB_OFFLINE": "1"}
+
+
+async def _waves(base_url: str, model: str, number: int, max_tokens: int) -> dict[int, list[Wave]]:
+    await run_wave(base_url, model, max(LEVELS), 16, seed=-1 - number)  # warm-up
+    waves: dict[int, list[Wave]] = {}
+    for streams, repeats in LEVELS.items():
+        seeds = (1000 * number + 100 * streams + repeat for repeat in range(repeats))
+        waves[streams] = [await run_wave(base_url, model, streams, max_tokens, seed) for seed in seeds]
+    return waves
+
+
+def _compare(measured: dict[str, Rounds]) -> tuple[dict[str, Any], list[str]]:
+    levels: dict[str, Any] = {}
+    missed: list[str] = []
+    for streams in LEVELS:
+        speeds = {n: [statistics.median(w.tokens_per_second for w in r) for r in measured[n][streams]] for n in measured}
+        waits = {
+            n: [statistics.median(t for w in r for t in w.ttft_seconds) for r in measured[n][streams]] for n in measured
+        }
+        throughput = ratios(speeds["platform"], speeds["vllm"])
+        ttft = ratios(waits["platform"], waits["vllm"])
+        levels[str(streams)] = {
+            "tokens_per_second": {name: summary(values) for name, values in speeds.items()},
+            "ttft_seconds": {name: summary(values) for name, values in waits.items()},
+            "throughput_ratio": throughput,
+            "ttft_ratio": ttft,
+            "goals": {"throughput_ratio_min": THROUGHPUT_GOALS[streams], "ttft_ratio_max": TTFT_GOAL},
+        }
+        print(
+            f"{streams:>2} streams: {throughput['median']:.2f} of vLLM's tokens/s "
+            f"({throughput['min']:.2f}-{throughput['max']:.2f}, goal >= {THROUGHPUT_GOALS[streams]}), "
+            f"TTFT {ttft['median']:.2f} times ({ttft['min']:.2f}-{ttft['max']:.2f}, goal <= {TTFT_GOAL})"
+        )
+        # A goal counts as missed when even the best round misses it or the median does by more than the spread.
+        if throughput["median"] < THROUGHPUT_GOALS[streams] - (throughput["max"] - throughput["median"]):
+            missed.append(f"{streams} streams: {throughput['median']:.2f} of vLLM's tokens/s")
+        if ttft["median"] > TTFT_GOAL + (ttft["median"] - ttft["min"]):
+            missed.append(f"{streams} streams: TTFT {ttft['median']:.2f} times vLLM's")
+    return {"levels": levels}, missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
