@@ -47,7 +47,10 @@ def main() -> int:
                 for streams, level in waves.items():
                     measured[name].setdefault(streams, []).append(level)
                     speed = statistics.median(wave.tokens_per_second for wave in level)
-                    print(f"round {number + 1} {name:<8} {streams:>2} streams: {speed:6.1f} tokens/s", flush=True)
+                    print(
+                        f"round {number + 1} {name:<8} {streams:>2} streams: {speed:6.1f} tokens/s",
+                        flush=True,
+                    )
 
     result, missed = _compare(measured)
     result["start_seconds"] = {name: summary(values) for name, values in starts.items()}
@@ -72,7 +75,14 @@ def _measure(
 
 def _server(name: str, settings: Settings) -> tuple[list[str], str, dict[str, str]]:
     if name == "platform":
-        options = ("--port", str(settings.port), "--profile", settings.profile, "--data-dir", str(settings.data_dir))
+        options = (
+            "--port",
+            str(settings.port),
+            "--profile",
+            settings.profile,
+            "--data-dir",
+            str(settings.data_dir),
+        )
         return [str(Path(sys.executable).with_name("manymodal")), "serve", *options], "/ready", {}
     flags = [*settings.engine_config().arguments(), "--host", "127.0.0.1", "--port", str(settings.port)]
     return module(PEER_MODULE, *flags), "/health", {**engine_environment(settings), "HF_HUB_OFFLINE": "1"}
@@ -91,9 +101,13 @@ def _compare(measured: dict[str, Rounds]) -> tuple[dict[str, Any], list[str]]:
     levels: dict[str, Any] = {}
     missed: list[str] = []
     for streams in LEVELS:
-        speeds = {n: [statistics.median(w.tokens_per_second for w in r) for r in measured[n][streams]] for n in measured}
+        speeds = {
+            n: [statistics.median(w.tokens_per_second for w in r) for r in measured[n][streams]]
+            for n in measured
+        }
         waits = {
-            n: [statistics.median(t for w in r for t in w.ttft_seconds) for r in measured[n][streams]] for n in measured
+            n: [statistics.median(t for w in r for t in w.ttft_seconds) for r in measured[n][streams]]
+            for n in measured
         }
         throughput = ratios(speeds["platform"], speeds["vllm"])
         ttft = ratios(waits["platform"], waits["vllm"])

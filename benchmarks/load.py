@@ -49,7 +49,9 @@ def _prompt(seed: int, index: int) -> str:
     return f"({seed}-{index}) Write a very long and detailed story about {_SUBJECTS[index % len(_SUBJECTS)]}."
 
 
-async def _stream(session: aiohttp.ClientSession, model: str, prompt: str, max_tokens: int) -> tuple[int, float]:
+async def _stream(
+    session: aiohttp.ClientSession, model: str, prompt: str, max_tokens: int
+) -> tuple[int, float]:
     body = {
         "model": model,
         "messages": [{"role": "user", "content": prompt}],

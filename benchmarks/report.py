@@ -36,8 +36,12 @@ def ratios(ours: Sequence[float], peers: Sequence[float]) -> dict[str, float]:
 def machine() -> dict[str, Any]:
     """The processor, memory and versions that figures depend on."""
     cpuinfo = Path("/proc/cpuinfo").read_text("utf-8") if Path("/proc/cpuinfo").exists() else ""
-    model = next((line.split(":")[1].strip() for line in cpuinfo.splitlines() if line.startswith("model name")), "?")
-    flags = next((line.split(":")[1].split() for line in cpuinfo.splitlines() if line.startswith("flags")), [])
+    model = next(
+        (line.split(":")[1].strip() for line in cpuinfo.splitlines() if line.startswith("model name")), "?"
+    )
+    flags = next(
+        (line.split(":")[1].split() for line in cpuinfo.splitlines() if line.startswith("flags")), []
+    )
     return {
         "processor": model,
         "cores": os.cpu_count(),
@@ -53,7 +57,10 @@ def write(name: str, result: dict[str, Any]) -> Path:
     """Write ``benchmarks/results/NAME.json`` with the machine and the time added; returns its path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    document = {"measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "machine": machine()}
+    document = {
+        "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+    }
     path.write_text(json.dumps({**document, **result}, indent=2) + "\n", "utf-8")
     return path
 
@@ -66,5 +73,7 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str:
-    ended = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return ended.stdout.strip() or "unknown"

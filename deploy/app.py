@@ -52,8 +52,11 @@ class GatewayDeployment:
     def __serve_build_asgi_app__(self) -> FastAPI:
         store = LocalObjectStore(self._storage.root)
         store.probe()
+        self._storage.spool_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        media = MediaStore(store, self._storage.spool_folder)
+        media.recover()
         derived = DerivedCache(MemoryCache(self._storage.memory_cache_bytes), ArtifactStore(store))
-        return create_app(self._services, MediaStore(store), derived, self._config)
+        return create_app(self._services, media, derived, self._config)
 
 
 def build_application(settings: Settings) -> serve.Application:
@@ -84,7 +87,9 @@ def build_application(settings: Settings) -> serve.Application:
         settings.encoder_config(), LocalObjectStore(storage.root)
     )
     search = deployment(SearchDeployment, "search", OMP_NUM_THREADS=threads).bind(settings.search_config())
-    engine = deployment(EngineDeployment, "engine", **engine_environment(settings)).bind(settings.engine_config())
+    engine = deployment(EngineDeployment, "engine", **engine_environment(settings)).bind(
+        settings.engine_config()
+    )
     return deployment(serve.ingress()(GatewayDeployment), "gateway").bind(
         perception, search, engine, settings.gateway_config(), storage
     )

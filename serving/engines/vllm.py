@@ -48,7 +48,9 @@ class VllmEngine:
     ) -> AsyncIterator[EngineResponse | bytes]:
         """Answer one HTTP request through vLLM's application; see ``ChatEngine.request``."""
         if self._llm.errored:
-            raise EngineUnavailable("The model has stopped and is being restarted. Please try again in a minute.")
+            raise EngineUnavailable(
+                "The model has stopped and is being restarted. Please try again in a minute."
+            )
         answer = call_asgi(await self._application(), method, path, headers, body)
         try:
             async for item in answer:
@@ -93,7 +95,9 @@ def _start_engine_core_from_forkserver() -> None:
     launcher still uses a fork server where its settings ask for it, but the setting's validator has dropped
     the word, so the validated entry is replaced here.
     """
-    multiprocessing.forkserver.set_forkserver_preload(["vllm.v1.engine.core", "vllm.v1.worker.cpu_worker"])
+    multiprocessing.forkserver.set_forkserver_preload(
+        ["serving.engines.fork_server", "vllm.v1.engine.core", "vllm.v1.worker.cpu_worker"]
+    )
     multiprocessing.forkserver.ensure_running()
 
     from vllm import envs

@@ -12,6 +12,7 @@ from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect, Request
 
 from serving.errors import ClientGone, InvalidRequest, UnsupportedContentType
+from serving.openapi import REFERENCE
 from serving.protocol.parse import decode_json, validated
 
 __all__ = ["json_schema", "open_form", "read_json", "read_model"]
@@ -59,5 +60,5 @@ async def open_form(request: Request, max_fields: int = 32) -> AsyncIterator[For
 
 def json_schema(model: type[BaseModel]) -> dict[str, Any]:
     """``openapi_extra`` for routes that read their body themselves."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema = {"$ref": REFERENCE.format(model=model.__name__)}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +9,6 @@ from pathlib import Path
 import httpx2
 import openai
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from fake_platform import Platform, build_platform, http_client, openai_client, serving
 
 from serving.config import ChatModel, GatewayConfig, RequestLimits

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import io
+import threading
+import time
 
 import pytest
 from fake_services import fake_mp4, fake_png, fake_wav
@@ -97,3 +101,21 @@ async def test_delete(http):
     assert answer.json() == {"id": media["id"], "object": "media.deleted", "deleted": True}
     assert (await http.get(f"/v1/media/{media['id']}")).status_code == 404
     assert (await http.get(again["url"])).status_code == 200
+
+
+async def test_an_upload_given_up_while_it_is_stored_leaves_nothing(platform, monkeypatch):
+    admission = platform.app.state.gateway.admission
+    begun, put = threading.Event(), platform.media.put
+
+    def slow_put(*arguments):
+        begun.set()
+        time.sleep(0.1)
+        return put(*arguments)
+
+    monkeypatch.setattr(platform.media, "put", slow_put)
+    uploading = asyncio.create_task(admission.from_file("default", io.BytesIO(fake_png()), "a.png"))
+    await asyncio.to_thread(begun.wait, 5)
+    uploading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await uploading
+    assert platform.stored_files() == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import re
 
 import openai
@@ -50,8 +52,6 @@ async def test_health_and_readiness(http, platform, monkeypatch):
 
 
 async def test_metrics_count_requests_tokens_and_cache(client, http):
-    import base64
-
     url = f"data:image/png;base64,{base64.b64encode(fake_png()).decode()}"
     messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
     for _ in range(2):
@@ -82,3 +82,15 @@ async def test_metrics_count_requests_tokens_and_cache(client, http):
     assert value("manymodal_errors_total") == 1
     assert "vllm:num_requests_running" in body
     assert not re.search(r"media-[0-9a-f]{8}", body)
+
+
+async def test_the_openapi_document_is_whole(http):
+    document = (await http.get("/openapi.json")).json()
+    served = set(document["paths"])
+    assert {"/v1/chat/completions", "/v1/media/{media_id}/content", "/ready"} <= served
+    references = set(re.findall(r'"(#/[^"]+)"', json.dumps(document)))
+    assert "#/components/schemas/ChatRequest" in references
+    for reference in references:
+        place = document
+        for step in reference[2:].split("/"):
+            place = place[step]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import struct
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -55,20 +56,16 @@ def image_bytes() -> Callable[..., bytes]:
 
 @pytest.fixture
 def wav_bytes() -> Callable[..., bytes]:
-    """A WAV file. ``declared`` overrides the data size in the header."""
+    """A WAV file: a tone, or silence."""
 
-    def encode(
-        seconds: float, rate: int = 16000, channels: int = 1, hertz: float = 0, declared: int | None = None
-    ) -> bytes:
-        times = np.arange(round(seconds * rate)) / rate
-        one = (12000 * np.sin(2 * np.pi * hertz * times)).astype("<i2")
-        data = np.repeat(one[:, None], channels, axis=1).tobytes()
-        size = len(data) if declared is None else declared
-        return (
-            struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, channels, rate,
-                        2 * channels * rate, 2 * channels, 16, b"data", size)
-            + data
-        )  # fmt: skip
+    def encode(seconds: float, rate: int = 16000, channels: int = 1, hertz: float = 0) -> bytes:
+        count = round(seconds * rate)
+        data = bytes(2 * channels * count)
+        if hertz:
+            one = (12000 * np.sin(2 * np.pi * hertz * np.arange(count) / rate)).astype("<i2")
+            data = np.repeat(one[:, None], channels, axis=1).tobytes()
+        header = (b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, channels, rate, 2 * channels * rate)
+        return struct.pack("<4sI4s4sIHHIIHH4sI", *header, 2 * channels, 16, b"data", len(data)) + data
 
     return encode
 
@@ -131,8 +128,7 @@ class _Pipe(io.RawIOBase):
 
 @pytest.fixture
 def worker_command(tmp_path: Path) -> Callable[[str], tuple[str, ...]]:
-    """A fake decoder process: Python code that speaks (or breaks) the protocol with ``read`` and ``write``."""
-    import sys
+    """A fake decoder process: Python code that speaks (or breaks) the protocol by ``read`` and ``write``."""
 
     def command(code: str) -> tuple[str, ...]:
         script = tmp_path / "fake_decode_worker.py"

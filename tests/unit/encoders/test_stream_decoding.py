@@ -47,7 +47,7 @@ def test_any_rate_and_layout_becomes_mono_16k(rate: int, channels: int, wav_byte
     assert samples.dtype == np.float32
     assert samples.ndim == 1
     assert abs(len(samples) - 1.5 * SAMPLE_RATE) <= 32
-    spectrum = np.abs(np.fft.rfft(samples[: SAMPLE_RATE]))
+    spectrum = np.abs(np.fft.rfft(samples[:SAMPLE_RATE]))
     assert abs(int(spectrum.argmax()) - 440) <= 1
     assert 0.05 < np.abs(samples).max() <= 1.0
 
@@ -226,7 +226,7 @@ def test_no_frame_at_all(video_bytes: Encode) -> None:
 
 
 def test_unsupported_codec(video_bytes: Encode) -> None:
-    with pytest.raises(UnsupportedMedia, match="flv1|flv.*convert|codec"):
+    with pytest.raises(UnsupportedMedia, match=r"codec \(flv\)"):
         probe(video_bytes([0, 0.1], container="avi", codec="flv"), LIMITS)
 
 
@@ -273,7 +273,9 @@ def test_every_real_video_decodes_within_half_a_frame_of_its_middles(shared_data
             for one in sampled:
                 gap = min(wanted, key=lambda time, one=one: abs(time - one.time_seconds)) - one.time_seconds
                 assert -0.5 / info.frames_per_second < gap < 1.5 / info.frames_per_second, path.name
-            assert sampled[0].pixels.shape[:2] == (info.height, info.width) or max(info.height, info.width) > 768
+            assert (
+                sampled[0].pixels.shape[:2] == (info.height, info.width) or max(info.height, info.width) > 768
+            )
 
 
 @settings(max_examples=40, deadline=None)

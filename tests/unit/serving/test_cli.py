@@ -11,17 +11,15 @@ from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner, Result
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from fake_http_platform import FakeHttpPlatform, running
+from typer.testing import CliRunner, Result
 
 from serving.cli import register
 from serving.cli.client import base_url
 from serving.cli.failures import UnusableInput
 from serving.cli.index import document_id, files_in
 from serving.cli.options import harmless
+from serving.cli.used import describe_medium
 
 
 @pytest.fixture
@@ -331,6 +329,24 @@ def test_addresses_are_taken_in_any_usual_form(given: str) -> None:
 def test_what_is_no_address_is_refused(given: str) -> None:
     with pytest.raises(UnusableInput, match="is not an address of a server"):
         base_url(given)
+
+
+def test_what_was_used_is_said_in_one_line() -> None:
+    medium = {
+        "kind": "video",
+        "frames": [{"time_seconds": 0.75}, {"time_seconds": 2.25}],
+        "seconds_heard": 24.0,
+        "transcript_segments": 1,
+        "prompt_tokens": 40,
+        "left_out": ["2 moments of the video"],
+        "cache": {"frames": "hit", "transcript": "miss"},
+    }
+    assert describe_medium(medium) == (
+        "video: looked at 2 frames (0.8, 2.2 s); heard 24.0 s, 1 passage of speech; 40 prompt tokens; "
+        "left out: 2 moments of the video; cache: frames hit, transcript miss"
+    )
+    picture = {"kind": "image", "labels": [{"text": "tabby", "probability": 0.756}], "ocr_lines": 1}
+    assert describe_medium(picture) == "image: saw tabby 76%; read 1 line of text"
 
 
 def test_control_characters_do_not_reach_a_terminal() -> None:

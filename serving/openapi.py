@@ -1,0 +1,33 @@
+"""The OpenAPI document: FastAPI's, with the request models of routes that read their body themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from serving.protocol.chat import ChatRequest
+from serving.protocol.embeddings import EmbeddingRequest
+from serving.protocol.errors import ErrorBody
+from serving.protocol.media import MediaRequest
+from serving.protocol.search import DocumentRequest, SearchRequest
+
+__all__ = ["REFERENCE", "describe"]
+
+REFERENCE = "#/components/schemas/{model}"
+"""Where a model's schema lies in the document."""
+
+_MODELS = (ChatRequest, EmbeddingRequest, SearchRequest, DocumentRequest, MediaRequest, ErrorBody)
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The document of ``app``; made once, at the first call."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        _, ours = models_json_schema([(model, "validation") for model in _MODELS], ref_template=REFERENCE)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(ours["$defs"])
+        app.openapi_schema = document
+    return app.openapi_schema

