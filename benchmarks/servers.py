@@ -1,4 +1,4 @@
-"""Starting and stopping the servers under measurement, each as a process group of its own."""
+"""Starting, pausing and stopping the servers under measurement."""
 
 from __future__ import annotations
 
@@ -10,18 +10,47 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 
-__all__ = ["free_port", "server"]
+__all__ = ["Server", "free_port", "module", "server"]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server: where it answers, its first process, and how long it took to answer."""
+
+    base_url: str
+    process: psutil.Process
+    start_seconds: float
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop every process of the server (SIGSTOP) for the block, so that its idle work disturbs nobody."""
+        tree = [self.process, *self.process.children(recursive=True)]
+        for process in tree:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
+        try:
+            yield
+        finally:
+            for process in reversed(tree):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.resume()
 
 
 @contextlib.contextmanager
 def server(
-    command: Sequence[str], ready_url: str, log: Path, environment: Mapping[str, str] | None = None
-) -> Iterator[float]:
-    """Run ``command`` until the block ends; yields the seconds from start until ``ready_url`` answered 200."""
+    command: Sequence[str],
+    base_url: str,
+    ready_path: str,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """Run ``command`` until the block ends; yields once ``ready_path`` answers 200."""
     started = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -32,8 +61,8 @@ def server(
             start_new_session=True,
         )
         try:
-            _wait(process, ready_url, log, deadline=started + 300)
-            yield time.perf_counter() - started
+            _wait(process, base_url + ready_path, log, deadline=started + 300)
+            yield Server(base_url, psutil.Process(process.pid), time.perf_counter() - started)
         finally:
             _stop(process)
 

@@ -39,12 +39,13 @@ class GatewayDeployment:
         engine: DeploymentHandle,
         config: GatewayConfig,
         storage: StorageConfig,
+        side_channel: bool,
     ) -> None:
         timeout_seconds = config.limits.perception_timeout_seconds
         self._services = Services(
             perception=RayPerception(perception, timeout_seconds),
             search=RaySearchIndex(search, timeout_seconds),
-            engine=RayChatEngine(engine, timeout_seconds),
+            engine=RayChatEngine(engine, timeout_seconds, beside=side_channel),
         )
         self._config = config
         self._storage = storage
@@ -91,5 +92,5 @@ def build_application(settings: Settings) -> serve.Application:
         settings.engine_config()
     )
     return deployment(serve.ingress()(GatewayDeployment), "gateway").bind(
-        perception, search, engine, settings.gateway_config(), storage
+        perception, search, engine, settings.gateway_config(), storage, settings.chat.side_channel
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import os
 import platform as python_platform
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deploy.settings import Settings
+from encoders.errors import ModelUnavailable
 from encoders.registry import model_file, resolve
 
 __all__ = ["Finding", "examine"]
@@ -21,7 +23,7 @@ __all__ = ["Finding", "examine"]
 _PACKAGES = {
     "ray": "serves the application",
     "torch": "runs encoders and the decoder",
-    "transformers": "text encoder, tokenizers",
+    "transformers": "reads the decoder's weights and chat template",
     "faster-whisper": "transcription",
     "rapidocr": "text in pictures",
     "av": "reads audio and video",
@@ -58,6 +60,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for name in _BREAKS_TRANSFORMERS:
         if _version(name) is not None:
             yield _importable(name)
+    yield _numa()
     for name in settings.model_names():
         yield _model(name, settings)
     yield _memory()
@@ -112,8 +115,19 @@ def _importable(name: str) -> Finding:
     )
 
 
+def _numa() -> Finding:
+    try:
+        ctypes.CDLL("libnuma.so.1")
+    except OSError:
+        return Finding("libnuma", "missing", "vLLM's CPU build links to it", "apt install libnuma1")
+    return Finding("libnuma", "ok", "system library of vLLM's CPU build")
+
+
 def _model(name: str, settings: Settings) -> Finding:
-    spec = model_file(name).SPEC
+    try:
+        spec = model_file(name).SPEC
+    except ModelUnavailable as error:
+        return Finding(f"model {name}", "missing", error.message, "correct the profile or the setting")
     found = resolve(spec, settings.models_dir)
     facts = f"{spec.task}, {spec.licence}; from {found.source}: {found.location or 'nowhere'}"
     return Finding(f"model {name}", "ok" if found.ready else "missing", facts, found.advice)

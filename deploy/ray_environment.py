@@ -37,6 +37,9 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
         "RAY_task_events_report_interval_ms": "0",
         "RAY_event_stats": "0",
+        # Nobody reads worker logs through the driver: look for new files every half minute, not ten times a second.
+        "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+        "LOG_NAME_UPDATE_INTERVAL_S": "30",
         # Models were prepared before; nothing is ever fetched while serving.
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -46,15 +49,17 @@ def ray_environment(settings: Settings) -> dict[str, str]:
 
 
 def engine_environment(settings: Settings, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Variables for the processes of a vLLM engine; ``inherited`` (the environment) wins over our defaults."""
+    """Variables for the processes of a vLLM engine; vLLM's own, where set in ``inherited``, win over ours."""
     given = os.environ if inherited is None else inherited
     defaults = {
         "VLLM_CPU_KVCACHE_SPACE": str(settings.chat.kv_cache_gib),
         # Keeps the worker inside the engine core's process: half the processor time per token on two cores.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        # Ray would set 1 for an actor that reserves no processor, and a third of the tokens would be lost.
-        "OMP_NUM_THREADS": str(settings.chat.threads or os.cpu_count() or 1),
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
     }
-    return {name: given.get(name, value) for name, value in defaults.items()}
+    return {
+        # Ray would set 1 for an actor that reserves no processor, and a third of the tokens would be lost.
+        "OMP_NUM_THREADS": str(settings.chat.threads or os.cpu_count() or 1),
+        **{name: given.get(name, value) for name, value in defaults.items()},
+    }

@@ -35,7 +35,11 @@ class _Section(BaseModel):
 
 
 class ChatSettings(_Section):
-    """The decoder. ``threads`` 0 means one per core."""
+    """The decoder. ``threads`` 0 means one per core.
+
+    ``side_channel`` sends streamed bodies from the engine to the gateway over a local socket instead of Ray's
+    handle: faster, but both must run on one machine.
+    """
 
     model: str
     fusion: Literal["text"] = "text"
@@ -45,6 +49,7 @@ class ChatSettings(_Section):
     enforce_eager: bool
     kv_cache_gib: int = Field(gt=0)
     threads: int = Field(default=0, ge=0)
+    side_channel: bool
     media_token_budget: int = Field(default=1500, gt=0)
     extra_arguments: tuple[str, ...] = ()
 
@@ -90,7 +95,6 @@ class Settings(BaseSettings):
     chat: ChatSettings
     encoders: EncoderSettings
     video: VideoSettings
-    ingress: Literal["direct"]
     deployments: dict[Literal["gateway", "perception", "search", "engine"], DeploymentSettings]
     object_store_bytes: int = Field(ge=80 << 20)
     drain_seconds: int = Field(gt=0)
@@ -101,7 +105,8 @@ class Settings(BaseSettings):
     @classmethod
     def _only_loopback(cls, host: str) -> str:
         # Until API keys exist, whoever reaches the port may use everything.
-        if not ipaddress.ip_address(host).is_loopback:
+        address = ipaddress.ip_address(host)
+        if not (address.version == 4 and address.is_loopback):
             raise ValueError(
                 "the platform has no API keys yet and therefore serves loopback addresses only; "
                 "use 127.0.0.1 and put an authenticating proxy in front"

@@ -1,0 +1,94 @@
+"""One real platform for the whole folder: the `manymodal serve` command, real Ray, real models."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import openai
+import psutil
+import pytest
+
+_START_SECONDS = 240
+_STOP_SECONDS = 90
+
+
+@dataclass(frozen=True)
+class RunningPlatform:
+    """A platform under test: its address and its first process."""
+
+    base_url: str
+    process: psutil.Process
+
+    def ready(self) -> bool:
+        """Whether ``/ready`` answers 200 now."""
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{self.base_url}/ready", timeout=10).status_code == httpx.codes.OK
+        return False
+
+    def wait_until_ready(self, seconds: float = _START_SECONDS) -> None:
+        """Return once ``/ready`` answers 200; fail after ``seconds``."""
+        deadline = time.monotonic() + seconds
+        while not self.ready():
+            assert self.process.is_running(), "the platform's process ended"
+            assert time.monotonic() < deadline, f"the platform was not ready after {seconds} s"
+            time.sleep(0.3)
+
+    def descendant(self, words: str) -> psutil.Process:
+        """The one process below this platform whose command line contains ``words``."""
+        found = [p for p in self.process.children(recursive=True) if words in " ".join(p.cmdline())]
+        assert len(found) == 1, f"{len(found)} processes match {words!r}"
+        return found[0]
+
+
+@pytest.fixture(scope="session")
+def platform(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
+    """Start the platform as a user does, stop it as a user does, and see that nothing stays behind."""
+    folder = tmp_path_factory.mktemp("platform")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        Path(sys.executable).with_name("manymodal"),
+        "serve",
+        "--port",
+        str(port),
+        "--data-dir",
+        folder,
+    ]
+    with (folder / "serve.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    running = RunningPlatform(f"http://127.0.0.1:{port}", psutil.Process(process.pid))
+    everything: list[psutil.Process] = []
+    try:
+        running.wait_until_ready()
+        yield running
+        everything = running.process.children(recursive=True)
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        finally:
+            print((folder / "serve.log").read_text("utf-8", "replace"))  # noqa: T201 -- shown when a test fails
+    assert process.returncode == 0, "Ctrl-C must end the command with exit code 0"
+    _, alive = psutil.wait_procs(everything, timeout=10)
+    assert not alive, f"still running after the stop: {[p.name() for p in alive]}"
+
+
+@pytest.fixture
+def client(platform: RunningPlatform) -> Iterator[openai.OpenAI]:
+    """The official client, as a user would make it."""
+    with openai.OpenAI(base_url=f"{platform.base_url}/v1", api_key="unused", max_retries=0) as made:
+        yield made

@@ -1,0 +1,225 @@
+"""The platform on real Ray Serve with real models: the tour, bad input, disconnects, a killed engine."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+import wave
+from pathlib import Path
+
+import httpx
+import openai
+import psutil
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from cluster.conftest import RunningPlatform
+from deploy.demo.samples import Samples, make_samples
+from deploy.demo.tour import run_tour
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(400),
+    # Rich and the client leave sockets to the garbage collector at interpreter exit.
+    pytest.mark.filterwarnings("default::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    return make_samples(tmp_path_factory.mktemp("samples"))
+
+
+def data_url(content_type: str, data: bytes) -> str:
+    return f"data:{content_type};base64,{base64.b64encode(data).decode()}"
+
+
+def image_question(url: str, words: str = "What is this?") -> list[dict[str, object]]:
+    parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": words}]
+    return [{"role": "user", "content": parts}]
+
+
+def ask(client: openai.OpenAI, words: str, **options: object) -> str:
+    answer = client.chat.completions.create(
+        model="default", messages=[{"role": "user", "content": words}], max_tokens=16, **options
+    )
+    return answer.choices[0].message.content or ""
+
+
+def running_requests(platform: RunningPlatform) -> float:
+    """What vLLM itself says it still works on."""
+    lines = httpx.get(f"{platform.base_url}/metrics", timeout=10).text.splitlines()
+    values = [line.rsplit(" ", 1)[1] for line in lines if line.startswith("vllm:num_requests_running")]
+    assert values, "vLLM's metrics are missing from /metrics"
+    return sum(map(float, values))
+
+
+def test_the_tour_passes_cold_and_warm(platform: RunningPlatform, samples: Samples) -> None:
+    for _ in ("cold", "warm"):
+        printed = io.StringIO()
+        run_tour(platform.base_url, samples, Console(file=printed, width=100))
+        assert "Every step gave what it must" in printed.getvalue()
+
+
+def test_a_known_photo_is_not_encoded_again(client: openai.OpenAI, samples: Samples) -> None:
+    url = data_url("image/png", samples.pictures["cat"].read_bytes())
+    for _ in range(2):
+        answer = client.chat.completions.create(model="default", messages=image_question(url), max_tokens=8)
+    (medium,) = answer.model_extra["manymodal"]["media"]
+    assert medium["kind"] == "image"
+    assert set(medium["cache"].values()) == {"hit"}
+
+
+def test_greedy_answers_repeat_and_usage_counts(client: openai.OpenAI) -> None:
+    first = ask(client, "What is the capital of France?", temperature=0)
+    assert "Paris" in first
+    assert ask(client, "What is the capital of France?", temperature=0) == first
+    stream = client.chat.completions.create(
+        model="smollm2-135m-instruct",
+        messages=[{"role": "user", "content": "What is the capital of France?"}],
+        max_tokens=16,
+        temperature=0,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    chunks = list(stream)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == first
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens > 0
+
+
+def test_a_client_that_leaves_stops_its_request(platform: RunningPlatform, client: openai.OpenAI) -> None:
+    stream = client.chat.completions.create(
+        model="default",
+        messages=[{"role": "user", "content": "Write a very long story about the sea."}],
+        max_tokens=2000,
+        stream=True,
+    )
+    for number, _ in enumerate(stream):
+        if number == 5:
+            break
+    stream.close()
+    deadline = time.monotonic() + 10
+    while running_requests(platform):
+        assert time.monotonic() < deadline, "the engine still works for a client that is gone"
+        time.sleep(0.2)
+
+
+def png_of(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("1", (width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+def silent_wav(seconds: int) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(1)
+        sound.setframerate(8000)
+        sound.writeframes(b"\x80" * 8000 * seconds)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "make"),
+    [
+        ("image/png", lambda samples: b""),
+        ("image/png", lambda samples: b"just some words, no picture at all"),
+        ("image/jpeg", lambda samples: samples.video.read_bytes()),
+        ("image/png", lambda samples: png_of(10_000, 6_000)),
+        ("image/png", lambda samples: samples.pictures["cat"].read_bytes()[:2000]),
+        ("image/svg+xml", lambda samples: b'<svg xmlns="http://www.w3.org/2000/svg"/>'),
+    ],
+    ids=["empty", "text", "mp4-as-jpeg", "60-megapixels", "truncated", "svg"],
+)
+def test_bad_pictures_are_the_clients_error(
+    client: openai.OpenAI, samples: Samples, content_type: str, make: object
+) -> None:
+    messages = image_question(data_url(content_type, make(samples)))  # type: ignore[operator]
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.chat.completions.create(model="default", messages=messages)
+    assert raised.value.body["message"].endswith(".")
+    assert "Paris" in ask(client, "What is the capital of France?", temperature=0)
+
+
+def test_two_hours_of_silence_are_refused_by_the_header(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="seconds"):
+        client.audio.transcriptions.create(model="whisper-1", file=("silence.wav", silent_wav(7200)))
+
+
+def test_short_silence_is_an_empty_transcript(client: openai.OpenAI) -> None:
+    answer = client.audio.transcriptions.create(model="whisper-1", file=("silence.wav", silent_wav(5)))
+    assert answer.text == ""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"model":"default"}',
+        b'{"model":"default","messages":[{"role":"wizard","content":"x"}]}',
+    ],
+)
+def test_bad_bodies_are_400(platform: RunningPlatform, body: bytes) -> None:
+    answer = httpx.post(
+        f"{platform.base_url}/v1/chat/completions", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == httpx.codes.BAD_REQUEST
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_an_unknown_model_is_404(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model="gpt-99", messages=[{"role": "user", "content": "x"}])
+
+
+def test_real_speech_and_unsupported_files(client: openai.OpenAI, shared_data: Path) -> None:
+    speech = shared_data / "speech" / "whisper" / "jfk.mp3"
+    answer = client.audio.transcriptions.create(
+        model="whisper-1",
+        file=speech,
+        response_format="verbose_json",
+        timestamp_granularities=["word", "segment"],
+    )
+    assert "ask not what your country can do for you" in answer.text.lower().replace(",", "")
+    assert answer.words
+    with pytest.raises(openai.BadRequestError):
+        client.audio.transcriptions.create(
+            model="whisper-1", file=shared_data / "hard" / "torchcodec-images" / "gradient.png"
+        )
+
+
+def test_a_killed_engine_core_is_said_and_replaced(platform: RunningPlatform, client: openai.OpenAI) -> None:
+    """Last in this file: the platform needs half a minute to recover."""
+    stream = client.chat.completions.create(
+        model="default",
+        messages=[{"role": "user", "content": "Write a very long story about the sea."}],
+        max_tokens=2000,
+        stream=True,
+    )
+    core = platform.descendant("EngineCore")
+    next(iter(stream))
+    core.kill()
+    with pytest.raises((openai.APIError, httpx.HTTPError)):
+        for _ in stream:
+            pass
+    psutil.wait_procs([core], timeout=10)
+    deadline = time.monotonic() + 180
+    while not answers_again(client):
+        assert time.monotonic() < deadline, "the engine did not come back"
+        time.sleep(1)
+    platform.wait_until_ready(60)
+
+
+def answers_again(client: openai.OpenAI) -> bool:
+    """Whether a chat succeeds; while the engine restarts it may only fail as a server error."""
+    try:
+        return "Paris" in ask(client, "What is the capital of France?", temperature=0)
+    except openai.InternalServerError:
+        return False
