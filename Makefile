@@ -16,7 +16,7 @@ DATA_DIR ?=
 BIN := $(VENV)/bin
 RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-.PHONY: help setup models demo serve test unit lint types imports format bench-chat clean
+.PHONY: help setup models demo serve test unit lint types imports format bench-chat bench-start clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ imports: setup ## Import rules: one direction, Ray in its rooms.
 
 bench-chat: models ## Tokens/s and TTFT against vLLM's own server, same settings, same run.
 	@$(BIN)/python -m benchmarks.chat
+
+bench-start: models ## Seconds to ready, by stage, and memory.
+	@$(BIN)/python -m benchmarks.start
 
 clean: ## Remove the virtual environment and caches (not your data).
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

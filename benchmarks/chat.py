@@ -2,8 +2,8 @@
 
 Same engine flags, same environment, same prompts. Both servers are up, one is stopped (SIGSTOP) while the other
 is measured, and they take turns in going first.
-Goals: >= 0.95 of the peer's tokens/s at 1 stream, >= 0.90 at 16, TTFT <= 1.2 times. Exit code 1 when a goal is
-missed by more than the spread between rounds. ``make bench-chat`` runs it.
+Goals: >= 0.95 of the peer's tokens/s at 1 stream, >= 0.90 at 16, TTFT <= 1.2 times. Exit code 1 when the median
+of the rounds misses a goal. ``make bench-chat`` runs it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.servers import Server, free_port, module, server
 from deploy.ray_environment import engine_environment
 from deploy.settings import Settings, load_settings
 
-LEVELS = {1: 3, 16: 1}  # concurrent streams -> waves per round
+LEVELS = {1: 3, 16: 2}  # concurrent streams -> waves per round
 THROUGHPUT_GOALS = {1: 0.95, 16: 0.90}
 TTFT_GOAL = 1.2
 PEER_MODULE = "vllm.entrypoints.launchers.api_server.entry"
@@ -82,17 +82,21 @@ def _start(name: str, profile: str, folder: Path) -> contextlib.AbstractContextM
 
 def _server(name: str, settings: Settings) -> tuple[list[str], str, dict[str, str]]:
     if name == "platform":
-        options = (
-            "--port",
-            str(settings.port),
-            "--profile",
-            settings.profile,
-            "--data-dir",
-            str(settings.data_dir),
-        )
-        return [str(Path(sys.executable).with_name("manymodal")), "serve", *options], "/ready", {}
+        return platform_command(settings), "/ready", {}
     flags = [*settings.engine_config().arguments(), "--host", "127.0.0.1", "--port", str(settings.port)]
     return module(PEER_MODULE, *flags), "/health", {**engine_environment(settings), "HF_HUB_OFFLINE": "1"}
+
+
+def platform_command(settings: Settings) -> list[str]:
+    """The command a user starts the platform with."""
+    options = ("--port", str(settings.port), "--profile", settings.profile)
+    return [
+        str(Path(sys.executable).with_name("manymodal")),
+        "serve",
+        *options,
+        "--data-dir",
+        str(settings.data_dir),
+    ]
 
 
 async def _waves(base_url: str, model: str, number: int, max_tokens: int) -> dict[int, list[Wave]]:
@@ -129,10 +133,9 @@ def _compare(measured: dict[str, Rounds]) -> tuple[dict[str, Any], list[str]]:
             f"({throughput['min']:.2f}-{throughput['max']:.2f}, goal >= {THROUGHPUT_GOALS[streams]}), "
             f"TTFT {ttft['median']:.2f} times ({ttft['min']:.2f}-{ttft['max']:.2f}, goal <= {TTFT_GOAL})"
         )
-        # A goal counts as missed when even the best round misses it or the median does by more than the spread.
-        if throughput["median"] < THROUGHPUT_GOALS[streams] - (throughput["max"] - throughput["median"]):
-            missed.append(f"{streams} streams: {throughput['median']:.2f} of vLLM's tokens/s")
-        if ttft["median"] > TTFT_GOAL + (ttft["median"] - ttft["min"]):
+        if throughput["median"] < THROUGHPUT_GOALS[streams]:
+            missed.append(f"{streams} streams: {throughput['median']:.3f} of vLLM's tokens/s")
+        if ttft["median"] > TTFT_GOAL:
             missed.append(f"{streams} streams: TTFT {ttft['median']:.2f} times vLLM's")
     return {"levels": levels}, missed
 
