@@ -10,6 +10,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deploy.ray_environment import engine_environment
 from deploy.settings import Settings
+from serving import request_log
 from serving.app import create_app
 from serving.config import GatewayConfig
 from serving.deployments.engine import EngineDeployment
@@ -40,7 +41,9 @@ class GatewayDeployment:
         config: GatewayConfig,
         storage: StorageConfig,
         side_channel: bool,
+        log_level: str,
     ) -> None:
+        request_log.configure(log_level)
         timeout_seconds = config.limits.perception_timeout_seconds
         self._services = Services(
             perception=RayPerception(perception, timeout_seconds),
@@ -92,5 +95,11 @@ def build_application(settings: Settings) -> serve.Application:
         settings.engine_config()
     )
     return deployment(serve.ingress()(GatewayDeployment), "gateway").bind(
-        perception, search, engine, settings.gateway_config(), storage, settings.chat.side_channel
+        perception,
+        search,
+        engine,
+        settings.gateway_config(),
+        storage,
+        settings.chat.side_channel,
+        settings.log_level,
     )

@@ -21,7 +21,7 @@ if ! "$venv/bin/python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/n
   echo "vLLM needs the system library libnuma.so.1. On Debian and Ubuntu install it with: apt install libnuma1" >&2
   exit 1
 fi
-pip() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet --quiet "$@"; }
 
 say "Installing Python packages (several minutes the first time, about 4 GB)"
 pip install "pip>=25"

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from encoders.config import EncoderConfig
+from encoders.config import DecodeLimits, EncoderConfig
 from fusion.config import FusionConfig
 from search.config import SearchConfig
 from serving.config import ChatModel, EngineConfig, GatewayConfig, RequestLimits
@@ -99,7 +99,10 @@ class Settings(BaseSettings):
     object_store_bytes: int = Field(ge=80 << 20)
     drain_seconds: int = Field(gt=0)
     start_timeout_seconds: int = Field(gt=0)
+    allowed_hosts: tuple[str, ...] = ()
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     limits: RequestLimits = RequestLimits()
+    decoding: DecodeLimits = DecodeLimits()
 
     @field_validator("host")
     @classmethod
@@ -149,7 +152,9 @@ class Settings(BaseSettings):
             ocr_model=self.encoders.ocr,
             cache_secret=_secret(self.data_dir),
             max_frames=self.video.max_frames,
+            allowed_hosts=self.allowed_hosts,
             limits=self.limits,
+            decode_limits=self.decoding,
             fusion=FusionConfig(media_token_budget=self.chat.media_token_budget),
         )
 
@@ -162,6 +167,7 @@ class Settings(BaseSettings):
             text_model=self.encoders.text,
             ocr_model=self.encoders.ocr,
             threads=self.encoders.threads,
+            limits=self.decoding,
         )
 
     def engine_config(self) -> EngineConfig:

@@ -1,7 +1,8 @@
 """What encoders take and give: media facts, labels, text lines, frames, transcripts, embeddings.
 
 Plain frozen dataclasses: they cross process boundaries by pickle and are written to the object store as
-JSON. Nothing here imports a model framework, so the gateway may import this module.
+MessagePack (``serving.artifact_codec``). Nothing here imports a model framework, so the gateway may import
+this module.
 """
 
 from __future__ import annotations
@@ -184,7 +185,8 @@ class ModelSpec:
 
     ``revision`` changes when weights change, ``preprocessing`` when the input path or the meaning of an output
     changes: both are part of every cache key. ``packages`` are the Python distributions that carry the
-    weights, ``extra`` is free-form facts shown by ``manymodal models``.
+    weights, ``extra`` is free-form facts for the model's own file, for preparing it (``encoders.registry`` lists
+    the keys with a meaning there) and for whoever reads the code.
     """
 
     name: str

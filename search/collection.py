@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,9 +17,8 @@ from search.snapshot import Snapshot
 from search.table import RowTable, table_schema
 from search.types import Hit, Query, Row, Vector
 
-__all__ = ["Collection", "unit_vector"]
+__all__ = ["Collection", "missing_version", "unit_vector"]
 
-_POLL_SECONDS = 0.01
 _LOAD_WAIT_SECONDS = 60.0
 _MAX_ID_CHARACTERS = 512
 _MAX_METADATA_BYTES = 64 << 10
@@ -31,11 +29,10 @@ class Collection:
     reference.
     """
 
-    def __init__(self, tenant: str, table: RowTable, threads: int, min_version_wait_seconds: float) -> None:
+    def __init__(self, tenant: str, table: RowTable, threads: int) -> None:
         self._tenant = tenant
         self._table = table
         self._threads = threads
-        self._wait_seconds = min_version_wait_seconds
         self._refresh_lock = threading.Lock()
         self._snapshot = Snapshot()
 
@@ -56,45 +53,39 @@ class Collection:
 
     def search(self, query: Query) -> tuple[Hit, ...]:
         """The best documents. Sees at least every commit that happened before the call, but for refreshes
-        that another thread is busy with (and ``min_version``, if given, always).
+        that another thread is busy with (and ``min_version``, if given, always). Raises ``InvalidQuery`` for
+        a ``min_version`` that was never committed.
         """
         vector = unit_vector(query.vector, self._table.dimensions)
         return top_documents(self._current(query.min_version), vector, query, self._threads)
 
-    def latest_version(self) -> int:
-        """The newest committed version."""
-        return self._table.latest_version()
-
     def _current(self, min_version: int | None) -> Snapshot:
-        """The newest snapshot that can be had without waiting, or one of at least ``min_version``."""
-        deadline = time.monotonic() + self._wait_seconds
-        while True:
-            self._refresh(min_version)
-            snapshot = self._snapshot
-            if min_version is None or snapshot.version >= min_version:
-                return snapshot
-            if time.monotonic() >= deadline:
-                raise SearchUnavailable(
-                    f"Version {min_version} of the collection has not appeared. "
-                    "Use the version that adding or deleting returned, and try again."
-                )
-            time.sleep(_POLL_SECONDS)
+        """The newest snapshot that can be had without waiting, or one of at least ``min_version``.
 
-    def _refresh(self, min_version: int | None) -> None:
-        """Bring the snapshot to the newest version. One thread does it; others go on with the present
-        snapshot unless there is none yet or it is older than they need.
+        Adding and deleting return after their commit, so a version that cannot be read now was never given
+        out: nothing is waited for but a refresh that another thread is busy with.
         """
         version = self._snapshot.version
+        if min_version is not None and version < min_version and self._table.latest_version() < min_version:
+            raise missing_version(min_version)
         must_wait = version == 0 or (min_version is not None and version < min_version)
         if not self._refresh_lock.acquire(timeout=_LOAD_WAIT_SECONDS if must_wait else 0):
-            if must_wait and self._snapshot.version == 0:
+            if must_wait:
                 raise SearchUnavailable("The collection is still being loaded. Try again shortly.")
-            return
+            return self._snapshot
         try:
             if self._table.latest_version() != self._snapshot.version:
                 self._snapshot = self._snapshot.advanced(self._table.state())
+            return self._snapshot
         finally:
             self._refresh_lock.release()
+
+
+def missing_version(version: int) -> InvalidQuery:
+    """The error for a ``min_version`` that does not exist."""
+    return InvalidQuery(
+        f"The collection has no version {version}. Use the version that adding or deleting returned."
+    )
 
 
 def unit_vector(vector: Vector, dimensions: int) -> Vector:

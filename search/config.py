@@ -15,4 +15,3 @@ class SearchConfig:
     root: Path
     dimensions: int = 384
     threads: int = 2
-    min_version_wait_seconds: float = 5.0

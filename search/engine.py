@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from cachetools import LRUCache
 
-from search.collection import Collection, unit_vector
+from search.collection import Collection, missing_version, unit_vector
 from search.config import SearchConfig
 from search.errors import CollectionNotFound, InvalidQuery, SearchUnavailable
 from search.segment import canonical_value
@@ -37,7 +37,7 @@ class SearchEngine:
         self._open: LRUCache[tuple[str, str], Collection] = LRUCache(maxsize=_MAX_OPEN_COLLECTIONS)
         self._lock = threading.Lock()
         try:
-            config.root.mkdir(parents=True, exist_ok=True)
+            config.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise SearchUnavailable("The folder for search collections cannot be made.") from error
 
@@ -57,8 +57,8 @@ class SearchEngine:
         """The ``top_k`` best documents, best first (ties in order of document id).
 
         The collection ``default`` exists for everyone, if only empty; for others raises
-        ``CollectionNotFound``. Raises ``DimensionMismatch``, ``InvalidQuery``, and ``SearchUnavailable``
-        when ``min_version`` does not appear in time.
+        ``CollectionNotFound``. Raises ``DimensionMismatch`` and ``InvalidQuery``, also for a ``min_version``
+        that does not exist.
         """
         if not 1 <= query.top_k <= MAX_TOP_K:
             raise InvalidQuery(f"top_k must be between 1 and {MAX_TOP_K}.")
@@ -68,6 +68,8 @@ class SearchEngine:
         if found is None:
             unit_vector(query.vector, self._config.dimensions)
             self._require_default(collection)
+            if query.min_version:
+                raise missing_version(query.min_version)
             return ()
         return found.search(query)
 
@@ -80,11 +82,6 @@ class SearchEngine:
             self._require_default(collection)
             return 0
         return found.delete(document_id)
-
-    def latest_version(self, tenant: str, collection: str) -> int:
-        """The newest committed version of a collection, 0 if there is none."""
-        found = self._find(tenant, collection)
-        return 0 if found is None else found.latest_version()
 
     def check(self) -> None:
         """Raise ``SearchUnavailable`` when the root folder cannot be read."""
@@ -113,7 +110,7 @@ class SearchEngine:
             return found
 
     def _collection(self, tenant: str, table: RowTable) -> Collection:
-        return Collection(tenant, table, self._config.threads, self._config.min_version_wait_seconds)
+        return Collection(tenant, table, self._config.threads)
 
     @staticmethod
     def _require_default(collection: str) -> None:

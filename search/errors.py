@@ -22,8 +22,8 @@ class DimensionMismatch(SearchError):
 
 
 class InvalidQuery(SearchError):
-    """A filter, name or number in the query cannot be used."""
+    """A filter, name, number or version in the query cannot be used."""
 
 
 class SearchUnavailable(SearchError):
-    """The table cannot be read or written right now, or ``min_version`` did not appear in time."""
+    """The table cannot be read or written right now."""

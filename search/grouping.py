@@ -40,7 +40,7 @@ def top_documents(snapshot: Snapshot, vector: Vector, query: Query, threads: int
     document in the answer does (they would have earned a place by themselves), best first, at most 16. The
     answer depends only on the live rows, not on how they are spread over segments.
     """
-    masks = snapshot.matching(query.modalities, query.filters, query.created_after_seconds)
+    masks = snapshot.matching(query)
     available = sum(int(mask.sum()) for mask in masks)
     count = query.top_k * _FIRST_FETCH_PER_HIT
     while True:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from search.errors import InvalidQuery
-from search.types import Vector
+from search.types import Query, Vector
 
 __all__ = ["Mask", "Segment", "canonical_value"]
 
@@ -77,16 +77,16 @@ class Segment:
         scores, positions = self._index.search(vector.reshape(1, -1), count, params=parameters)
         return scores[0], positions[0]
 
-    def matching(
-        self, modalities: Sequence[str], filters: Mapping[str, Any], created_after_seconds: float | None
-    ) -> Mask:
-        """Which rows satisfy all conditions; an empty condition is satisfied by every row."""
+    def matching(self, query: Query) -> Mask:
+        """Which rows satisfy all conditions of ``query``; an empty condition is satisfied by every row."""
         mask: Mask = np.ones(len(self), dtype=np.bool_)
-        if modalities:
-            mask &= self._with_positions([p for m in modalities for p in self._modalities.get(m, ())])
-        if created_after_seconds is not None:
-            mask &= self._created >= created_after_seconds
-        for name, value in filters.items():
+        if query.modalities:
+            mask &= self._with_positions([p for m in query.modalities for p in self._modalities.get(m, ())])
+        if query.created_after_seconds is not None:
+            mask &= self._created >= query.created_after_seconds
+        if query.created_before_seconds is not None:
+            mask &= self._created < query.created_before_seconds
+        for name, value in query.filters.items():
             mask &= self._with_positions(self._postings.get((name, canonical_value(value)), ()))
         return mask
 

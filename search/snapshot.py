@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from search.segment import Mask, Segment
 from search.table import TableState
-from search.types import Vector
+from search.types import Query, Vector
 
 __all__ = ["Candidate", "Snapshot"]
 
@@ -70,13 +70,10 @@ class Snapshot:
             rows_read=rows_read,
         )
 
-    def matching(
-        self, modalities: Sequence[str], filters: Mapping[str, Any], created_after_seconds: float | None
-    ) -> tuple[Mask, ...]:
-        """Per segment, the live rows that satisfy all conditions."""
+    def matching(self, query: Query) -> tuple[Mask, ...]:
+        """Per segment, the live rows that satisfy all conditions of ``query``."""
         return tuple(
-            alive & segment.matching(modalities, filters, created_after_seconds)
-            for segment, alive in zip(self.segments, self.alive, strict=True)
+            alive & segment.matching(query) for segment, alive in zip(self.segments, self.alive, strict=True)
         )
 
     def search(self, vector: Vector, count: int, masks: Sequence[Mask], threads: int) -> list[Candidate]:

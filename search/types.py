@@ -38,8 +38,9 @@ class Row:
 class Query:
     """A vector query over one tenant's collection.
 
-    ``filters`` maps metadata names to required values; ``created_after_seconds`` bounds the time of adding.
-    ``min_version`` gives read-your-writes: the answer has seen at least that table version.
+    ``filters`` maps metadata names to required values. The time of adding, in seconds since the epoch, lies in
+    ``created_after_seconds <= time < created_before_seconds``. ``min_version`` gives read-your-writes: the
+    answer has seen at least that table version, one that adding or deleting returned.
     """
 
     vector: Vector
@@ -47,6 +48,7 @@ class Query:
     modalities: tuple[str, ...] = ()
     filters: Mapping[str, Any] = field(default_factory=dict)
     created_after_seconds: float | None = None
+    created_before_seconds: float | None = None
     score_threshold: float | None = None
     min_version: int | None = None
 

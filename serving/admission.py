@@ -1,6 +1,7 @@
 """The one safe door for media: whatever the source, bytes are typed by content, stored, and probed.
 
-Behind this door only ``MediaRef`` travels. Nothing that was refused stays stored.
+Behind this door only ``MediaRef`` travels. Nothing that was refused stays stored. Fetching has turns of its
+own: slow web servers keep nobody waiting who brings the bytes along.
 """
 
 from __future__ import annotations
@@ -9,20 +10,29 @@ import asyncio
 import base64
 import binascii
 import io
+import logging
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
+from encoders.decoding.sniff import SNIFF_BYTES, Sniffed, sniff
 from encoders.errors import EncoderError
 from encoders.types import MediaInfo, MediaKind
+from serving.concurrency import to_the_end, turn
 from serving.config import RequestLimits
-from serving.errors import InvalidRequest, LimitExceeded, MediaKindMismatch, answer_for
+from serving.errors import (
+    InvalidRequest,
+    LimitExceeded,
+    MediaKindMismatch,
+    ServiceUnavailable,
+    answer_for,
+)
 from serving.fetch import MediaFetcher
 from serving.perceiver import Perceiver
-from serving.sniff import SNIFF_BYTES, SniffedType, sniff
+from storage.errors import StoreUnavailable
 from storage.media import MediaStore
 from storage.types import MediaRecord
 
@@ -31,8 +41,12 @@ __all__ = ["ANY_KIND", "Admission", "AdmittedMedia", "naming"]
 ANY_KIND = frozenset(MediaKind)
 
 _DATA_URL = re.compile(r"data:[^,;]{0,127}(?:;[^,;]{1,127}){0,8};base64,", re.IGNORECASE)
-_MAX_CONCURRENT = 8
+_MAX_FETCHING = 8
+_MAX_STORING = 8
 _SPOOL_BYTES = 4 << 20
+_WRITE_BYTES = 1 << 20
+
+_log = logging.getLogger("manymodal.gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +67,8 @@ class Admission:
         self._perceiver = perceiver
         self._fetcher = fetcher
         self._limits = limits
-        self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
+        self._fetching = asyncio.Semaphore(_MAX_FETCHING)
+        self._storing = asyncio.Semaphore(_MAX_STORING)
 
     async def from_reference(
         self,
@@ -106,7 +121,7 @@ class Admission:
         limit = self._limits.max_media_bytes
         if len(data) // 4 * 3 > limit + 2:
             raise LimitExceeded(f"The media is larger than {limit} bytes (max_media_bytes).", param)
-        async with self._slots:
+        async with self._turn(self._storing):
             content = await asyncio.to_thread(_decode_base64, data, param)
             return await self._admit(tenant, io.BytesIO(content), filename, expected, param)
 
@@ -119,21 +134,18 @@ class Admission:
         param: str | None = None,
     ) -> AdmittedMedia:
         """An open file at its beginning, such as an upload."""
-        async with self._slots:
+        async with self._turn(self._storing):
             return await self._admit(tenant, file, filename, expected, param)
 
     async def _from_url(
         self, tenant: str, url: str, expected: frozenset[MediaKind], param: str | None, filename: str | None
     ) -> AdmittedMedia:
-        async with self._slots:
-            with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
-                async with self._fetcher.open(url, param) as fetched:
-                    async for chunk in fetched.body:
-                        spool.write(chunk)
-                spool.seek(0)
-                return await self._admit(
-                    tenant, cast(BinaryIO, spool), filename or fetched.filename, expected, param
-                )
+        with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES, dir=self._media.spool_folder) as spooled:
+            spool = cast(BinaryIO, spooled)
+            async with self._turn(self._fetching), self._fetcher.open(url, param) as fetched:
+                await _write(fetched.body, spool)
+            async with self._turn(self._storing):
+                return await self._admit(tenant, spool, filename or fetched.filename, expected, param)
 
     async def _admit(
         self,
@@ -143,10 +155,11 @@ class Admission:
         expected: frozenset[MediaKind],
         param: str | None,
     ) -> AdmittedMedia:
-        sniffed = await asyncio.to_thread(_sniff_file, file)
+        with naming(param):
+            sniffed = await asyncio.to_thread(_sniff_file, file)
         if not sniffed.kinds & expected:
             raise MediaKindMismatch(
-                f"The media{_at(param)} is {sniffed.description}; {_words(expected)} was expected.", param
+                f"The media{_at(param)} is {sniffed.content_type}; {_words(expected)} was expected.", param
             )
         putting = asyncio.create_task(
             asyncio.to_thread(
@@ -159,21 +172,37 @@ class Admission:
                 self._limits.max_media_bytes,
             )
         )
+        writing: list[asyncio.Task[MediaRecord]] = [putting]
         try:
             record = await asyncio.shield(putting)
             with naming(param):
                 info = await self._perceiver.probe(record.ref)
             _check_kind(info, expected, param)
+            if record.ref.content_type != info.content_type:
+                retyping = asyncio.to_thread(self._media.retype, record, info.content_type)
+                writing.append(asyncio.create_task(retyping))
+                record = await asyncio.shield(writing[-1])
         except BaseException:
-            await self._take_back(tenant, putting)
+            await to_the_end(self._take_back(tenant, writing))
             raise
         return AdmittedMedia(record, info)
 
-    async def _take_back(self, tenant: str, putting: asyncio.Task[MediaRecord]) -> None:
-        """Delete what ``putting`` stores. Its thread cannot be cancelled and still reads the file: wait."""
-        await asyncio.wait({putting})
-        if putting.exception() is None:
-            await asyncio.shield(asyncio.to_thread(self._media.delete, tenant, putting.result().ref.id))
+    async def _take_back(self, tenant: str, writing: list[asyncio.Task[MediaRecord]]) -> None:
+        """Delete what ``writing`` stores. Its threads cannot be cancelled and still read the file: wait.
+
+        A failure is logged: the error that led here is the one to answer with.
+        """
+        await asyncio.wait(writing)
+        if writing[0].exception() is not None:
+            return
+        try:
+            await asyncio.to_thread(self._media.delete, tenant, writing[0].result().ref.id)
+        except Exception as error:
+            _log.error("A refused medium could not be deleted and stays stored", exc_info=error)
+
+    def _turn(self, slots: asyncio.Semaphore) -> AbstractAsyncContextManager[None]:
+        busy = ServiceUnavailable("Too many media are being taken in right now. Please try again shortly.")
+        return turn(slots, self._limits.admission_wait_seconds, busy)
 
 
 @contextmanager
@@ -201,7 +230,27 @@ def _decode_base64(data: str, param: str | None) -> bytes:
         ) from error
 
 
-def _sniff_file(file: BinaryIO) -> SniffedType:
+async def _write(body: AsyncIterator[bytes], spool: BinaryIO) -> None:
+    """Write ``body`` to ``spool`` in a thread, a large piece at a time, and go back to its beginning."""
+    waiting = bytearray()
+
+    def write() -> None:
+        try:
+            spool.write(waiting)
+        except OSError as error:
+            _log.error("A fetched medium could not be spooled", exc_info=error)
+            raise StoreUnavailable("There is no room to receive the media. Try again later.") from error
+        waiting.clear()
+
+    async for chunk in body:
+        waiting += chunk
+        if len(waiting) >= _WRITE_BYTES:
+            await to_the_end(asyncio.to_thread(write))
+    await to_the_end(asyncio.to_thread(write))
+    spool.seek(0)
+
+
+def _sniff_file(file: BinaryIO) -> Sniffed:
     sniffed = sniff(file.read(SNIFF_BYTES))
     file.seek(0)
     return sniffed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
+from serving.browser_guard import BrowserGuard
 from serving.config import GatewayConfig
 from serving.error_handlers import ErrorHandlers
 from serving.gateway import build_gateway
@@ -23,14 +24,18 @@ def create_app(
     services: Services, media: MediaStore, derived: DerivedCache, config: GatewayConfig
 ) -> FastAPI:
     """The whole HTTP surface over ``services``. Call it in the process that serves."""
-    app = FastAPI(title="Manymodal", version="1", redirect_slashes=False)
+    # No /docs and /redoc: their pages run scripts that they load from elsewhere.
+    app = FastAPI(title="Manymodal", version="1", redirect_slashes=False, docs_url=None, redoc_url=None)
     counted = GatewayMetrics()
+    counted.watch(derived)
     app.state.gateway = build_gateway(services, media, derived, config, counted)
     for routes in (chat, audio, embeddings, search, media_routes, models, health, metrics):
         app.include_router(routes.router)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
-    ErrorHandlers(counted).install(app)
+    handlers = ErrorHandlers(counted)
+    handlers.install(app)
     # Last added is outermost: the request's id and time are there for everything below.
     app.add_middleware(BodyLimitMiddleware, limits=config.limits)
+    app.add_middleware(BrowserGuard, allowed_hosts=config.allowed_hosts, refuse=handlers.typed)
     app.add_middleware(RequestMiddleware, metrics=counted)
     return app

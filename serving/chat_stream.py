@@ -58,8 +58,10 @@ class ChatStream(Response):
         finally:
             for task in (pumping, watching):
                 task.cancel()
-            await asyncio.gather(pumping, watching, return_exceptions=True)
-            await self._answer.aclose()
+            try:
+                await asyncio.gather(pumping, watching, return_exceptions=True)
+            finally:
+                await self._answer.aclose()
 
     async def _pump(self, send: Send) -> None:
         async def emit(chunk: bytes) -> None:

@@ -1,14 +1,18 @@
-"""Running a few things at once: the first failure cancels the others and is raised as it is."""
+"""Running a few things at once, taking turns, and work that must reach its end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-__all__ = ["all_of"]
+__all__ = ["all_of", "to_the_end", "turn"]
 
 Result = TypeVar("Result")
+
+# The event loop keeps only weak references to tasks.
+_kept: set[asyncio.Task[Any]] = set()
 
 
 async def all_of(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
@@ -28,3 +32,32 @@ async def all_of(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def to_the_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """Await ``work``, which no cancellation of the caller cuts short.
+
+    A cancelled caller still waits for the end; one that is cancelled again does not, and the work goes on.
+    """
+    task = asyncio.create_task(work)
+    _kept.add(task)
+    task.add_done_callback(_kept.discard)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
+@asynccontextmanager
+async def turn(slots: asyncio.Semaphore, timeout_seconds: float, busy: Exception) -> AsyncIterator[None]:
+    """Hold one of ``slots``; raise ``busy`` when none gets free in time. The block itself has no time limit."""
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await slots.acquire()
+    except TimeoutError:
+        raise busy from None
+    try:
+        yield
+    finally:
+        slots.release()

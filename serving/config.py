@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from encoders.config import DecodeLimits
 from fusion.config import FusionConfig
 
 __all__ = ["ChatModel", "EngineConfig", "GatewayConfig", "RequestLimits"]
@@ -22,6 +23,7 @@ class RequestLimits:
     max_text_characters: int = 200_000
     max_top_k: int = 100
     fetch_timeout_seconds: float = 20.0
+    admission_wait_seconds: float = 30.0
     max_redirects: int = 5
     perception_timeout_seconds: float = 300.0
     first_token_timeout_seconds: float = 120.0
@@ -41,7 +43,12 @@ class ChatModel:
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """Settings of one gateway replica. ``cache_secret`` keys the HMAC of every cache key."""
+    """Settings of one gateway replica. ``cache_secret`` keys the HMAC of every cache key.
+
+    ``allowed_hosts`` are names, without port, that the gateway answers to besides those of this machine (see
+    ``serving.browser_guard``). ``decode_limits`` are the encoders' own: facts found under other limits are
+    not believed.
+    """
 
     chat_model: ChatModel
     vision_model: str
@@ -51,9 +58,11 @@ class GatewayConfig:
     cache_secret: bytes = field(repr=False)
     max_frames: int = 16
     allow_private_urls: bool = False
+    allowed_hosts: tuple[str, ...] = ()
     default_tenant: str = "default"
     limits: RequestLimits = field(default_factory=RequestLimits)
     fusion: FusionConfig = field(default_factory=FusionConfig)
+    decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""One request to the engine: a second try before the first byte, time limits, and its errors made ours."""
+"""One request to the engine: a second try before it answers, time limits, and its errors made ours."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ __all__ = ["EngineAnswer", "call_engine", "raise_engine_error"]
 
 _RETRY_PAUSE_SECONDS = 0.25
 _MAX_ERROR_BYTES = 1 << 16
+_MAX_MESSAGE_CHARACTERS = 500
 
 
 @dataclass(slots=True)
@@ -61,40 +62,55 @@ async def call_engine(
 ) -> EngineAnswer:
     """POST to the engine and wait for the first bytes of a successful answer.
 
-    An engine that is unavailable is asked once more; nothing was generated yet, so this is safe. Its error
-    answers are raised as ``InvalidRequest`` (its 4xx), ``EngineOverloaded``, ``EngineUnavailable`` or
-    ``EngineRefused``.
+    An engine that is unavailable before its response head is asked once more, within the same time limit. A
+    streamed answer has no token yet then; one in a single piece may have been under way, and is generated
+    anew: nobody has seen any of it. Its error answers are raised as ``InvalidRequest`` (its 4xx and 501),
+    ``EngineOverloaded``, ``EngineUnavailable`` or ``EngineRefused``.
     """
     try:
-        return await _attempt(engine, path, headers, body, first_byte_timeout_seconds)
-    except EngineUnavailable:
-        await asyncio.sleep(min(_RETRY_PAUSE_SECONDS, limits.first_token_timeout_seconds))
-    return await _attempt(engine, path, headers, body, first_byte_timeout_seconds)
+        async with asyncio.timeout(first_byte_timeout_seconds):
+            try:
+                head, answer = await _begin(engine, path, headers, body)
+            except EngineUnavailable:
+                await asyncio.sleep(min(_RETRY_PAUSE_SECONDS, limits.first_token_timeout_seconds))
+                head, answer = await _begin(engine, path, headers, body)
+            return await _first_bytes(head, answer)
+    except TimeoutError as error:
+        raise EngineStalled(
+            f"The model did not begin its answer within {first_byte_timeout_seconds:g} seconds. "
+            "Please try again."
+        ) from error
 
 
-async def _attempt(
-    engine: ChatEngine, path: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float
-) -> EngineAnswer:
+async def _begin(
+    engine: ChatEngine, path: str, headers: Mapping[str, str], body: bytes
+) -> tuple[EngineResponse, AsyncIterator[EngineResponse | bytes]]:
     answer = engine.request("POST", path, headers, body)
     try:
-        async with asyncio.timeout(timeout_seconds):
-            head = await anext(answer, None)
-            if not isinstance(head, EngineResponse):
-                raise EngineUnavailable("The model's engine broke off before answering. Please try again.")
-            if head.status != 200:
-                await _raise_refusal(head, answer)
-            first = await anext(answer, None)
-        if not isinstance(first, bytes):
-            raise EngineUnavailable("The model's engine broke off before answering. Please try again.")
-        return EngineAnswer(first, answer)
-    except TimeoutError as error:
-        await _close(answer)
-        raise EngineStalled(
-            f"The model did not begin its answer within {timeout_seconds:g} seconds. Please try again."
-        ) from error
+        head = await anext(answer, None)
+        if not isinstance(head, EngineResponse):
+            raise _broken_off()
     except BaseException:
         await _close(answer)
         raise
+    return head, answer
+
+
+async def _first_bytes(head: EngineResponse, answer: AsyncIterator[EngineResponse | bytes]) -> EngineAnswer:
+    try:
+        if head.status != 200:
+            await _raise_refusal(head, answer)
+        first = await anext(answer, None)
+        if not isinstance(first, bytes):
+            raise _broken_off()
+    except BaseException:
+        await _close(answer)
+        raise
+    return EngineAnswer(first, answer)
+
+
+def _broken_off() -> EngineUnavailable:
+    return EngineUnavailable("The model's engine broke off before answering. Please try again.")
 
 
 async def _close(answer: AsyncIterator[Any]) -> None:
@@ -124,12 +140,13 @@ def raise_engine_error(status: int, detail: Mapping[str, Any]) -> Never:
         raise EngineOverloaded("The model is busy with other requests. Please try again shortly.")
     if status == 503:
         raise EngineUnavailable("The model is not available right now. Please try again shortly.")
-    if 400 <= status < 500 and status != 404:
+    # 501 is vLLM's NotImplementedError: the request asks for what this model cannot do.
+    if (400 <= status < 500 and status != 404) or status == 501:
         message = str(detail.get("message") or "The model's engine refused the request.")
         param = detail.get("param")
         too_long = "maximum context length" in message or "max_model_len" in message
         raise InvalidRequest(
-            message,
+            message[:_MAX_MESSAGE_CHARACTERS],
             param if isinstance(param, str) else ("messages" if too_long else None),
             "context_length_exceeded" if too_long else None,
         )

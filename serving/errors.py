@@ -18,19 +18,20 @@ __all__ = [
     "ApiError",
     "BodyTooLarge",
     "ClientGone",
+    "CrossOriginRefused",
     "EngineError",
     "EngineOverloaded",
     "EngineRefused",
     "EngineStalled",
     "EngineUnavailable",
     "ErrorAnswer",
+    "HostRefused",
     "InvalidRequest",
     "LimitExceeded",
     "MediaFetchFailed",
     "MediaKindMismatch",
     "ModelNotFound",
     "PerceptionTimeout",
-    "RouteNotFound",
     "ServiceUnavailable",
     "UnsupportedContentType",
     "answer_for",
@@ -74,8 +75,12 @@ class ModelNotFound(ApiError):
     """No such model is served for this task."""
 
 
-class RouteNotFound(ApiError):
-    """Nothing is served under this path, or not with this method."""
+class HostRefused(ApiError):
+    """The request names a host that is not this server: how a rebound DNS name looks from inside."""
+
+
+class CrossOriginRefused(ApiError):
+    """A web page of another origin makes the browser send this request."""
 
 
 class BodyTooLarge(ApiError):
@@ -99,7 +104,7 @@ class EngineError(ApiError):
 
 
 class EngineUnavailable(EngineError):
-    """The engine is starting, restarting or gone; nothing was generated, the request may be repeated."""
+    """The engine is starting, restarting or gone; the request may be repeated."""
 
 
 class EngineOverloaded(EngineError):
@@ -136,7 +141,8 @@ ERROR_TABLE: dict[type[Exception], ErrorAnswer] = {
     MediaFetchFailed: ErrorAnswer(400, _INVALID, "media_fetch_failed"),
     UnsupportedContentType: ErrorAnswer(415, _INVALID, "unsupported_content_type"),
     ModelNotFound: ErrorAnswer(404, _INVALID, "model_not_found"),
-    RouteNotFound: ErrorAnswer(404, _INVALID, "not_found"),
+    HostRefused: ErrorAnswer(400, _INVALID, "host_not_allowed"),
+    CrossOriginRefused: ErrorAnswer(403, _INVALID, "cross_origin_request"),
     BodyTooLarge: ErrorAnswer(413, _INVALID, "body_too_large"),
     ClientGone: ErrorAnswer(499, _INVALID, "client_closed_request"),
     ServiceUnavailable: ErrorAnswer(503, _SERVER, "service_unavailable", 2),

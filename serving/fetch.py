@@ -13,8 +13,10 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import unquote, urljoin
 
 import httpcore
@@ -30,6 +32,7 @@ _ALLOWED_PORTS = frozenset({80, 443, 8000, 8080, 8443})
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _MAX_URL_CHARACTERS = 4096
 _CONNECT_TRIES = 2
+_RESOLVER_THREADS = 4
 
 
 class _Refused(Exception):
@@ -39,8 +42,9 @@ class _Refused(Exception):
 class _PinnedBackend(httpcore.AsyncNetworkBackend):
     """Resolve, check every address, connect to one of exactly those."""
 
-    def __init__(self, allow_private: bool) -> None:
+    def __init__(self, resolver: Executor, allow_private: bool) -> None:
         self._inner = httpcore.AnyIOBackend()
+        self._resolver = resolver
         self._allow_private = allow_private
 
     async def connect_tcp(
@@ -76,7 +80,9 @@ class _PinnedBackend(httpcore.AsyncNetworkBackend):
     async def _resolve(self, host: str, port: int) -> list[str]:
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await loop.run_in_executor(
+                self._resolver, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+            )
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError("name not found") from error
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
@@ -100,6 +106,9 @@ class MediaFetcher:
         self._limits = limits
         self._allow_private = allow_private_urls
         self._tls: ssl.SSLContext | None = None
+        # Not the loop's own threads, as ``loop.getaddrinfo`` takes: a name server that does not answer holds
+        # a thread for many seconds, and everything else that blocks waits for those.
+        self._resolver = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="media-dns")
 
     @asynccontextmanager
     async def open(self, url: str, param: str | None = None) -> AsyncIterator[FetchedMedia]:
@@ -145,7 +154,7 @@ class MediaFetcher:
             ssl_context=self._tls,
             max_connections=1,
             max_keepalive_connections=0,
-            network_backend=_PinnedBackend(self._allow_private),
+            network_backend=_PinnedBackend(self._resolver, self._allow_private),
         )
 
     @asynccontextmanager

@@ -9,13 +9,13 @@ from encoders.types import ImageLabel, MediaKind
 from fusion.types import FusedBlock
 from serving.perceiver import Perceived
 
-__all__ = ["MediaReport"]
+__all__ = ["MediaReport", "media_used"]
 
 _MAX_LABELS = 5
 
 
 class MediaReport:
-    """Built once per request with media, then put on the answer."""
+    """Built once per chat request with media, then put on the answer."""
 
     def __init__(self, perceived: Sequence[Perceived], blocks: Sequence[FusedBlock]) -> None:
         self.manymodal: dict[str, Any] = {
@@ -43,11 +43,24 @@ class MediaReport:
         return {**usage, "prompt_tokens_details": details, "media": self._media_usage}
 
 
+def media_used(perceived: Sequence[Perceived]) -> dict[str, Any]:
+    """The ``manymodal`` object of an answer that has no prompt."""
+    return {"media": [_facts(item) for item in perceived]}
+
+
 def _medium(item: Perceived, block: FusedBlock) -> dict[str, Any]:
+    entry = {**_facts(item), "prompt_tokens": block.tokens}
+    if block.cut:
+        entry["left_out"] = list(block.cut)
+    return entry
+
+
+def _facts(item: Perceived) -> dict[str, Any]:
     medium = item.medium
     entry: dict[str, Any] = {"id": medium.id, "kind": medium.info.kind.value}
     if medium.image is not None:
         entry["labels"] = _labels(medium.image.labels)
+    if "ocr" in item.tiers:
         entry["ocr_lines"] = len(medium.text_lines)
     if medium.video is not None:
         entry["frames"] = [
@@ -57,9 +70,6 @@ def _medium(item: Perceived, block: FusedBlock) -> dict[str, Any]:
     if medium.transcript is not None:
         entry["seconds_heard"] = round(medium.transcript.duration_seconds, 3)
         entry["transcript_segments"] = len(medium.transcript.segments)
-    entry["prompt_tokens"] = block.tokens
-    if block.cut:
-        entry["left_out"] = list(block.cut)
     entry["cache"] = {task: "miss" if tier == "miss" else "hit" for task, tier in item.tiers.items()}
     return entry
 

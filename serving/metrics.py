@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from storage.derived import DerivedCache
 
 __all__ = ["GatewayMetrics"]
 
@@ -61,6 +65,10 @@ class GatewayMetrics:
             "manymodal_errors", "Requests that ended in an error, by code.", ("code",), registry=self.registry
         )
 
+    def watch(self, derived: DerivedCache) -> None:
+        """Show ``derived``'s own statistics among the metrics."""
+        self.registry.register(_DerivedCacheCollector(derived))
+
     @contextmanager
     def time_stage(self, stage: str) -> Iterator[None]:
         """Observe the duration of a ``with`` block as ``stage``."""
@@ -79,3 +87,27 @@ class GatewayMetrics:
     def exposition(self) -> bytes:
         """All metrics in Prometheus text format."""
         return generate_latest(self.registry)
+
+
+class _DerivedCacheCollector(Collector):
+    """What the cache counts itself. Its look-ups by tier are left out: ``manymodal_cache_lookups`` has them."""
+
+    def __init__(self, derived: DerivedCache) -> None:
+        self._derived = derived
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        counts = self._derived.statistics()
+        memory = counts.memory
+        for name, words, value in (
+            ("store_failures", "Times the object store failed the cache, which answered all the same.",
+             counts.store_failures),
+            ("evictions", "Results dropped from memory to make room.", memory.evictions),
+            ("rejected", "Results larger than the whole memory tier.", memory.rejected),
+        ):  # fmt: skip
+            yield CounterMetricFamily(f"manymodal_cache_{name}", words, value)
+        for name, words, value in (
+            ("entries", "Results held in memory.", memory.entries),
+            ("bytes", "Size of the results held in memory.", memory.size_bytes),
+            ("max_bytes", "What the memory tier may hold.", memory.max_bytes),
+        ):
+            yield GaugeMetricFamily(f"manymodal_cache_{name}", words, value)

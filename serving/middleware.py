@@ -1,4 +1,4 @@
-"""Pure ASGI middleware: request id, timing, metrics, and the cap on request bodies.
+"""Pure ASGI middleware: request id, timing, metrics, the log's line, and the cap on request bodies.
 
 Starlette's ``BaseHTTPMiddleware`` is not used: it re-wraps the body stream and hides client disconnects.
 """
@@ -19,6 +19,7 @@ from serving.error_handlers import error_parts
 from serving.errors import BodyTooLarge
 from serving.metrics import GatewayMetrics
 from serving.protocol.errors import error_bytes
+from serving.request_log import log_request
 
 __all__ = ["BodyLimitMiddleware", "RequestMiddleware"]
 
@@ -29,7 +30,7 @@ _MULTIPART_OVERHEAD_BYTES = 1 << 20
 
 class RequestMiddleware:
     """Gives every request an id (``x-request-id``), a time (``openai-processing-ms``) and a line in the
-    metrics.
+    metrics and in the log.
 
     Routes find the id in ``request.state.request_id`` and may set ``request.state.modality``.
     """
@@ -83,7 +84,7 @@ class RequestMiddleware:
             endpoint = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.requests.labels(endpoint, state.get("modality", "none"), str(status)).inc()
             self._metrics.duration.labels(endpoint).observe(seconds)
-            _log.info("%s %s %s %d %.0f ms", request_id, scope["method"], endpoint, status, seconds * 1000)
+            log_request(request_id, scope["method"], scope["path"], status, seconds)
 
 
 class BodyLimitMiddleware:

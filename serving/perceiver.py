@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
+
+import msgspec
 
 from encoders.types import (
     EncodedImage,
@@ -37,6 +40,8 @@ Kind = TypeVar("Kind")
 _MAX_CONCURRENT_TASKS = 16
 _CODEC_VERSION = 1
 
+_log = logging.getLogger("manymodal.gateway")
+
 
 @dataclass(slots=True)
 class Perceived:
@@ -63,6 +68,7 @@ class Perceiver:
         self._secret = config.cache_secret
         self._timeout_seconds = config.limits.perception_timeout_seconds
         self._sampling = FrameSampling(max_frames=config.max_frames)
+        self._decode_limits = asdict(config.decode_limits)
         self._slots = asyncio.Semaphore(_MAX_CONCURRENT_TASKS)
         # A picture's place in the text space is made of its labels' text embeddings: both models are in its
         # key.
@@ -71,9 +77,14 @@ class Perceiver:
         self._ocr = _identity(catalogue.ocr)
 
     async def probe(self, media: MediaRef) -> MediaInfo:
-        """A medium's header facts; known media are not probed again."""
+        """A medium's header facts; media known under the same limits are not probed again."""
         info, _ = await self._task(
-            "probe", media, ("header", "1", "1"), {}, MediaInfo, lambda: self._perception.probe(media)
+            "probe",
+            media,
+            ("header", "1", "1"),
+            {"limits": self._decode_limits},
+            MediaInfo,
+            lambda: self._perception.probe(media),
         )
         return info
 
@@ -180,8 +191,17 @@ class Perceiver:
             {**params, "codec": _CODEC_VERSION},
         )
         data, tier = await self._derived.get_or_compute(media.tenant, media.sha256, key, compute)
+        try:
+            artifact = decode_artifact(data, kind)
+        except msgspec.MsgspecError as error:
+            if tier == "miss":
+                raise
+            _log.warning("A stored artifact (%s) cannot be read and is computed again: %s", task, error)
+            tier = "miss"
+            data = await self._derived.recompute(media.tenant, media.sha256, key, compute)
+            artifact = decode_artifact(data, kind)
         self._metrics.cache.labels(task, tier).inc()
-        return decode_artifact(data, kind), tier
+        return artifact, tier
 
 
 def _identity(*models: ServedModel) -> tuple[str, str, str]:

@@ -8,7 +8,9 @@ become the typed errors of ``serving.errors``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError, TaskCancelledError
@@ -26,13 +28,15 @@ from encoders.types import (
     Transcript,
 )
 from search.types import Hit, Query, Row
-from serving.errors import ApiError, EngineOverloaded, EngineUnavailable, ServiceUnavailable
+from serving.engines.side_channel import BodyAt, read_body
+from serving.errors import ApiError, EngineOverloaded, EngineUnavailable, ServiceUnavailable, answer_for
 from serving.services import EngineResponse
 from storage.types import MediaRef
 
 __all__ = ["RayChatEngine", "RayPerception", "RaySearchIndex"]
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 
 
 class _Caller:
@@ -47,6 +51,9 @@ class _Caller:
         response = getattr(self._handle, method).remote(*arguments)
         try:
             return await asyncio.wait_for(_as_awaitable(response), self._timeout_seconds)
+        except (RayError, RayServeException) as error:
+            # First: Ray's wrapper of a remote TimeoutError or CancelledError is one of these, too.
+            raise _translate(error, self._service) from None
         except TimeoutError:
             response.cancel()
             raise ServiceUnavailable(
@@ -54,10 +61,10 @@ class _Caller:
                 "Please try again, or with smaller media."
             ) from None
         except asyncio.CancelledError:
+            if not _is_cancelled():
+                raise _restarting(self._service) from None
             response.cancel()
             raise
-        except (RayError, RayServeException) as error:
-            raise _translate(error, self._service) from None
 
     async def ready(self) -> bool:
         return bool(await self.call("ready"))
@@ -112,22 +119,36 @@ class RaySearchIndex(_Caller):
 
 
 class RayChatEngine:
-    """``serving.services.ChatEngine`` over a streaming handle."""
+    """``serving.services.ChatEngine`` over a streaming handle.
 
-    def __init__(self, handle: DeploymentHandle, timeout_seconds: float) -> None:
+    ``beside`` takes streamed bodies from the engine replica's side channel; both must run on one machine.
+    """
+
+    def __init__(self, handle: DeploymentHandle, timeout_seconds: float, *, beside: bool = False) -> None:
         self._stream = handle.options(stream=True)
         self._caller = _Caller(handle, "The model", timeout_seconds)
+        self._beside = beside
 
     async def request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes
-    ) -> AsyncIterator[EngineResponse | bytes]:
+    ) -> AsyncGenerator[EngineResponse | bytes, None]:
         """See ``ChatEngine.request``; closing the iterator cancels the call in the engine's replica."""
-        answer = self._stream.request.remote(method, path, dict(headers), body)
+        answer = self._stream.request.remote(method, path, dict(headers), body, self._beside)
         finished = False
         try:
             async for item in answer:
-                yield item
+                if isinstance(item, BodyAt):
+                    async with aclosing(read_body(item)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                else:
+                    yield item
             finished = True
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            finished = True
+            raise EngineUnavailable(_restarting("The model").message) from None
         except BackPressureError:
             finished = True
             raise EngineOverloaded("The model's queue is full. Please try again in a few seconds.") from None
@@ -142,6 +163,7 @@ class RayChatEngine:
                 answer.cancel()
 
     async def ready(self) -> bool:
+        """Whether the engine accepts requests."""
         return await self._caller.ready()
 
 
@@ -150,14 +172,31 @@ async def _as_awaitable(response: Awaitable[T]) -> T:
     return await response
 
 
+def _is_cancelled() -> bool:
+    """Whether this task is being cancelled. Ray raises ``CancelledError`` for a remote cancellation, too."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _restarting(service: str) -> ServiceUnavailable:
+    return ServiceUnavailable(f"{service} is restarting. Please try again in a minute.")
+
+
 def _translate(error: Exception, service: str) -> Exception:
+    """The error a caller may see. What no table of ours knows keeps its words to the log."""
     if isinstance(error, RayTaskError):
         cause = error.cause
         while isinstance(cause, RayTaskError):
             cause = cause.cause
-        return cause if isinstance(cause, Exception) else ApiError(f"{service} failed unexpectedly.")
+        if isinstance(cause, Exception) and answer_for(cause) is not None:
+            return cause
+        if isinstance(cause, asyncio.CancelledError):
+            return _restarting(service)
+        _LOG.error("%s failed unexpectedly: %s", service, error)
+        return ApiError(f"{service} failed unexpectedly. Please try again, or tell the operator.")
     if isinstance(error, BackPressureError):
         return ServiceUnavailable(f"{service} is busy: its queue is full. Please try again in a few seconds.")
     if isinstance(error, RayActorError | DeploymentUnavailableError | GetTimeoutError | TaskCancelledError):
-        return ServiceUnavailable(f"{service} is restarting. Please try again in a minute.")
+        return _restarting(service)
+    _LOG.error("%s cannot be reached: %s", service, error)
     return ServiceUnavailable(f"{service} cannot be reached. Please try again in a minute.")

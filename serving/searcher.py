@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 from encoders.types import MediaKind
+from fusion.types import PerceivedMedium
 from search.types import Hit, Query, Vector
 from serving.admission import Admission
 from serving.concurrency import all_of
 from serving.config import RequestLimits
 from serving.errors import InvalidRequest, LimitExceeded
-from serving.perceiver import Perceiver
+from serving.perceiver import Perceived, Perceiver
 from serving.protocol.search import DateRange, QueryItem, SearchRequest
 from serving.services import Services
 
-__all__ = ["Searcher", "date_bounds"]
+__all__ = ["Found", "Searcher", "date_bounds"]
 
 _RULE = re.compile(r"last_([1-9][0-9]{0,4})_(minute|hour|day|week|month|year)s?")
 _UNIT_HOURS = {"minute": 1 / 60, "hour": 1, "day": 24, "week": 168, "month": 730.5, "year": 8766}
 _SHORTEST_SUM = 1e-4
-_MOST_HITS = 1000  # as many as the search engine gives at once
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The hits, best first, and what was perceived of the query's media, in the query's order."""
+
+    hits: tuple[Hit, ...]
+    media: tuple[Perceived, ...]
 
 
 class Searcher:
@@ -39,7 +47,7 @@ class Searcher:
         self._perceiver = perceiver
         self._limits = limits
 
-    async def run(self, tenant: str, request: SearchRequest) -> tuple[Hit, ...]:
+    async def run(self, tenant: str, request: SearchRequest) -> Found:
         """Search by the items' vectors, summed by weight and normalised again, with filters and bounds."""
         if request.top_k > self._limits.max_top_k:
             raise LimitExceeded(
@@ -51,7 +59,8 @@ class Searcher:
         named = [
             (item, f"query[{index}].content" if many else "query.content") for index, item in enumerate(items)
         ]
-        vectors = await all_of(self._vector(tenant, item, param) for item, param in named)
+        understood = await all_of(self._understand(tenant, item, param) for item, param in named)
+        vectors = [vector for vector, _ in understood]
         total = np.sum(
             [np.float32(item.weight) * vector for item, vector in zip(items, vectors, strict=True)], axis=0
         )
@@ -61,34 +70,32 @@ class Searcher:
             modalities=tuple(dict.fromkeys(request.search_modalities)),
             filters=dict(request.filters.model_extra or {}),
             created_after_seconds=after,
+            created_before_seconds=before,
             score_threshold=request.score_threshold,
             min_version=request.min_version,
         )
         hits = await self._search.search(tenant, request.collection, query)
-        if before is None:
-            return hits
-        # The index has no upper bound of time, so ask for more until enough hits lie before it.
-        while True:
-            early = tuple(hit for hit in hits if hit.created_at_seconds < before)
-            if len(early) >= request.top_k or len(hits) < query.top_k or query.top_k >= _MOST_HITS:
-                return early[: request.top_k]
-            query = replace(query, top_k=min(_MOST_HITS, query.top_k * 4))
-            hits = await self._search.search(tenant, request.collection, query)
+        return Found(hits, tuple(medium for _, medium in understood if medium is not None))
 
-    async def _vector(self, tenant: str, item: QueryItem, param: str) -> Vector:
+    async def _understand(self, tenant: str, item: QueryItem, param: str) -> tuple[Vector, Perceived | None]:
+        """A query item's vector, and what was perceived of it if it is a medium."""
         if item.type == "text":
-            return await self._embed(item.content, param)
+            return await self._embed(item.content, param), None
         kind = MediaKind(item.type)
         admitted = await self._admission.from_reference(tenant, item.content, frozenset({kind}), param)
+        ref, info = admitted.record.ref, admitted.info
         if kind is MediaKind.IMAGE:
-            return (await self._perceiver.encode_image(admitted.record.ref))[0].embedding
+            image, tier = await self._perceiver.encode_image(ref)
+            return image.embedding, Perceived(PerceivedMedium(ref.id, info, image), {"labels": tier})
         if kind is MediaKind.VIDEO:
-            frames = (await self._perceiver.encode_video(admitted.record.ref))[0].frames
-            return _normalised(np.mean([frame.embedding for frame in frames], axis=0))
-        spoken = (await self._perceiver.transcribe(admitted.record.ref))[0].text
-        if not spoken:
+            video, tier = await self._perceiver.encode_video(ref)
+            mean = _normalised(np.mean([frame.embedding for frame in video.frames], axis=0))
+            return mean, Perceived(PerceivedMedium(ref.id, info, video=video), {"frames": tier})
+        heard, tier = await self._perceiver.transcribe(ref)
+        if not heard.text:
             raise InvalidRequest("No speech was found in this audio, so it cannot be searched by.", param)
-        return await self._embed(spoken, param)
+        vector = await self._embed(heard.text, param)
+        return vector, Perceived(PerceivedMedium(ref.id, info, transcript=heard), {"transcript": tier})
 
     async def _embed(self, text: str, param: str) -> Vector:
         if len(text) > self._limits.max_text_characters:

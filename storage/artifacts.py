@@ -11,6 +11,7 @@ import logging
 from storage.errors import ObjectNotFound
 from storage.framing import seal, unseal
 from storage.objects import ObjectStore
+from storage.types import MediaRef
 
 __all__ = ["ArtifactStore"]
 
@@ -37,9 +38,16 @@ class ArtifactStore:
         return value
 
     def put(self, tenant: str, sha256: str, key: str, value: bytes) -> None:
-        """Keep ``value`` durably. Writing the same artifact twice is harmless."""
+        """Keep ``value`` durably, unless its source is gone. Writing the same artifact twice is harmless."""
         object_key = self._object_key(tenant, sha256, key)
         self._store.put(object_key, seal(object_key, value))
+        # The source may have been deleted while the value was computed. Deleting removes the blob before it
+        # lists the artifacts, so either it finds this one, or the blob is already missing here. What a crash
+        # in between leaves behind is for the store's sweep.
+        try:
+            self._store.head(MediaRef("", tenant, sha256, 0, "").blob_key)
+        except ObjectNotFound:
+            self._store.delete(object_key)
 
     def delete_all(self, tenant: str, sha256: str) -> None:
         """Remove every artifact derived from one source."""

@@ -70,11 +70,6 @@ class MemoryCache:
                 return False
             return True
 
-    def delete(self, key: str) -> None:
-        """Forget ``key``. A missing one is no error."""
-        with self._lock:
-            self._entries.pop(key, None)
-
     def statistics(self) -> CacheStatistics:
         """A consistent snapshot of the counters."""
         with self._lock:

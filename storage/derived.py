@@ -65,6 +65,16 @@ class DerivedCache:
         self._lookups[tier] += 1
         return value, tier
 
+    async def recompute(
+        self, tenant: str, sha256: str, key: str, compute: Callable[[], Awaitable[bytes]]
+    ) -> bytes:
+        """Compute the value under ``key`` anew, in place of a kept one that its reader cannot use."""
+        value, tier = await self._flights.run(
+            f"{key} anew", lambda: self._compute(tenant, sha256, key, compute)
+        )
+        self._lookups[tier] += 1
+        return value
+
     def statistics(self) -> DerivedStatistics:
         """Counts since the start."""
         return DerivedStatistics(
@@ -86,6 +96,11 @@ class DerivedCache:
         if kept is not None:
             self._memory.put(key, kept)
             return kept, "store"
+        return await self._compute(tenant, sha256, key, compute)
+
+    async def _compute(
+        self, tenant: str, sha256: str, key: str, compute: Callable[[], Awaitable[bytes]]
+    ) -> tuple[bytes, Tier]:
         value = await compute()
         try:
             await asyncio.to_thread(self._artifacts.put, tenant, sha256, key, value)

@@ -3,7 +3,8 @@
 Objects lie at ``<root>/objects/<key>``; bytes being written lie in ``<root>/staging`` (same file system)
 and only get a key when complete: file synced, then ``rename`` (put) or ``link``, which fails when the name
 is taken (put if absent), then the folder synced. A crash leaves at most a staging file, which nothing
-reads.
+reads. Every folder made here, the root and its parents too, is its owner's alone; one that was there keeps the
+permissions that it was given.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class LocalObjectStore:
         self._synced_lock = threading.Lock()
         with _translated("prepared"):
             for folder in (self._objects, self._staging):
-                folder.mkdir(parents=True, exist_ok=True)
+                _make_private(folder)
             _sync_folder(root)
 
     def __reduce__(self) -> tuple[type[LocalObjectStore], tuple[Path]]:
@@ -188,7 +189,7 @@ class LocalObjectStore:
             folder = folder.parent
         for new in reversed(missing):
             try:
-                new.mkdir(exist_ok=True)
+                new.mkdir(mode=0o700, exist_ok=True)
             except FileExistsError:
                 raise _folder_conflict() from None
             _sync_folder(new.parent)
@@ -222,6 +223,13 @@ class LocalObjectStore:
                 with suppress(FileNotFoundError):  # another process sweeps too
                     if entry.stat().st_mtime < limit:
                         os.unlink(entry.path)
+
+
+def _make_private(folder: Path) -> None:
+    """Make ``folder`` and its missing parents with mode 0700 (``mkdir``'s own mode is not for the parents)."""
+    if not folder.parent.is_dir():
+        _make_private(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _chunks(data: Body) -> Iterator[bytes]:

@@ -26,6 +26,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -70,6 +71,11 @@ class MediaStore:
         self._artifacts = ArtifactStore(store)
         self._spool_folder = None if spool_folder is None else str(spool_folder)
         self._clock = clock
+
+    @property
+    def spool_folder(self) -> str | None:
+        """Where large media wait on disk; ``None`` is the system's folder for temporary files."""
+        return self._spool_folder
 
     def put(
         self,
@@ -116,6 +122,15 @@ class MediaStore:
         except ObjectNotFound:
             raise _not_found() from None
         return _decoded(encoded, tenant, media_id)
+
+    def retype(self, record: MediaRecord, content_type: str) -> MediaRecord:
+        """Store a record under another content type, once more is known of its bytes.
+
+        Only for a record whose id nobody knows yet: one that is deleted meanwhile would come back.
+        """
+        corrected = replace(record, ref=replace(record.ref, content_type=content_type))
+        self._store.put(_record_key(record.ref.tenant, record.ref.id), _encoded(corrected))
+        return corrected
 
     def open_bytes(self, ref: MediaRef) -> bytes:
         """The medium's bytes, checked against their hash.

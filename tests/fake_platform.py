@@ -58,10 +58,10 @@ def build_platform(root: Path, config: GatewayConfig) -> Platform:
 
 
 def http_client(platform: Platform) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(platform.app), base_url="http://gateway")
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(platform.app), base_url="http://localhost")
 
 
-def openai_client(http: httpx2.AsyncClient, base_url: str = "http://gateway/v1") -> openai.AsyncOpenAI:
+def openai_client(http: httpx2.AsyncClient, base_url: str = "http://localhost/v1") -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(api_key="none", base_url=base_url, http_client=http, max_retries=0)
 
 

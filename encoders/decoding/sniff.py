@@ -2,6 +2,8 @@
 
 Only what is listed here is ever handed to a decoder, under the one format named here: a library left to
 guess for itself may decide on a playlist or a script that opens other files.
+
+The gateway imports this too, so nothing heavy is imported here.
 """
 
 from __future__ import annotations
@@ -9,8 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from encoders.errors import CorruptMedia, UnsupportedMedia
+from encoders.types import MediaKind
 
-__all__ = ["Sniffed", "sniff"]
+__all__ = ["SNIFF_BYTES", "Sniffed", "sniff"]
+
+SNIFF_BYTES = 8192
+"""How many leading bytes tell the type. Only sound behind a longer ID3 tag needs more: it passes for MP3."""
+
+_SOUND_ONLY = frozenset({"wav", "flac", "mp3", "aac", "aiff"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,22 @@ class Sniffed:
     decoder: str
     format: str
     subtype: str
+
+    @property
+    def kinds(self) -> frozenset[MediaKind]:
+        """What the bytes may turn out to be once probed: containers hold sound alone or pictures too."""
+        if self.decoder == "image":
+            return frozenset({MediaKind.IMAGE})
+        if self.format in _SOUND_ONLY:
+            return frozenset({MediaKind.AUDIO})
+        return frozenset({MediaKind.AUDIO, MediaKind.VIDEO})
+
+    @property
+    def content_type(self) -> str:
+        """The MIME type, of a container that may hold sound or pictures the likelier one."""
+        if self.decoder == "image":
+            return f"image/{self.subtype}"
+        return f"{'audio' if self.format in _SOUND_ONLY | {'ogg'} else 'video'}/{self.subtype}"
 
 
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})

@@ -43,9 +43,16 @@ SPEC = ModelSpec(
     dimensions=None,
     licence="Apache-2.0",
     revision="ppocrv6-small-6f327246",
-    preprocessing="rgb1600-1",
+    preprocessing="rgb1600-2",
     packages=("rapidocr",),
-    extra={"files": tuple(_SHA256), "package_folder": "rapidocr/models", "max_side_pixels": 1600},
+    extra={
+        "files": tuple(_SHA256),
+        "package_folder": "rapidocr/models",
+        "max_side_pixels": 1600,
+        # Edges and shadows in photos are read as single characters ("0", "8", "口").
+        "min_confidence": 0.5,
+        "min_single_character_confidence": 0.9,
+    },
 )
 
 
@@ -75,6 +82,7 @@ class RapidOcr:
         self._engine = RapidOCR(
             params={
                 "Global.log_level": "critical",  # it warns about every picture without text
+                "Global.text_score": SPEC.extra["min_confidence"],
                 "Global.max_side_len": SPEC.extra["max_side_pixels"],
                 "EngineConfig.onnxruntime.intra_op_num_threads": threads,
                 "Det.model_path": str(directory / _DETECT),
@@ -95,7 +103,8 @@ class RapidOcr:
     def read(self, image: NDArray[np.uint8]) -> tuple[TextLine, ...]:
         """Lines of text in an RGB picture ``(height, width, 3)``, top to bottom, then left to right.
 
-        Lines read with less than 0.5 confidence are left out. A picture without text gives an empty tuple.
+        Lines read with too little confidence (``min_confidence`` and ``min_single_character_confidence`` in
+        ``SPEC.extra``) are left out. A picture without text gives an empty tuple.
         """
         height, width = image.shape[:2]
         if min(height, width) < _MIN_SIDE_PIXELS:
@@ -109,7 +118,13 @@ class RapidOcr:
         return tuple(
             TextLine(text, float(score), tuple((min(float(x), width), min(float(y), height)) for x, y in box))
             for box, text, score in zip(boxes, texts, scores, strict=True)
+            if _is_credible(text, float(score))
         )
+
+
+def _is_credible(text: str, confidence: float) -> bool:
+    single = len(text.strip()) <= 1
+    return confidence >= float(SPEC.extra["min_single_character_confidence" if single else "min_confidence"])
 
 
 def _padded(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

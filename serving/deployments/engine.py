@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 
 from serving.config import EngineConfig
+from serving.engines.side_channel import BodyAt, SideChannel
 from serving.engines.vllm import VllmEngine
 from serving.errors import EngineUnavailable
 from serving.services import EngineResponse
@@ -17,17 +19,20 @@ class EngineDeployment:
 
     def __init__(self, config: EngineConfig) -> None:
         self._engine = VllmEngine(config)
+        self._side_channel = SideChannel()
 
     async def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes
-    ) -> AsyncIterator[EngineResponse | bytes]:
-        """See ``ChatEngine.request``."""
-        answer = self._engine.request(method, path, headers, body)
-        try:
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, beside: bool = False
+    ) -> AsyncGenerator[EngineResponse | bytes | BodyAt, None]:
+        """See ``ChatEngine.request``. With ``beside``, a streamed body is offered on the side channel."""
+        async with aclosing(self._engine.request(method, path, headers, body)) as answer:
             async for item in answer:
                 yield item
-        finally:
-            await answer.aclose()  # type: ignore[attr-defined]
+                if beside and isinstance(item, EngineResponse) and _is_stream(item):
+                    async with aclosing(self._side_channel.send(_bytes_of(answer))) as sending:
+                        async for where in sending:
+                            yield where
+                    return
 
     async def ready(self) -> bool:
         """Whether requests are accepted."""
@@ -41,3 +46,15 @@ class EngineDeployment:
         """Raise when the engine core is gone, so that the replica is replaced."""
         if not await self._engine.ready():
             raise EngineUnavailable("The model's engine has stopped.")
+
+
+def _is_stream(response: EngineResponse) -> bool:
+    return any(
+        name == "content-type" and value.startswith("text/event-stream") for name, value in response.headers
+    )
+
+
+async def _bytes_of(answer: AsyncGenerator[EngineResponse | bytes, None]) -> AsyncGenerator[bytes, None]:
+    async for item in answer:
+        if isinstance(item, bytes):
+            yield item

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,12 @@ from encoders.types import (
     TranscribeOptions,
     Transcript,
 )
+from serving.concurrency import all_of
+from serving.deployments.media_reader import MediaReader
+from storage.objects import ObjectStore
 from storage.types import MediaRef
 
-__all__ = ["BlobReader", "PerceptionDeployment"]
+__all__ = ["PerceptionDeployment"]
 
 Pixels = NDArray[np.uint8]
 Speech = tuple[NDArray[np.float32], TranscribeOptions]
@@ -41,21 +44,14 @@ _VISION_SIDE_PIXELS = 768
 _READING_SIDE_PIXELS = 1600  # as the OCR model's file says
 
 
-class BlobReader(Protocol):
-    """The part of the object store that is needed here. It may block."""
-
-    def get(self, key: str) -> bytes:
-        """The object's bytes. Raises the typed errors of ``storage.errors``."""
-
-
 class PerceptionDeployment:
     """Satisfies ``serving.services.Perception``. Loading is done when the constructor returns."""
 
-    def __init__(self, config: EncoderConfig, store: BlobReader) -> None:
+    def __init__(self, config: EncoderConfig, store: ObjectStore) -> None:
         import torch
 
         torch.set_num_threads(config.threads)  # Ray sets OMP_NUM_THREADS to the replica's share
-        self._store = store
+        self._reader = MediaReader(store)
         self._max_texts = config.max_batch_size
         self._decoder = MediaDecoder(config.limits)
         self._decoder.start()  # its process starts while the models load
@@ -77,25 +73,27 @@ class PerceptionDeployment:
 
     async def probe(self, media: MediaRef) -> MediaInfo:
         """See ``Perception.probe``."""
-        return await self._decoder.probe(await self._bytes(media))
+        return await self._reader.decoded(media, self._decoder.probe)
 
     async def encode_image(self, media: MediaRef) -> EncodedImage:
         """See ``Perception.encode_image``. Width and height are those of the full picture."""
-        image = await self._decoder.image(await self._bytes(media), max_side=_VISION_SIDE_PIXELS)
+        decode = partial(self._decoder.image, max_side=_VISION_SIDE_PIXELS)
+        image = await self._reader.decoded(media, decode)
         encoded = await self._vision.submit(image.pixels)
         return replace(encoded, width=image.width, height=image.height)
 
     async def read_text(self, media: MediaRef) -> tuple[TextLine, ...]:
         """See ``Perception.read_text``. Boxes are in pixels of the full picture."""
-        image = await self._decoder.image(await self._bytes(media), max_side=_READING_SIDE_PIXELS)
+        decode = partial(self._decoder.image, max_side=_READING_SIDE_PIXELS)
+        image = await self._reader.decoded(media, decode)
         lines = await self._ocr.submit(image.pixels)
         scale = image.width / image.pixels.shape[1]
         return tuple(replace(line, box=tuple((x * scale, y * scale) for x, y in line.box)) for line in lines)
 
     async def encode_video(self, media: MediaRef, sampling: FrameSampling) -> EncodedVideo:
         """See ``Perception.encode_video``."""
-        video = await self._decoder.frames(await self._bytes(media), sampling)
-        seen = await _all(self._vision.submit(frame.pixels) for frame in video.frames)
+        video = await self._reader.decoded(media, partial(self._decoder.frames, sampling=sampling))
+        seen = await all_of(self._vision.submit(frame.pixels) for frame in video.frames)
         frames = tuple(
             EncodedFrame(frame.time_seconds, frame.reason, one.labels, one.embedding)
             for frame, one in zip(video.frames, seen, strict=True)
@@ -104,7 +102,7 @@ class PerceptionDeployment:
 
     async def transcribe(self, media: MediaRef, options: TranscribeOptions) -> Transcript:
         """See ``Perception.transcribe``. One at a time: a transcription uses all threads it is given."""
-        return await self._speech.submit((await self._decoder.audio(await self._bytes(media)), options))
+        return await self._speech.submit((await self._reader.decoded(media, self._decoder.audio), options))
 
     async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
         """See ``Perception.embed_texts``. Long lists go in pieces, so that short ones get in between."""
@@ -131,9 +129,6 @@ class PerceptionDeployment:
         for batcher in (self._vision, self._text, self._ocr, self._speech):
             await batcher.aclose()
 
-    async def _bytes(self, media: MediaRef) -> bytes:
-        return await asyncio.to_thread(self._store.get, media.blob_key)
-
 
 def _batcher(run: Callable[[list[Any]], Sequence[Any]], config: EncoderConfig) -> MicroBatcher[Any, Any]:
     return MicroBatcher(
@@ -142,13 +137,3 @@ def _batcher(run: Callable[[list[Any]], Sequence[Any]], config: EncoderConfig) -
         max_wait_seconds=config.max_batch_wait_seconds,
         max_queued=config.max_queued,
     )
-
-
-async def _all(submitted: Iterable[Coroutine[Any, Any, EncodedImage]]) -> list[EncodedImage]:
-    """All results in order, or the first error with the others cancelled."""
-    tasks = [asyncio.ensure_future(one) for one in submitted]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()

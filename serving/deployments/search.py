@@ -18,7 +18,6 @@ __all__ = ["SearchDeployment"]
 
 T = TypeVar("T")
 _MAX_WAITING = 256
-_POLL_SECONDS = 0.02
 
 
 class SearchDeployment:
@@ -31,7 +30,6 @@ class SearchDeployment:
     def __init__(self, config: SearchConfig) -> None:
         from search.engine import SearchEngine  # here: Lance and FAISS must not be loaded by who only builds
 
-        self._config = config
         self._engine: SearchEngine = SearchEngine(config)
         self._readers = ThreadPoolExecutor(max_workers=config.threads, thread_name_prefix="search")
         self._writers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="search-write")
@@ -42,16 +40,7 @@ class SearchDeployment:
         return await self._run(self._writers, lambda: self._engine.add(tenant, collection, rows))
 
     async def search(self, tenant: str, collection: str, query: Query) -> tuple[Hit, ...]:
-        """See ``SearchIndex.search``. Waiting for ``min_version`` holds no thread."""
-        if query.min_version is not None:
-            deadline = asyncio.get_running_loop().time() + self._config.min_version_wait_seconds
-            while await self._version(tenant, collection) < query.min_version:
-                if asyncio.get_running_loop().time() >= deadline:
-                    raise SearchUnavailable(
-                        f"Version {query.min_version} of the collection has not appeared. "
-                        "Use the version that adding or deleting returned, and try again."
-                    )
-                await asyncio.sleep(_POLL_SECONDS)
+        """See ``SearchIndex.search``."""
         return await self._run(self._readers, lambda: self._engine.search(tenant, collection, query))
 
     async def delete(self, tenant: str, collection: str, document_id: str) -> int:
@@ -69,9 +58,6 @@ class SearchDeployment:
     async def check_health(self) -> None:
         """Raise ``SearchUnavailable`` when the tables cannot be reached, so that the replica is replaced."""
         await self._run(self._readers, self._engine.check)
-
-    async def _version(self, tenant: str, collection: str) -> int:
-        return await self._run(self._readers, lambda: self._engine.latest_version(tenant, collection))
 
     async def _run(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         if self._waiting >= _MAX_WAITING:

@@ -7,8 +7,9 @@ keeps every line of its protocol code in use.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from serving.errors import EngineUnavailable
@@ -22,6 +23,7 @@ AsgiApp = Callable[
     Awaitable[None],
 ]
 
+_LOG = logging.getLogger(__name__)
 _MAX_UNREAD_BYTES = 1 << 20
 
 # The event loop keeps only weak references to tasks; a call outlives its reader until it has noticed that
@@ -39,7 +41,7 @@ class _Exchange:
         self._changed = asyncio.Event()
         self._drained = asyncio.Event()
         self._gone = asyncio.Event()
-        self._error: BaseException | None = None
+        self._complete = False
         self._finished = False
 
     async def receive(self) -> Message:
@@ -61,12 +63,15 @@ class _Exchange:
                 await self._drained.wait()
             self._sent.append(chunk)
             self._unread_bytes += len(chunk)
+        self._complete = message["type"] == "http.response.body" and not message.get("more_body", False)
         self._changed.set()
 
     def finish(self, task: asyncio.Task[None]) -> None:
         _calls.discard(task)
         self._finished = True
-        self._error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _LOG.error("The engine's application failed.", exc_info=error)
         self._changed.set()
 
     def leave(self) -> None:
@@ -77,7 +82,7 @@ class _Exchange:
         """The response head, then bytes, everything that has piled up in one piece; ``None`` at the end."""
         while not self._sent:
             if self._finished:
-                if self._error is not None:
+                if not self._complete:
                     raise EngineUnavailable(
                         "The model stopped while answering. Please send the request again."
                     )
@@ -97,12 +102,13 @@ class _Exchange:
 
 async def call_asgi(
     app: AsgiApp, method: str, path: str, headers: Mapping[str, str], body: bytes
-) -> AsyncIterator[EngineResponse | bytes]:
+) -> AsyncGenerator[EngineResponse | bytes, None]:
     """Call ``app`` once; yield the response head, then body bytes as they come.
 
     Chunks that pile up while the reader is busy are joined. Closing the iterator early reaches the
     application as ``http.disconnect``; its task is never cancelled, because vLLM would then leave its inner
-    handler running. Raises ``EngineUnavailable`` when the application fails before it has finished.
+    handler running. Raises ``EngineUnavailable`` when the application ends before its answer is complete (one
+    that fails afterwards, as Starlette does once it has sent its error page, is only logged).
     """
     exchange = _Exchange(body)
     scope: MutableMapping[str, Any] = {

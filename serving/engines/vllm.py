@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing.forkserver
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +24,8 @@ __all__ = ["VllmEngine"]
 class VllmEngine:
     """A decoder on vLLM, in this process, answering HTTP requests handed over as values.
 
-    The constructor blocks until the weights are loaded. Satisfies ``serving.services.ChatEngine``.
+    The constructor blocks until the weights are loaded. Satisfies ``serving.services.ChatEngine``. The engine
+    core ends with this process (``serving.engines.fork_server``); nothing needs to be shut down.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -45,18 +47,16 @@ class VllmEngine:
 
     async def request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes
-    ) -> AsyncIterator[EngineResponse | bytes]:
+    ) -> AsyncGenerator[EngineResponse | bytes, None]:
         """Answer one HTTP request through vLLM's application; see ``ChatEngine.request``."""
         if self._llm.errored:
             raise EngineUnavailable(
                 "The model has stopped and is being restarted. Please try again in a minute."
             )
-        answer = call_asgi(await self._application(), method, path, headers, body)
-        try:
+        application = await self._application()
+        async with aclosing(call_asgi(application, method, path, headers, body)) as answer:
             async for item in answer:
                 yield item
-        finally:
-            await answer.aclose()  # type: ignore[attr-defined]
 
     async def ready(self) -> bool:
         """Whether the engine core is alive and the application is built."""
@@ -66,10 +66,6 @@ class VllmEngine:
     async def unfinished_requests(self) -> int:
         """How many requests the engine still works on; zero when every client is served or gone."""
         return int(self._llm.output_processor.get_num_unfinished_requests())
-
-    def shutdown(self) -> None:
-        """Stop the engine core."""
-        self._llm.shutdown()
 
     async def _application(self) -> Any:
         # Built on first use, because building needs the event loop that will serve it.

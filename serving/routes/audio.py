@@ -10,12 +10,15 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
 from encoders.types import MediaKind, TranscribeOptions, Transcript
+from fusion.types import PerceivedMedium
 from serving.admission import naming
 from serving.auth import CurrentTenant
 from serving.disconnect import unless_gone
 from serving.errors import InvalidRequest
 from serving.gateway import Gateway, gateway_of
 from serving.languages import checked_language
+from serving.media_report import media_used
+from serving.perceiver import Perceived
 from serving.protocol.audio import TranscriptionRequest, plain_json, verbose_json
 from serving.protocol.parse import validated
 from serving.routes.body import open_form
@@ -47,7 +50,7 @@ async def create_transcription(request: Request, tenant: CurrentTenant) -> Respo
             )
         upload = _file(form)
         options = TranscribeOptions(language, wanted.prompt or None, wanted.temperature)
-        transcript = await unless_gone(request, _transcribe(gateway, tenant, upload, options))
+        transcript, used = await unless_gone(request, _transcribe(gateway, tenant, upload, options))
     match wanted.response_format:
         case "text":
             return Response(transcript.text + "\n", media_type="text/plain")
@@ -56,20 +59,24 @@ async def create_transcription(request: Request, tenant: CurrentTenant) -> Respo
         case "vtt":
             return Response(vtt(transcript), media_type="text/vtt")
         case "verbose_json":
-            return _json(verbose_json(transcript, frozenset(wanted.timestamp_granularities)))
+            body = verbose_json(transcript, frozenset(wanted.timestamp_granularities))
         case _:
-            return _json(plain_json(transcript))
+            body = plain_json(transcript)
+    return Response(
+        msgspec.json.encode({**body, "manymodal": media_used([used])}), media_type="application/json"
+    )
 
 
 async def _transcribe(
     gateway: Gateway, tenant: str, upload: UploadFile, options: TranscribeOptions
-) -> Transcript:
+) -> tuple[Transcript, Perceived]:
     admitted = await gateway.admission.from_file(tenant, upload.file, upload.filename, _HEARABLE, "file")
     if admitted.info.kind is MediaKind.VIDEO and not admitted.info.has_audio:
         raise InvalidRequest("The video in 'file' has no sound to transcribe.", "file", "no_audio")
     with naming("file"):
-        transcript, _ = await gateway.perceiver.transcribe(admitted.record.ref, options)
-    return transcript
+        transcript, tier = await gateway.perceiver.transcribe(admitted.record.ref, options)
+    heard = PerceivedMedium(admitted.record.ref.id, admitted.info, transcript=transcript)
+    return transcript, Perceived(heard, {"transcript": tier})
 
 
 def _file(form: FormData) -> UploadFile:
@@ -89,7 +96,3 @@ def _fields(form: FormData) -> dict[str, Any]:
         values = form.getlist(key)
         fields[name] = values if name in _LISTS else values[-1]
     return fields
-
-
-def _json(body: dict[str, Any]) -> Response:
-    return Response(msgspec.json.encode(body), media_type="application/json")

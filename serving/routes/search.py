@@ -12,6 +12,7 @@ from serving.disconnect import unless_gone
 from serving.errors import InvalidRequest, LimitExceeded
 from serving.gateway import gateway_of
 from serving.indexing import FRAMES_KEY
+from serving.media_report import media_used
 from serving.protocol.search import COLLECTION_PATTERN, DocumentRequest, SearchRequest
 from serving.routes.body import json_schema, read_model
 
@@ -31,8 +32,11 @@ async def search(request: Request, tenant: CurrentTenant) -> dict[str, Any]:
     types = {item.type for item in items}
     request.state.modality = types.pop() if len(types) == 1 else "mixed"
     with gateway.metrics.time_stage("search"):
-        hits = await unless_gone(request, gateway.searcher.run(tenant, wanted))
-    return {"results": [_result(hit) for hit in hits]}
+        found = await unless_gone(request, gateway.searcher.run(tenant, wanted))
+    answer: dict[str, Any] = {"results": [_result(hit) for hit in found.hits]}
+    if found.media:
+        answer["manymodal"] = media_used(found.media)
+    return answer
 
 
 @router.post("/v1/collections/{collection}/documents", openapi_extra=json_schema(DocumentRequest))

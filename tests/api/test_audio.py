@@ -116,3 +116,19 @@ async def test_forms_that_are_none(http):
         answer = await http.post("/v1/audio/transcriptions", **request)
         assert answer.status_code == 400, answer.text
         assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("form", ["json", "verbose_json"])
+async def test_the_answer_says_what_was_heard(client, form):
+    for tier in ("miss", "hit"):
+        answer = await transcribe(client, response_format=form)
+        (medium,) = answer.model_extra["manymodal"]["media"]
+        assert medium.pop("id").startswith("media-")
+        assert medium == {
+            "kind": "audio",
+            "seconds_heard": 4.6,
+            "transcript_segments": 2,
+            "cache": {"transcript": tier},
+        }
+    video = await transcribe(client, fake_mp4([{"cat": 0.9}], (0.0, 1.0, "hi")), "film.mp4")
+    assert video.model_extra["manymodal"]["media"][0]["kind"] == "video"

@@ -177,7 +177,7 @@ async def send_raw(url: str, **body: object) -> tuple[asyncio.StreamReader, asyn
     content = json.dumps({"model": "default", **body}).encode()
     # A small buffer, so that a client that reads nothing is noticed by the server soon.
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]), limit=1024)
-    head = ["POST /v1/chat/completions HTTP/1.1", "Host: x", "Content-Type: application/json"]
+    head = ["POST /v1/chat/completions HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
     head.append(f"Content-Length: {len(content)}")
     writer.write("\r\n".join([*head, "", ""]).encode() + content)
     return reader, writer

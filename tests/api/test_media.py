@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import tempfile
 import threading
 import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from fake_services import fake_mp4, fake_png, fake_wav
+
+from serving.errors import MediaKindMismatch, ServiceUnavailable
+from serving.fetch import FetchedMedia
+from storage.errors import StoreUnavailable
 
 
 async def upload(http, content: bytes, name: str = "a.png"):
@@ -119,3 +126,95 @@ async def test_an_upload_given_up_while_it_is_stored_leaves_nothing(platform, mo
     with pytest.raises(asyncio.CancelledError):
         await uploading
     assert platform.stored_files() == 0
+
+
+async def test_records_say_what_the_probe_found(http, platform, monkeypatch):
+    """An MP4 that holds sound alone is taken for a video until it is probed."""
+    probe = platform.perception.probe
+
+    async def sound_only(media):
+        return replace(await probe(media), content_type="audio/mp4")
+
+    monkeypatch.setattr(platform.perception, "probe", sound_only)
+    media = await upload(http, fake_mp4([{"cat": 0.9}]))
+    assert media["content_type"] == "audio/mp4"
+    assert platform.media.get("default", media["id"]).ref.content_type == "audio/mp4"
+    assert (await http.get(media["url"])).headers["content-type"] == "audio/mp4"
+
+
+async def test_an_upload_given_up_twice_leaves_nothing(platform, monkeypatch):
+    admission = platform.app.state.gateway.admission
+    begun, put = threading.Event(), platform.media.put
+
+    def slow_put(*arguments):
+        begun.set()
+        time.sleep(0.1)
+        return put(*arguments)
+
+    monkeypatch.setattr(platform.media, "put", slow_put)
+    uploading = asyncio.create_task(admission.from_file("default", io.BytesIO(fake_png()), "a.png"))
+    await asyncio.to_thread(begun.wait, 5)
+    uploading.cancel()
+    await asyncio.sleep(0.01)
+    uploading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await uploading
+    assert platform.stored_files() == 0
+
+
+async def test_a_medium_that_cannot_be_deleted_does_not_hide_why_it_was_refused(
+    platform, monkeypatch, caplog
+):
+    def failing(*arguments):
+        raise StoreUnavailable("The store does not answer.")
+
+    monkeypatch.setattr(platform.media, "delete", failing)
+    admission = platform.app.state.gateway.admission
+    with pytest.raises(MediaKindMismatch):
+        await admission.from_file("default", io.BytesIO(fake_mp4([{"a": 0.5}])), None, frozenset({"audio"}))
+    assert "could not be deleted" in caplog.text
+
+
+async def test_slow_web_servers_hold_up_no_uploads(platform, config, monkeypatch):
+    admission = platform.app.state.gateway.admission
+    monkeypatch.setattr(admission, "_limits", replace(config.limits, admission_wait_seconds=0.05))
+    delivering = asyncio.Event()
+
+    @asynccontextmanager
+    async def slow_open(url, param=None):
+        async def body():
+            await delivering.wait()
+            yield fake_png()
+
+        yield FetchedMedia("a.png", body())
+
+    monkeypatch.setattr(admission._fetcher, "open", slow_open)
+    url = "http://slow.example/a.png"
+    fetching = [asyncio.create_task(admission.from_reference("default", url)) for _ in range(8)]
+    await asyncio.sleep(0.01)
+    with pytest.raises(ServiceUnavailable, match="Too many media"):
+        await admission.from_reference("default", url)
+    await admission.from_file("default", io.BytesIO(fake_png()), None)
+    delivering.set()
+    assert len(await asyncio.gather(*fetching)) == 8
+
+
+async def test_large_fetched_media_wait_in_the_media_stores_folder(http, live, platform, monkeypatch):
+    folder = platform.root / "spool"
+    folder.mkdir()
+    monkeypatch.setattr(platform.media, "_spool_folder", str(folder))
+    monkeypatch.setattr("serving.admission._SPOOL_BYTES", 10)
+    media = await upload(http, fake_png())
+    opened, make = [], tempfile.TemporaryFile
+
+    def noting(*arguments, **options):
+        opened.append((options.get("dir"), threading.current_thread() is threading.main_thread()))
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", noting)
+    answer = await http.post("/v1/media", json={"url": f"{live}{media['url']}"})
+    assert answer.json()["bytes"] == media["bytes"]
+    assert opened == [(str(folder), False)]
+    folder.rmdir()
+    answer = await http.post("/v1/media", json={"url": f"{live}{media['url']}"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store_unavailable")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import re
 
 import openai
@@ -80,6 +81,9 @@ async def test_metrics_count_requests_tokens_and_cache(client, http):
     assert value("manymodal_cache_lookups_total", task="labels", tier="memory") == 2
     assert value("manymodal_stage_duration_seconds_count", stage="perceive") == 3
     assert value("manymodal_errors_total") == 1
+    assert value("manymodal_cache_store_failures_total") == 0
+    assert value("manymodal_cache_entries") == 3
+    assert 0 < value("manymodal_cache_bytes") < value("manymodal_cache_max_bytes")
     assert "vllm:num_requests_running" in body
     assert not re.search(r"media-[0-9a-f]{8}", body)
 
@@ -94,3 +98,47 @@ async def test_the_openapi_document_is_whole(http):
         place = document
         for step in reference[2:].split("/"):
             place = place[step]
+
+
+async def test_pages_that_load_scripts_from_elsewhere_are_not_served(http):
+    for path in ("/docs", "/redoc"):
+        assert (await http.get(path)).status_code == 404
+
+
+async def test_every_request_leaves_one_line_of_json(http, capsys, monkeypatch):
+    from serving import request_log
+
+    loggers = [logging.getLogger(name) for name in request_log._LOGGERS]
+    for logger in loggers:  # put back afterwards
+        monkeypatch.setattr(logger, "handlers", logger.handlers)
+        monkeypatch.setattr(logger, "level", logger.level)
+        monkeypatch.setattr(logger, "propagate", logger.propagate)
+    await http.get("/health")
+    assert capsys.readouterr().err == ""
+    request_log.configure("INFO")
+    request_log.configure("INFO")
+    try:
+        await http.post(
+            "/v1/chat/completions?key=secret",
+            json={"model": "default", "messages": [{"role": "user", "content": "a private matter"}]},
+            headers={"x-request-id": "mine"},
+        )
+        logging.getLogger("storage.local").warning("disk %s", "full")
+    finally:
+        for logger in loggers:
+            logger.setLevel(logging.NOTSET)
+    request, warning = map(json.loads, capsys.readouterr().err.splitlines())
+    assert request.pop("time").endswith("+00:00")
+    assert request.pop("ms") > 0
+    assert request == {
+        "level": "INFO",
+        "logger": "manymodal.requests",
+        "message": "request",
+        "request_id": "mine",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "status": 200,
+    }
+    assert (warning["logger"], warning["message"]) == ("storage.local", "disk full")
+    with pytest.raises(ValueError):
+        request_log.configure("LOUD")

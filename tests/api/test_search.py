@@ -23,7 +23,9 @@ async def upload(http, content: bytes) -> str:
 async def search(http, query: object, **options) -> list[dict]:
     answer = await http.post("/v1/search", json={"query": query, **options})
     assert answer.status_code == 200, answer.text
-    assert set(answer.json()) == {"results"}
+    items = query if isinstance(query, list) else [query]
+    by_media = any(item["type"] != "text" for item in items)
+    assert set(answer.json()) == ({"results", "manymodal"} if by_media else {"results"})
     return answer.json()["results"]
 
 
@@ -194,3 +196,30 @@ async def test_bad_collection_names_and_silent_sound(http):
     assert answer.json()["error"]["code"] == "nothing_to_index"
     answer = await http.post(DOCUMENTS, json={"media_id": "media-" + "0" * 32})
     assert answer.status_code == 404
+
+
+async def test_the_answer_says_what_was_perceived_of_the_querys_media(client, library):
+    wav = base64.b64encode(fake_wav((0.0, 2.0, "about economics"), seconds=2.5)).decode()
+    query = [
+        text("cat"),
+        {"type": "image", "content": library["cat"]},
+        {"type": "audio", "content": f"data:audio/wav;base64,{wav}"},
+        {"type": "video", "content": library["film"]},
+    ]
+    answer = await client.post("/search", body={"query": query}, cast_to=object)
+    image, audio, video = answer["manymodal"]["media"]
+    assert image == {
+        "id": library["cat"],
+        "kind": "image",
+        "labels": [{"text": "cat", "probability": 0.9}],
+        "cache": {"labels": "hit"},
+    }
+    assert audio.pop("id").startswith("media-")
+    assert audio == {
+        "kind": "audio",
+        "seconds_heard": 2.5,
+        "transcript_segments": 1,
+        "cache": {"transcript": "miss"},
+    }
+    assert (video["id"], video["kind"], len(video["frames"])) == (library["film"], "video", 3)
+    assert video["cache"] == {"frames": "hit"}

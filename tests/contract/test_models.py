@@ -306,6 +306,8 @@ def test_chat_weights_are_ready_for_the_engine(spec: ModelSpec, models_dir: Path
     config = json.loads((folder / "config.json").read_text())
     assert config["architectures"] == ["LlamaForCausalLM"]
     assert config["max_position_embeddings"] == spec.extra["context_tokens"]
+    sampling = json.loads((folder / "generation_config.json").read_text())
+    assert (sampling["do_sample"], sampling["temperature"], sampling["top_p"]) == (True, 0.2, 0.9)
     assert "<|im_start|>assistant" in (folder / "chat_template.jinja").read_text()
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     assert tokenizer.encode("<|im_start|>").ids == [config["bos_token_id"]]

@@ -29,6 +29,15 @@ def test_every_profile_gives_every_config(profile: str, tmp_path: Path) -> None:
     assert set(settings.deployments) == {"gateway", "perception", "search", "engine"}
 
 
+def test_decoding_limits_reach_decoder_and_cache_keys_alike(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MANYMODAL_DECODING__MAX_PIXELS", "1000000")
+    settings = load_settings({"data_dir": tmp_path})
+    assert settings.encoder_config().limits.max_pixels == 1_000_000
+    assert settings.gateway_config().decode_limits == settings.encoder_config().limits
+
+
 def test_options_win_over_the_environment_and_both_over_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MANYMODAL_PORT", "8111")
     monkeypatch.setenv("MANYMODAL_CHAT__CONTEXT_TOKENS", "2048")

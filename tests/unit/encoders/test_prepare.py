@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,6 +177,51 @@ def test_checksums(tmp_path: Path) -> None:
     verify_file(path, hashlib.sha256(b"weights").hexdigest(), "x")
     with pytest.raises(ModelUnavailable, match="damaged"):
         verify_file(path, "0" * 64, "x")
+
+
+def test_what_killed_preparations_left_is_removed(files: dict[str, FakeModelFile], tmp_path: Path) -> None:
+    now = time.time()
+    for name, age in (
+        (".base.killed", 7200),
+        (".base.old.killed", 7200),
+        (".base.running", 7200),
+        (".other.x", 7200),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "half").write_bytes(b"we")
+        for path in (folder / "half", folder):
+            os.utime(path, (now - age, now - age))
+    os.utime(tmp_path / ".base.running/half")
+    prepare_models(["base"], tmp_path, quiet)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".base.running", ".other.x", "base"]
+
+
+@pytest.mark.parametrize("theirs", ["good", "half written"])
+def test_two_preparations_at_once(
+    theirs: str, files: dict[str, FakeModelFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one puts its directory in place between our last look and our rename."""
+    rename, raced = Path.rename, []
+
+    def racing(path: Path, target: Path) -> Path:
+        if target == tmp_path / "base" and not raced:
+            raced.append(True)
+            target.mkdir()
+            (target / "weights.bin").write_bytes(b"weights")
+            if theirs == "good":
+                weights.write_manifest(target, files["base"].SPEC, "the other one")
+            else:
+                (target / MANIFEST_NAME).write_text("{")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", racing)
+    prepare_models(["base"], tmp_path, quiet)
+    assert raced
+    assert resolve(files["base"].SPEC, tmp_path).source == WeightSource.DIRECTORY
+    manifest = json.loads((tmp_path / "base" / MANIFEST_NAME).read_text())
+    assert (manifest["source"] == "the other one") == (theirs == "good")
+    assert [path.name for path in tmp_path.iterdir()] == ["base"]
 
 
 def test_public_names() -> None:

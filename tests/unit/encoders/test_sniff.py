@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoders.decoding.sniff import sniff
+from encoders.decoding.sniff import SNIFF_BYTES, sniff
 from encoders.errors import CorruptMedia, UnsupportedMedia
+from encoders.types import MediaKind
 
 FTYP = b"\x00\x00\x00\x18ftyp"
 
@@ -70,3 +72,44 @@ def test_no_bytes() -> None:
 def test_any_bytes_are_told_or_refused(data: bytes) -> None:
     with contextlib.suppress(UnsupportedMedia):
         assert sniff(data).decoder in ("image", "stream")
+
+
+IMAGE, AUDIO, VIDEO = MediaKind.IMAGE, MediaKind.AUDIO, MediaKind.VIDEO
+
+
+@pytest.mark.parametrize(
+    ("head", "content_type", "kinds"),
+    [
+        (b"\xff\xd8\xff\xe0", "image/jpeg", {IMAGE}),
+        *((FTYP + brand, "image/heic", {IMAGE}) for brand in (b"heic", b"heim", b"heis", b"hevm", b"hevs")),
+        (FTYP + b"avif", "image/avif", {IMAGE}),
+        (b"RIFF\0\0\0\0WAVEfmt ", "audio/wav", {AUDIO}),
+        (b"fLaC", "audio/flac", {AUDIO}),
+        (b"ID3\x03", "audio/mpeg", {AUDIO}),
+        (b"\xff\xf1\x50\x80", "audio/aac", {AUDIO}),
+        (b"FORM\0\0\0\0AIFF", "audio/aiff", {AUDIO}),
+        (b"OggS\0", "audio/ogg", {AUDIO, VIDEO}),
+        (FTYP + b"isom", "video/mp4", {AUDIO, VIDEO}),
+        (b"\x1aE\xdf\xa3\x01\0webm", "video/webm", {AUDIO, VIDEO}),
+        (b"RIFF\0\0\0\0AVI LIST", "video/x-msvideo", {AUDIO, VIDEO}),
+    ],
+)
+def test_what_the_gateway_makes_of_it(head: bytes, content_type: str, kinds: set[MediaKind]) -> None:
+    found = sniff(head + bytes(32))
+    assert (found.content_type, found.kinds) == (content_type, kinds)
+
+
+def test_the_beginning_of_real_files_is_enough(shared_data: Path) -> None:
+    checked = 0
+    for pattern, kind in (
+        ("speech/**/*.mp3", AUDIO),
+        ("speech/**/*.flac", AUDIO),
+        ("photos/**/*.jpg", IMAGE),
+        ("video/**/*.mp4", VIDEO),
+    ):
+        for path in sorted(shared_data.glob(pattern))[:20]:
+            data = path.read_bytes()
+            assert kind in sniff(data[:SNIFF_BYTES]).kinds, path.name
+            assert sniff(data[:SNIFF_BYTES]) == sniff(data), path.name
+            checked += 1
+    assert checked

@@ -48,6 +48,8 @@ class ExactModel:
         for document_id, (created, rows) in self._documents.items():
             if query.created_after_seconds is not None and created < query.created_after_seconds:
                 continue
+            if query.created_before_seconds is not None and created >= query.created_before_seconds:
+                continue
             parts = [
                 (float(unit(row.vector) @ direction), ordinal, row)
                 for ordinal, row in enumerate(rows)
@@ -143,6 +145,7 @@ def random_query(chance: np.random.Generator, now: float) -> Query:
         modalities=picked,
         filters=filters,
         created_after_seconds=float(chance.integers(0, int(now) + 2)) if chance.random() < 0.3 else None,
+        created_before_seconds=float(chance.integers(0, int(now) + 2)) if chance.random() < 0.3 else None,
         score_threshold=float(chance.uniform(-0.2, 0.8)) if chance.random() < 0.3 else None,
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from search.config import SearchConfig
-from search.errors import CollectionNotFound, SearchUnavailable
+from search.errors import CollectionNotFound, InvalidQuery, SearchUnavailable
 from search.types import Query, Row, Vector
 from serving.deployments import search as search_deployment
 from serving.deployments.search import SearchDeployment
@@ -23,8 +23,8 @@ REPO = Path(__file__).resolve().parents[3]
 VECTOR: Vector = np.ones(4, dtype=np.float32)
 
 
-def make(root: Path, wait_seconds: float = 0.2) -> SearchDeployment:
-    return SearchDeployment(SearchConfig(root, dimensions=4, min_version_wait_seconds=wait_seconds))
+def make(root: Path) -> SearchDeployment:
+    return SearchDeployment(SearchConfig(root, dimensions=4))
 
 
 async def test_it_is_a_search_index(tmp_path: Path) -> None:
@@ -47,23 +47,13 @@ async def test_many_calls_at_once(tmp_path: Path) -> None:
     assert all(len(hits) == 10 for hits in answers)
 
 
-async def test_waiting_for_a_version_holds_no_thread(tmp_path: Path) -> None:
-    index = make(tmp_path, wait_seconds=60)
-    version = await index.add("t", "default", (Row("a", "image", VECTOR),))
-    waiting = [
-        asyncio.create_task(index.search("t", "default", Query(VECTOR, min_version=version + 1)))
-        for _ in range(20)
-    ]
-    assert len(await index.search("t", "default", Query(VECTOR))) == 1
-    await index.add("t", "default", (Row("b", "image", VECTOR),))
-    assert [len(hits) for hits in await asyncio.gather(*waiting)] == [2] * 20
-
-
-async def test_a_version_that_never_appears(tmp_path: Path) -> None:
+async def test_a_version_or_collection_that_does_not_exist(tmp_path: Path) -> None:
     index = make(tmp_path)
     version = await index.add("t", "default", (Row("a", "image", VECTOR),))
-    with pytest.raises(SearchUnavailable, match="has not appeared"):
+    with pytest.raises(InvalidQuery, match=f"no version {version + 1}"):
         await index.search("t", "default", Query(VECTOR, min_version=version + 1))
+    with pytest.raises(CollectionNotFound):
+        await index.search("t", "photos", Query(VECTOR, min_version=1))
 
 
 async def test_overload_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

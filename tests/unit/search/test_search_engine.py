@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,7 +29,7 @@ def row(document_id: str, seed: int = 0, **fields: Any) -> Row:
 
 @pytest.fixture
 def config(tmp_path: Path) -> SearchConfig:
-    return SearchConfig(tmp_path / "search", dimensions=DIMENSIONS, min_version_wait_seconds=0.2)
+    return SearchConfig(tmp_path / "search", dimensions=DIMENSIONS)
 
 
 @pytest.fixture
@@ -226,20 +227,39 @@ def test_other_refusals(engine: SearchEngine) -> None:
         engine.add("t", "default", [])
 
 
-def test_a_version_that_never_appears_is_refused_in_time(engine: SearchEngine) -> None:
+def test_a_version_that_does_not_exist_is_refused(engine: SearchEngine) -> None:
+    with pytest.raises(InvalidQuery, match="no version 1"):
+        ids(engine, min_version=1)
+    assert ids(engine, min_version=0) == []
     version = engine.add("t", "default", [row("a")])
-    with pytest.raises(SearchUnavailable, match=str(version + 1)):
-        ids(engine, min_version=version + 1)
+    for _ in range(2):  # with no snapshot yet, and with the newest
+        with pytest.raises(InvalidQuery, match=f"no version {version + 1}"):
+            ids(engine, min_version=version + 1)
+        assert ids(engine, min_version=version) == ["a"]
+    with pytest.raises(CollectionNotFound):
+        ids(engine, collection="photos", min_version=1)
 
 
-def test_a_search_waits_for_its_version(config: SearchConfig) -> None:
-    patient = SearchEngine(SearchConfig(config.root, dimensions=DIMENSIONS, min_version_wait_seconds=60))
-    version = patient.add("t", "default", [row("a")])
-    writer = SearchEngine(config)
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(ids, patient, min_version=version + 1)
-        writer.add("t", "default", [row("b")])
-        assert waiting.result(timeout=60) == ["a", "b"]
+def test_another_engines_commit_is_seen_by_its_version(config: SearchConfig, engine: SearchEngine) -> None:
+    version = engine.add("t", "default", [row("a")])
+    assert ids(engine, min_version=version) == ["a"]
+    newer = SearchEngine(config).add("t", "default", [row("b")])
+    assert ids(engine, min_version=newer) == ["a", "b"]
+
+
+def test_the_time_of_adding_is_bounded_on_both_sides(config: SearchConfig) -> None:
+    now = 0.0
+    engine = SearchEngine(config, clock=lambda: now)
+    for number in range(5):
+        now = float(number)
+        engine.add("t", "default", [row(f"d{number}", number)])
+    assert ids(engine, created_after_seconds=1.0, created_before_seconds=3.0) == ["d1", "d2"]
+    assert ids(engine, created_before_seconds=0.0) == []
+    assert ids(engine, created_after_seconds=3.0, created_before_seconds=3.0) == []
+
+
+def test_folders_made_are_their_owners_alone(config: SearchConfig, engine: SearchEngine) -> None:
+    assert stat.S_IMODE(config.root.stat().st_mode) == 0o700
 
 
 def test_a_refresh_reads_only_the_difference(engine: SearchEngine) -> None:

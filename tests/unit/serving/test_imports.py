@@ -1,4 +1,4 @@
-"""The gateway starts without any model framework."""
+"""The gateway, and whoever only names the deployments, starts without any model framework."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 FORBIDDEN = (
     "torch",
+    "ctranslate2",
     "transformers",
     "vllm",
     "ray",
@@ -40,10 +43,20 @@ print([name for name in {FORBIDDEN} if name in sys.modules])
 """
 
 
-def test_no_model_framework_is_imported():
+REPLICA = f"""
+import sys
+import deploy.app, serving.app, serving.ray_adapter, serving.routes.chat
+import serving.deployments.engine, serving.deployments.perception, serving.deployments.search
+names = set({FORBIDDEN}) - {{"ray"}}
+print([name for name in names if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("script", [SCRIPT, REPLICA], ids=["application", "replica under Ray"])
+def test_no_model_framework_is_imported(script: str) -> None:
     root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], cwd=root, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"

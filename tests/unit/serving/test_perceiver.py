@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+from dataclasses import replace
 
+import msgspec
 import pytest
 from fake_services import FakePerception, fake_mp4, fake_png, fake_wav
 
+from encoders.config import DecodeLimits
 from encoders.errors import CorruptMedia
 from encoders.types import TranscribeOptions
 from serving.catalogue import ModelCatalogue
@@ -31,11 +34,13 @@ class Bench:
         self.limits = RequestLimits(**changes)
         self.perceiver = self.restarted()
 
-    def restarted(self, frames: int = 16) -> Perceiver:
+    def restarted(self, frames: int = 16, decoding: DecodeLimits | None = None) -> Perceiver:
         """A gateway with empty memory over the same store."""
         models = ("efficientnet-lite2", "whisper-base", "all-minilm-l6-v2", "rapidocr")
         chat = ChatModel("m", 2048, None)
         config = GatewayConfig(chat, *models, bytes(16), max_frames=frames, limits=self.limits)
+        if decoding is not None:
+            config = replace(config, decode_limits=decoding)
         derived = DerivedCache(MemoryCache(1 << 20), ArtifactStore(self.store))
         return Perceiver(self.perception, derived, ModelCatalogue(config), config, GatewayMetrics())
 
@@ -129,3 +134,25 @@ async def test_all_of_cancels_the_others_and_raises_the_first_failure_itself():
         await all_of([waits(), fails(), waits()])
     assert cancelled.is_set()
     assert await all_of([]) == []
+
+
+async def test_an_artifact_that_cannot_be_read_is_computed_again(bench, monkeypatch):
+    ref = bench.put(fake_png())
+    with monkeypatch.context() as older:
+        older.setattr("serving.perceiver.encode_artifact", lambda artifact: b"of another time")
+        with pytest.raises(msgspec.MsgspecError):
+            await bench.perceiver.encode_image(ref)
+    for perceiver in (bench.perceiver, bench.restarted()):
+        image, tier = await perceiver.encode_image(ref)
+        assert image.labels[0].text == "cat"
+        assert tier == ("miss" if perceiver is bench.perceiver else "store")
+    assert bench.perception.calls == {"encode_image": 2}
+
+
+async def test_other_limits_reach_media_that_are_known(bench):
+    ref = bench.put(fake_png())
+    await bench.perceiver.probe(ref)
+    await bench.restarted().probe(ref)
+    assert bench.perception.calls == {"probe": 1}
+    await bench.restarted(decoding=DecodeLimits(max_pixels=1000)).probe(ref)
+    assert bench.perception.calls == {"probe": 2}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Awaitable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from storage.derived import DerivedCache
 from storage.errors import StoreUnavailable
 from storage.framing import seal, unseal
 from storage.local import LocalObjectStore
+from storage.media import MediaStore
+from storage.types import MediaRef
 
 SHA = "ab" * 32
 KEY = "cd" * 32
@@ -22,7 +25,13 @@ KEY = "cd" * 32
 
 @pytest.fixture
 def store(tmp_path: Path) -> LocalObjectStore:
-    return LocalObjectStore(tmp_path)
+    store = LocalObjectStore(tmp_path)
+    add_source(store, "t", SHA)
+    return store
+
+
+def add_source(store: LocalObjectStore, tenant: str, sha256: str) -> None:
+    store.put(MediaRef("", tenant, sha256, 0, "").blob_key, b"")
 
 
 def cache_over(store: LocalObjectStore, max_bytes: int = 1 << 20) -> DerivedCache:
@@ -76,7 +85,7 @@ async def test_a_failed_computation_keeps_nothing(store: LocalObjectStore) -> No
     for _ in range(2):
         with pytest.raises(ValueError, match="cannot decode"):
             await cache.get_or_compute("t", SHA, KEY, fail)
-    assert list(store.list("")) == []
+    assert list(store.list("derived/")) == []
     assert (await cache.get_or_compute("t", SHA, KEY, FakeEncoder()))[1] == "miss"
 
 
@@ -131,12 +140,27 @@ async def test_an_unavailable_store_costs_no_answer(
 def test_artifacts_die_with_their_source_only(store: LocalObjectStore) -> None:
     artifacts = ArtifactStore(store)
     for tenant, sha256 in (("t", SHA), ("t", "ef" * 32), ("u", SHA)):
+        add_source(store, tenant, sha256)
         for key in (KEY, "ee" * 32):
             artifacts.put(tenant, sha256, key, b"value")
     artifacts.delete_all("t", SHA)
     assert artifacts.get("t", SHA, KEY) is None
     assert artifacts.get("t", "ef" * 32, KEY) == artifacts.get("u", SHA, KEY) == b"value"
     assert len(list(store.list("derived/"))) == 4
+
+
+async def test_a_source_deleted_while_computing_leaves_no_artifact(tmp_path: Path) -> None:
+    store = LocalObjectStore(tmp_path)
+    media = MediaStore(store)
+    record = media.put("t", io.BytesIO(b"picture"), "image/png", None, {}, 100)
+
+    async def compute_slowly() -> bytes:
+        media.delete("t", record.ref.id)
+        return b"vector"
+
+    found = await cache_over(store).get_or_compute("t", record.ref.sha256, KEY, compute_slowly)
+    assert found == (b"vector", "miss")
+    assert list(store.list("")) == []
 
 
 def test_every_flipped_bit_and_cut_is_noticed() -> None:

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import secrets
+import stat
 import subprocess
 import sys
 import time
@@ -32,6 +33,17 @@ def test_torn_staging_files_are_invisible_and_swept_when_stale(tmp_path: Path) -
     assert list(store.list("")) == []
     store.probe()
     assert [path.name for path in staging.iterdir()] == ["young"]
+
+
+def test_folders_made_are_their_owners_alone(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir(mode=0o755)
+    root = given / "data" / "store"
+    LocalObjectStore(root).put("a/b", b"x")
+    made = [root.parent, root, *(path for path in root.rglob("*") if path.is_dir())]
+    assert len(made) == 5
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o700}
+    assert stat.S_IMODE(given.stat().st_mode) == 0o755
 
 
 def test_no_staging_file_is_left_by_any_outcome(tmp_path: Path) -> None:

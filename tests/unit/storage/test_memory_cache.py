@@ -58,11 +58,6 @@ class CacheMachine(RuleBasedStateMachine):
             self.hits += 1
             self.model.move_to_end(key)
 
-    @rule(key=KEYS)
-    def delete(self, key: str) -> None:
-        self.cache.delete(key)
-        self.model.pop(key, None)
-
     @invariant()
     def counts_agree(self) -> None:
         seen = self.cache.statistics()
@@ -99,8 +94,6 @@ def test_threads_share_it() -> None:
             value = cache.get(key)
             assert value is None or value == key.encode() * 20
             cache.put(key, key.encode() * 20)
-            if step % 7 == 0:
-                cache.delete(key)
 
     with ThreadPoolExecutor(4) as pool:
         for done in [pool.submit(work, number) for number in range(4)]:

@@ -1,0 +1,60 @@
+"""The log: one JSON object a line on stderr, and one line for every request.
+
+A request's line says who asked for what and how it ended; never a prompt, a medium or a query string.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = ["configure", "log_request"]
+
+_LOGGERS = ("manymodal", "encoders", "fusion", "search", "serving", "storage")
+_MAX_PATH_CHARACTERS = 200
+
+_log = logging.getLogger("manymodal.requests")
+
+
+def configure(level: str) -> None:
+    """Write the platform's own records from ``level`` (``INFO``, ``WARNING``...) up to stderr.
+
+    Called once by every process that serves; nothing is written of requests before. Other libraries' loggers
+    stay as they are. Raises ``ValueError`` for an unknown level.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonLines())
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.handlers = [handler]
+        logger.propagate = False  # Ray's handler of the root would write everything once more
+
+
+def log_request(request_id: str, method: str, path: str, status: int, seconds: float) -> None:
+    """Write the line of a request that has ended. ``path`` is without its query."""
+    if _log.isEnabledFor(logging.INFO):
+        fields = {
+            "request_id": request_id,
+            "method": method,
+            "path": path[:_MAX_PATH_CHARACTERS],
+            "status": status,
+            "ms": round(seconds * 1000, 1),
+        }
+        _log.info("request", extra={"fields": fields})
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)

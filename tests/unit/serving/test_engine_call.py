@@ -1,0 +1,77 @@
+"""One request to the engine: when it is asked again, and what of its errors comes out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from serving.config import RequestLimits
+from serving.engine_call import call_engine
+from serving.errors import EngineOverloaded, EngineRefused, EngineUnavailable, InvalidRequest
+from serving.services import EngineResponse
+
+
+class FakeScriptedEngine:
+    """Each request plays the next script: responses and bytes are yielded, exceptions raised."""
+
+    def __init__(self, *scripts) -> None:
+        self.scripts = list(scripts)
+        self.open = 0
+
+    async def request(self, method, path, headers, body):
+        self.open += 1
+        try:
+            for item in self.scripts.pop(0):
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+        finally:
+            self.open -= 1
+
+
+def refusal(status: int, message: str) -> list:
+    return [EngineResponse(status, ()), json.dumps({"error": {"message": message}}).encode()]
+
+
+async def call(engine):
+    limits = RequestLimits(first_token_timeout_seconds=0.01)
+    return await call_engine(engine, "/x", {}, b"", limits=limits, first_byte_timeout_seconds=5)
+
+
+HEAD, GONE = EngineResponse(200, ()), EngineUnavailable("The model is restarting.")
+
+
+@pytest.mark.parametrize("first", [[GONE], []])
+async def test_it_is_asked_again_before_its_response_head(first):
+    engine = FakeScriptedEngine(first, [HEAD, b"a", b"b"])
+    assert await (await call(engine)).read(5) == b"ab"
+    assert engine.open == 0
+
+
+@pytest.mark.parametrize("first", [[HEAD, GONE], [HEAD], refusal(503, "Loading.")])
+async def test_it_is_not_asked_again_afterwards(first):
+    engine = FakeScriptedEngine(first, [HEAD, b"a"])
+    with pytest.raises(EngineUnavailable):
+        await call(engine)
+    assert len(engine.scripts) == 1
+    assert engine.open == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, InvalidRequest),
+        (501, InvalidRequest),
+        (404, EngineRefused),
+        (500, EngineRefused),
+        (502, EngineRefused),
+        (429, EngineOverloaded),
+    ],
+)
+async def test_refusals(status, error):
+    with pytest.raises(error) as refused:
+        await call(FakeScriptedEngine(refusal(status, "tool_choice is not supported. " + "x" * 5000)))
+    assert type(refused.value) is error
+    assert len(str(refused.value)) <= 500
+    assert ("tool_choice" in str(refused.value)) == (error is InvalidRequest)

@@ -1,0 +1,58 @@
+"""Media are read a few at a time, and never used when they are not what was stored."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+
+import pytest
+
+from encoders.errors import EncoderOverloaded
+from serving.deployments.media_reader import MediaReader
+from storage.errors import CorruptObject, MediaNotFound
+from storage.local import LocalObjectStore
+from storage.media import MediaStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    return LocalObjectStore(tmp_path)
+
+
+@pytest.fixture
+def ref(store):
+    return MediaStore(store).put("default", io.BytesIO(b"a medium"), "x/y", None, {}, 100).ref
+
+
+async def test_no_more_than_a_few_are_held_at_once(store, ref):
+    reader = MediaReader(store, wait_seconds=0.05)
+    go, held = asyncio.Event(), 0
+
+    async def decode(data: bytes) -> int:
+        nonlocal held
+        held += 1
+        await go.wait()
+        return len(data)
+
+    decoding = [asyncio.create_task(reader.decoded(ref, decode)) for _ in range(6)]
+    done, waiting = await asyncio.wait(decoding, timeout=0.5)
+    assert held == len(waiting) == 4
+    for task in done:
+        with pytest.raises(EncoderOverloaded):
+            task.result()
+    go.set()
+    assert await asyncio.gather(*waiting) == [8] * 4
+    assert await reader.decoded(ref, decode) == 8
+
+
+async def test_damaged_and_missing_media(store, ref):
+    async def decode(data: bytes) -> None:
+        pytest.fail("damaged bytes reached the decoder")
+
+    store.put(ref.blob_key, b"a medlum")
+    reader = MediaReader(store)
+    with pytest.raises(CorruptObject):
+        await reader.decoded(ref, decode)
+    store.delete(ref.blob_key)
+    with pytest.raises(MediaNotFound):
+        await reader.decoded(ref, decode)

@@ -1,0 +1,244 @@
+"""Ray's handles as services: every failure gets its own name, nothing leaks, nothing is left running."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_ray import FakeHandle, FakeResponse, FakeStream, exceptions, serve_exceptions
+
+from encoders.errors import CorruptMedia, EncoderOverloaded
+from encoders.types import Embeddings
+from search.errors import CollectionNotFound
+from search.types import Query
+from serving.engines.side_channel import SideChannel
+from serving.errors import (
+    ApiError,
+    EngineOverloaded,
+    EngineRefused,
+    EngineUnavailable,
+    InvalidRequest,
+    ServiceUnavailable,
+)
+from serving.ray_adapter import RayChatEngine, RayPerception, RaySearchIndex
+from serving.services import EngineResponse
+from storage.errors import MediaNotFound
+from storage.types import MediaRef
+
+MEDIA = MediaRef("media-1", "t", "ab" * 32, 3, "image/png")
+EMBEDDINGS = Embeddings(np.ones((1, 4), dtype=np.float32), 1)
+HEAD = EngineResponse(200, (("content-type", "text/event-stream"),))
+
+
+def remote(cause: BaseException) -> Exception:
+    """What a caller gets for an exception raised in a replica."""
+    error: Exception = exceptions.RayTaskError("m", "Traceback: secret path /x", cause).as_instanceof_cause()
+    return error
+
+
+def perception(outcome: Any, timeout_seconds: float = 30) -> tuple[RayPerception, FakeResponse]:
+    response = FakeResponse(outcome)
+    return RayPerception(FakeHandle(response), timeout_seconds), response
+
+
+def engine(*items: Any, beside: bool = False) -> tuple[RayChatEngine, FakeStream, FakeHandle]:
+    stream = FakeStream(list(items))
+    handle = FakeHandle(stream)
+    return RayChatEngine(handle, 30, beside=beside), stream, handle
+
+
+async def read(chat: RayChatEngine) -> list[EngineResponse | bytes]:
+    return [item async for item in chat.request("POST", "/v1/x", {}, b"{}")]
+
+
+async def test_answers_and_arguments_pass_through() -> None:
+    handle = FakeHandle(FakeResponse(EMBEDDINGS))
+    assert await RayPerception(handle, 30).embed_texts(("a",)) is EMBEDDINGS
+    assert handle.calls == [("embed_texts", ("a",))]
+    handle = FakeHandle(FakeResponse(7))
+    assert await RaySearchIndex(handle, 30).delete("t", "default", "a") == 7
+    assert handle.calls == [("delete", "t", "default", "a")]
+    assert await RaySearchIndex(FakeHandle(FakeResponse(True)), 30).ready()
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        CorruptMedia("The picture cannot be read."),
+        EncoderOverloaded("The encoders are busy."),
+        MediaNotFound("No media with this id was found."),
+        CollectionNotFound("There is no collection named 'x'."),
+        InvalidRequest("Wrong.", "messages", "some_code"),
+    ],
+)
+async def test_an_error_of_the_platform_arrives_as_itself(cause: Exception) -> None:
+    for wrapped in (remote(cause), exceptions.RayTaskError("m", "trace", remote(cause))):
+        service, _ = perception(wrapped)
+        with pytest.raises(type(cause)) as caught:
+            await service.encode_image(MEDIA)
+        assert caught.value is cause
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        ValueError("secret path /x"),
+        TimeoutError("secret path /x"),
+        OSError(2, "secret", "/x"),
+    ],
+)
+async def test_an_unknown_error_keeps_its_words_to_the_log(
+    cause: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    service, _ = perception(remote(cause))
+    with pytest.raises(ApiError) as caught:
+        await service.encode_image(MEDIA)
+    assert type(caught.value) is ApiError
+    assert "secret" not in repr(caught.value)
+    assert "secret path /x" in caplog.text
+    chat, stream, _ = engine(HEAD, remote(cause))
+    with pytest.raises(ApiError) as caught:
+        await read(chat)
+    assert type(caught.value) is ApiError
+    assert "secret" not in repr(caught.value)
+    assert not stream.cancelled
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (serve_exceptions.BackPressureError(5, 4), "queue is full"),
+        (exceptions.RayActorError(error_msg="secret"), "restarting"),
+        (exceptions.ActorDiedError(), "restarting"),
+        (exceptions.TaskCancelledError(), "restarting"),
+        (serve_exceptions.RequestCancelledError("secret"), "restarting"),
+        (serve_exceptions.DeploymentUnavailableError("secret"), "restarting"),
+        (asyncio.CancelledError(), "restarting"),  # Ray's answer when the replica's side was cancelled
+        (remote(asyncio.CancelledError("secret")), "restarting"),
+        (exceptions.RaySystemError("secret"), "cannot be reached"),
+    ],
+)
+async def test_rays_own_errors(error: BaseException, words: str) -> None:
+    service, _ = perception(error)
+    with pytest.raises(ServiceUnavailable, match=words) as caught:
+        await service.encode_image(MEDIA)
+    assert "secret" not in str(caught.value)
+    chat, stream, _ = engine(HEAD, error)
+    wanted = EngineOverloaded if isinstance(error, serve_exceptions.BackPressureError) else EngineUnavailable
+    with pytest.raises(wanted, match=words):
+        await read(chat)
+    assert not stream.cancelled  # it has ended
+
+
+async def test_a_silent_service_is_given_up_and_cancelled() -> None:
+    service, response = perception(..., timeout_seconds=0.02)
+    with pytest.raises(ServiceUnavailable, match=r"did not answer within 0\.02 seconds"):
+        await service.encode_image(MEDIA)
+    assert response.cancelled
+
+
+async def test_a_cancelled_caller_cancels_its_call() -> None:
+    service, response = perception(...)
+    calling = asyncio.create_task(service.encode_image(MEDIA))
+    await response.started.wait()
+    calling.cancel()
+    await asyncio.wait({calling})
+    assert calling.cancelled()
+    assert response.cancelled
+
+
+async def test_an_engines_answer_passes_through() -> None:
+    chat, stream, handle = engine(HEAD, b"a", b"b")
+    assert await read(chat) == [HEAD, b"a", b"b"]
+    assert handle.calls == [("request", "POST", "/v1/x", {}, b"{}", False)]
+    assert not stream.cancelled
+
+
+async def test_an_engines_typed_error_keeps_its_class() -> None:
+    chat, _, _ = engine(HEAD, remote(EngineRefused("No.")))
+    with pytest.raises(EngineRefused):
+        await read(chat)
+
+
+async def test_closing_the_answer_early_cancels_the_call() -> None:
+    chat, stream, _ = engine(HEAD, b"a", ...)
+    async with aclosing(chat.request("POST", "/v1/x", {}, b"")) as answer:
+        assert await anext(answer) == HEAD
+    assert stream.cancelled
+
+
+async def test_a_cancelled_reader_cancels_the_call() -> None:
+    chat, stream, _ = engine(...)
+    reading = asyncio.create_task(read(chat))
+    await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.wait({reading})
+    assert reading.cancelled()
+    assert stream.cancelled
+
+
+async def chunks_of(*chunks: bytes, error: Exception | None = None) -> AsyncGenerator[bytes, None]:
+    for chunk in chunks:
+        yield chunk
+    if error is not None:
+        raise error
+
+
+async def beside(channel: SideChannel, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[Any, None]:
+    """What an engine replica sends through the handle: the head, then the body's place."""
+    yield HEAD
+    async with aclosing(channel.send(chunks)) as sending:
+        try:
+            async for where in sending:
+                yield where
+        except EngineUnavailable as error:
+            raise remote(error) from None
+
+
+async def test_a_body_beside_the_handle_is_followed() -> None:
+    channel = SideChannel()
+    chat, stream, handle = engine(beside=True)
+    stream.items = beside(channel, chunks_of(b"one ", b"two"))
+    head, *body = await read(chat)
+    assert head == HEAD
+    assert b"".join(body) == b"one two"  # type: ignore[arg-type]
+    assert handle.calls[0][-1] is True
+    assert not stream.cancelled
+    await channel.aclose()
+
+
+async def test_the_handle_says_why_a_body_beside_it_ended_early() -> None:
+    channel = SideChannel()
+    chat, stream, _ = engine(beside=True)
+    stream.items = beside(channel, chunks_of(b"begun", error=EngineUnavailable("The core died.")))
+    answer = chat.request("POST", "/v1/x", {}, b"")
+    assert await anext(answer) == HEAD
+    assert await anext(answer) == b"begun"
+    with pytest.raises(EngineUnavailable, match="The core died"):
+        await anext(answer)
+    await channel.aclose()
+
+
+async def test_leaving_a_body_beside_the_handle_cancels_the_call() -> None:
+    channel = SideChannel()
+    chat, stream, _ = engine(beside=True)
+    stream.items = beside(channel, chunks_of(*[b"x"] * 3))
+    async with aclosing(chat.request("POST", "/v1/x", {}, b"")) as answer:
+        await anext(answer)
+        assert await anext(answer)
+    assert stream.cancelled
+    await stream.items.aclose()
+    await channel.aclose()
+
+
+async def test_the_search_index_hands_on_the_query() -> None:
+    handle = FakeHandle(FakeResponse(()))
+    query = Query(np.ones(4, dtype=np.float32))
+    assert await RaySearchIndex(handle, 30).search("t", "default", query) == ()
+    assert handle.calls == [("search", "t", "default", query)]
