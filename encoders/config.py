@@ -23,7 +23,10 @@ class DecodeLimits:
 
 @dataclass(frozen=True, slots=True)
 class EncoderConfig:
-    """Which models serve each task, where their prepared files lie, and how they run."""
+    """Which models serve each task, where their prepared files lie, and how they run.
+
+    With two ``decoder_processes`` one slow file does not hold up the next.
+    """
 
     models_dir: Path
     vision_model: str = "efficientnet-lite2"
@@ -31,6 +34,7 @@ class EncoderConfig:
     text_model: str = "all-minilm-l6-v2"
     ocr_model: str = "rapidocr"
     threads: int = 2
+    decoder_processes: int = 2
     max_batch_size: int = 32
     max_batch_wait_seconds: float = 0.005
     max_queued: int = 256
