@@ -23,7 +23,7 @@ from benchmarks.servers import Server, free_port, module, server
 from deploy.ray_environment import engine_environment
 from deploy.settings import Settings, load_settings
 
-LEVELS = {1: 3, 16: 2}  # concurrent streams -> waves per round
+LEVELS = {1: 2, 16: 1}  # concurrent streams -> waves per round
 THROUGHPUT_GOALS = {1: 0.95, 16: 0.90}
 TTFT_GOAL = 1.2
 PEER_MODULE = "vllm.entrypoints.launchers.api_server.entry"
@@ -35,8 +35,8 @@ _ORDER = (("vllm", "platform"), ("platform", "vllm"))  # which is measured, whic
 def main() -> int:
     """Measure, print, write ``results/chat.json``; the exit code says whether the goals were met."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rounds", type=int, default=9)
-    options.add_argument("--max-tokens", type=int, default=64)
+    options.add_argument("--rounds", type=int, default=6)
+    options.add_argument("--max-tokens", type=int, default=128)
     options.add_argument("--profile", default="laptop")
     given = options.parse_args()
 
