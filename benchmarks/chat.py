@@ -19,7 +19,8 @@ from typing import Any
 
 from benchmarks.load import Wave, run_wave
 from benchmarks.report import ratios, summary, write
-from benchmarks.servers import Server, free_port, module, server
+from benchmarks.servers import Server, module, server
+from deploy.ports import free_port
 from deploy.ray_environment import engine_environment
 from deploy.settings import Settings, load_settings
 

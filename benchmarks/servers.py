@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-__all__ = ["Server", "free_port", "module", "server"]
+__all__ = ["Server", "module", "server"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +64,6 @@ def server(
             yield Server(base_url, psutil.Process(process.pid), time.perf_counter() - started)
         finally:
             _stop(process)
-
-
-def free_port() -> int:
-    """A loopback port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def module(name: str, *arguments: str) -> list[str]:

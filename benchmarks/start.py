@@ -15,7 +15,8 @@ import psutil
 
 from benchmarks.chat import platform_command
 from benchmarks.report import summary, write
-from benchmarks.servers import Server, free_port, server
+from benchmarks.servers import Server, server
+from deploy.ports import free_port
 from deploy.settings import load_settings
 
 READY_GOAL_SECONDS = 40

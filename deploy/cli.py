@@ -81,8 +81,7 @@ def demo(
 
     settings = _settings(profile=profile, port=port, data_dir=data_dir, models_dir=models_dir)
     _prepare(settings, settings.model_names())
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    samples = make_samples(settings.data_dir / "samples")
+    samples = make_samples(settings.make_data_dir() / "samples")
     with running_platform(settings, _show_progress) as platform:
         _console.print(f"[bold green]Ready[/] in {platform.start_seconds:.0f} s: {platform.base_url}\n")
         run_tour(platform.base_url, samples, _console)

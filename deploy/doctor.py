@@ -7,13 +7,13 @@ import importlib.metadata
 import os
 import platform as python_platform
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from deploy.ports import is_free
 from deploy.settings import Settings
 from encoders.errors import ModelUnavailable
 from encoders.registry import model_file, resolve
@@ -155,15 +155,7 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _port(settings: Settings) -> Finding:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError:
-            return Finding(
-                "port",
-                "warning",
-                f"{settings.host}:{settings.port} is in use",
-                "a platform may be running; or use --port",
-            )
-    return Finding("port", "ok", f"{settings.host}:{settings.port} is free")
+    address = f"{settings.host}:{settings.port}"
+    if is_free(settings.host, settings.port):
+        return Finding("port", "ok", f"{address} is free")
+    return Finding("port", "warning", f"{address} is in use", "a platform may be running; or use --port")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
 from deploy.errors import PlatformStartFailed, PortTaken
+from deploy.ports import free_port, is_free
 from deploy.ray_environment import ray_environment
 from deploy.settings import Settings
 
@@ -21,7 +22,6 @@ __all__ = ["Platform", "running_platform"]
 
 Progress = Callable[[str, str, float], None]
 """Told a deployment's name, its new state, and the seconds since the start."""
-
 
 _LOGS = "Run `manymodal doctor`; Ray's logs are in /tmp/ray/session_latest/logs."
 
@@ -49,7 +49,11 @@ def running_platform(
     def report(name: str, state: str) -> None:
         on_progress(name, state, time.perf_counter() - started)
 
-    _refuse_taken_port(settings.host, settings.port)
+    if not is_free(settings.host, settings.port):
+        raise PortTaken(
+            f"Port {settings.port} on {settings.host} is already in use. "
+            "Stop what uses it or choose another port (--port)."
+        )
     # Ray, Serve and vLLM read these when they are imported, here and in every process started from here.
     os.environ.update(ray_environment(settings))
     import ray
@@ -70,7 +74,7 @@ def running_platform(
         serve.start(
             proxy_location="HeadOnly",
             # Serve's own proxy is not used (the gateway listens itself) but cannot be left out.
-            http_options={"host": settings.host, "port": _free_port()},
+            http_options={"host": settings.host, "port": free_port()},
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
         deadline = started + settings.start_timeout_seconds
@@ -102,18 +106,16 @@ def _run(settings: Settings, report: Callable[[str, str], None], deadline: float
                 raise PlatformStartFailed(
                     f"The platform did not start within {settings.start_timeout_seconds} seconds. {_LOGS}"
                 )
-            status = serve.status().applications.get(APPLICATION_NAME)
-            for name, deployment in (status.deployments if status else {}).items():
+            for name, deployment in _deployments().items():
                 if seen.get(name) != deployment.status:
                     seen[name] = deployment.status
                     report(name, deployment.status.value.lower())
         try:
             running.result()
         except RuntimeError as error:
-            status = serve.status().applications.get(APPLICATION_NAME)
             reasons = [
                 f"{name}: {deployment.message.strip().splitlines()[-1]}"
-                for name, deployment in (status.deployments if status else {}).items()
+                for name, deployment in _deployments().items()
                 if deployment.message.strip()
             ]
             raise PlatformStartFailed(
@@ -123,6 +125,16 @@ def _run(settings: Settings, report: Callable[[str, str], None], deadline: float
             ) from error
     finally:
         pool.shutdown(wait=False)  # Ctrl-C must not wait for deployments that are still loading
+
+
+def _deployments() -> dict[str, Any]:
+    """Ray Serve's status of each of the application's deployments, by name."""
+    from ray import serve
+
+    from deploy.app import APPLICATION_NAME
+
+    application = serve.status().applications.get(APPLICATION_NAME)
+    return application.deployments if application else {}
 
 
 def _drain(drain_seconds: float) -> None:
@@ -155,20 +167,3 @@ def _wait_until_ready(base_url: str, deadline: float) -> None:
     raise PlatformStartFailed(
         f"The platform started but did not become ready in time. It last said: {answer}"
     )
-
-
-def _refuse_taken_port(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            raise PortTaken(
-                f"Port {port} on {host} is already in use. Stop what uses it or choose another port (--port)."
-            ) from None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -150,7 +150,7 @@ class Settings(BaseSettings):
             speech_model=self.encoders.speech,
             text_model=self.encoders.text,
             ocr_model=self.encoders.ocr,
-            cache_secret=_secret(self.data_dir),
+            cache_secret=_secret(self.make_data_dir()),
             max_frames=self.video.max_frames,
             allowed_hosts=self.allowed_hosts,
             limits=self.limits,
@@ -189,6 +189,11 @@ class Settings(BaseSettings):
     def storage_config(self) -> StorageConfig:
         """Settings of storage."""
         return StorageConfig(root=self.data_dir / "store", spool_folder=self.data_dir / "spool")
+
+    def make_data_dir(self) -> Path:
+        """The data folder, made for its owner alone when it is not there."""
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self.data_dir
 
     def model_names(self) -> tuple[str, ...]:
         """Every model this profile needs prepared."""
@@ -246,7 +251,6 @@ def _xdg(variable: str, fallback: str) -> Path:
 
 
 def _secret(data_dir: Path) -> bytes:
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = data_dir / "secret"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -38,10 +38,6 @@ class EngineDeployment:
         """Whether requests are accepted."""
         return await self._engine.ready()
 
-    async def unfinished_requests(self) -> int:
-        """How many requests the engine still works on."""
-        return await self._engine.unfinished_requests()
-
     async def check_health(self) -> None:
         """Raise when the engine core is gone, so that the replica is replaced."""
         if not await self._engine.ready():

@@ -63,10 +63,6 @@ class VllmEngine:
         await self._application()
         return not self._llm.errored
 
-    async def unfinished_requests(self) -> int:
-        """How many requests the engine still works on; zero when every client is served or gone."""
-        return int(self._llm.output_processor.get_num_unfinished_requests())
-
     async def _application(self) -> Any:
         # Built on first use, because building needs the event loop that will serve it.
         async with self._building:

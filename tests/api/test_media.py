@@ -110,7 +110,9 @@ async def test_delete(http):
     assert (await http.get(again["url"])).status_code == 200
 
 
-async def test_an_upload_given_up_while_it_is_stored_leaves_nothing(platform, monkeypatch):
+@pytest.fixture
+async def uploading(platform, monkeypatch):
+    """An upload whose bytes are being stored, slowly."""
     admission = platform.app.state.gateway.admission
     begun, put = threading.Event(), platform.media.put
 
@@ -120,8 +122,12 @@ async def test_an_upload_given_up_while_it_is_stored_leaves_nothing(platform, mo
         return put(*arguments)
 
     monkeypatch.setattr(platform.media, "put", slow_put)
-    uploading = asyncio.create_task(admission.from_file("default", io.BytesIO(fake_png()), "a.png"))
+    task = asyncio.create_task(admission.from_file("default", io.BytesIO(fake_png()), "a.png"))
     await asyncio.to_thread(begun.wait, 5)
+    return task
+
+
+async def test_an_upload_given_up_while_it_is_stored_leaves_nothing(platform, uploading):
     uploading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await uploading
@@ -142,18 +148,7 @@ async def test_records_say_what_the_probe_found(http, platform, monkeypatch):
     assert (await http.get(media["url"])).headers["content-type"] == "audio/mp4"
 
 
-async def test_an_upload_given_up_twice_leaves_nothing(platform, monkeypatch):
-    admission = platform.app.state.gateway.admission
-    begun, put = threading.Event(), platform.media.put
-
-    def slow_put(*arguments):
-        begun.set()
-        time.sleep(0.1)
-        return put(*arguments)
-
-    monkeypatch.setattr(platform.media, "put", slow_put)
-    uploading = asyncio.create_task(admission.from_file("default", io.BytesIO(fake_png()), "a.png"))
-    await asyncio.to_thread(begun.wait, 5)
+async def test_an_upload_given_up_twice_leaves_nothing(platform, uploading):
     uploading.cancel()
     await asyncio.sleep(0.01)
     uploading.cancel()
