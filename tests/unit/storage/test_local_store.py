@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import logging
 import os
 import secrets
@@ -12,13 +13,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 
-import storage.local
 from storage.errors import InvalidKey, StoreUnavailable
+from storage.filesystem import FileSystem
 from storage.local import LocalObjectStore
 
 REPO = Path(__file__).resolve().parents[3]
@@ -60,35 +61,80 @@ def test_no_staging_file_is_left_by_any_outcome(tmp_path: Path) -> None:
     assert [info.key for info in store.list("")] == ["a/b", "a/c"]
 
 
+class FailingDisk(FileSystem):
+    """One call fails with one error while ``code`` is set."""
+
+    def __init__(self, call: str) -> None:
+        self.call = call
+        self.code: int | None = None
+
+    def _fail(self, call: str) -> None:
+        if self.code is not None and call == self.call:
+            raise OSError(self.code, os.strerror(self.code), "/a/secret/path")
+
+    def sync(self, file: BinaryIO) -> None:
+        self._fail("sync")
+        super().sync(file)
+
+    def link(self, source: Path, target: Path) -> None:
+        self._fail("link")
+        super().link(source, target)
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
-@pytest.mark.parametrize("call", ["fsync", "link"])
-def test_the_disks_errors_are_named_without_paths(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, call: str
-) -> None:
-    store = LocalObjectStore(tmp_path)
-
-    def fail(*args: Any, **kwargs: Any) -> None:
-        raise OSError(code, os.strerror(code), str(tmp_path))
-
-    monkeypatch.setattr(storage.local.os, call, fail)
+@pytest.mark.parametrize("call", ["sync", "link"])
+def test_the_disks_errors_are_named_without_paths(tmp_path: Path, code: int, call: str) -> None:
+    disk = FailingDisk(call)
+    store = LocalObjectStore(tmp_path, files=disk)
+    disk.code = code
     with pytest.raises(StoreUnavailable) as caught:
         store.put_if_absent("key", b"data")
-    monkeypatch.undo()
-    assert str(tmp_path) not in caught.value.message
+    disk.code = None
+    assert "/" not in caught.value.message
     assert ("full" in caught.value.message) == (code in (errno.ENOSPC, errno.EDQUOT))
     assert list(store.list("")) == []
     assert list((tmp_path / "staging").iterdir()) == []
     assert store.put_if_absent("key", b"data")  # the store works again once the disk does
 
 
-def test_the_probe_refuses_a_file_system_without_conditional_put(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = LocalObjectStore(tmp_path)
-    monkeypatch.setattr(storage.local.os, "link", os.replace)
-    monkeypatch.setattr(LocalObjectStore, "_is_file", staticmethod(lambda path: False))
+def test_a_disk_that_fills_up_in_the_middle_is_named(tmp_path: Path) -> None:
+    """What could not be written fails once more when the file is closed."""
+
+    class Full(FileSystem):
+        def create(self, path: Path) -> BinaryIO:
+            path.touch()
+            return open("/dev/full", "wb")
+
+    store = LocalObjectStore(tmp_path, files=Full())
+    for size in (10, 10_000, 3 << 20):
+        with pytest.raises(StoreUnavailable, match="full"):
+            store.put_if_absent("key", bytes(size))
+        with pytest.raises(StoreUnavailable, match="full"):
+            store.put("key", io.BytesIO(bytes(size)))
+    assert list(store.list("")) == []
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
+def test_a_staging_name_that_cannot_be_removed_changes_no_answer(tmp_path: Path) -> None:
+    class Stubborn(FileSystem):
+        def unlink(self, path: Path) -> None:
+            raise PermissionError(errno.EPERM, "no", str(path))
+
+    store = LocalObjectStore(tmp_path, files=Stubborn())
+    assert store.put_if_absent("key", b"data")
+    assert store.get("key") == b"data"
+
+
+def test_the_probe_refuses_a_file_system_without_conditional_put(tmp_path: Path) -> None:
+    class Overwriting(FileSystem):
+        def link(self, source: Path, target: Path) -> None:
+            os.replace(source, target)
+
+        def link_status(self, path: Path) -> os.stat_result:
+            raise FileNotFoundError
+
     with pytest.raises(StoreUnavailable, match="conditional write"):
-        store.probe()
+        LocalObjectStore(tmp_path, files=Overwriting()).probe()
 
 
 def test_a_root_that_cannot_be_a_folder(tmp_path: Path) -> None:
@@ -104,24 +150,36 @@ def test_a_folder_lost_under_the_store_is_an_error_not_a_missing_object(tmp_path
         store.put("key", b"x")
 
 
-def test_every_folder_of_a_new_key_is_synced_before_the_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = LocalObjectStore(tmp_path)
+def test_every_folder_of_a_new_key_is_synced_before_the_answer(tmp_path: Path) -> None:
     synced: list[str] = []
-    real = storage.local._sync_folder
 
-    def record(folder: Path) -> None:
-        real(folder)
-        synced.append(str(folder.relative_to(tmp_path)))
+    class Watched(FileSystem):
+        def sync_folder(self, folder: Path) -> None:
+            super().sync_folder(folder)
+            synced.append(str(folder.relative_to(tmp_path)) if folder != tmp_path.parent else "..")
 
-    monkeypatch.setattr(storage.local, "_sync_folder", record)
+    root = tmp_path / "store"
+    store = LocalObjectStore(root, files=Watched())
+    assert synced == [".", "store", "store"]  # its own name, too
+    synced.clear()
     store.put_if_absent("a/b/c", b"x")
-    assert synced == ["objects", "objects/a", "objects/a/b"]
+    assert synced == ["store/objects", "store/objects/a", "store/objects/a/b"]
     synced.clear()
     # Whoever was first may have died before its sync, so a loser syncs as well.
-    LocalObjectStore(tmp_path).put_if_absent("a/b/c", b"y")
-    assert synced[-3:] == ["objects", "objects/a", "objects/a/b"]
+    LocalObjectStore(root, files=Watched()).put_if_absent("a/b/c", b"y")
+    assert synced[-3:] == ["store/objects", "store/objects/a", "store/objects/a/b"]
+
+
+def test_every_new_folder_above_the_root_is_synced_into_its_parent(tmp_path: Path) -> None:
+    synced: list[Path] = []
+
+    class Watched(FileSystem):
+        def sync_folder(self, folder: Path) -> None:
+            super().sync_folder(folder)
+            synced.append(folder)
+
+    LocalObjectStore(tmp_path / "a" / "b" / "store", files=Watched())
+    assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b"} <= set(synced)
 
 
 WRITER = """

@@ -1,79 +1,100 @@
-"""The object store against a dictionary, with reopening (a restart) and torn staging files as steps."""
+"""The local store against a dictionary, with kills and power losses as steps."""
 
 from __future__ import annotations
 
-import io
+import itertools
+import random
 import shutil
 import tempfile
 from pathlib import Path
 
-import pytest
+from crash_disk import CrashDisk, Killed
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import rule
+from store_machine import DATA, KEYS, StoreMachine
 
-from storage.errors import ObjectNotFound
 from storage.local import LocalObjectStore
+from storage.types import TierPolicy
 
-# No key is a folder of another; "-", "." and "0" sort around "/", which tests the order of listings.
-KEYS = st.sampled_from(["a-", "a.b", "a/b", "a/c-d", "a/c/d", "a/c0", "a0", "b/x", "b0"])
-PREFIXES = st.sampled_from(["", "a", "a/", "a/c", "a/c/", "b", "b/x", "z"])
-DATA = st.binary(max_size=40)
+SEEDS = st.integers(0, 2**32 - 1)
 
 
-class StoreMachine(RuleBasedStateMachine):
+class LocalStoreMachine(StoreMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.root = Path(tempfile.mkdtemp(prefix="store-machine-"))
-        self.store = LocalObjectStore(self.root)
-        self.model: dict[str, bytes] = {}
+        self.folder = Path(tempfile.mkdtemp(prefix="store-machine-"))
+        self.roots = (self.folder / f"{number}" for number in itertools.count())
+        root = next(self.roots)
+        root.mkdir()
+        self.disk = CrashDisk(root)
+        self.root = root
+        self.open()
 
-    @rule(key=KEYS, data=DATA, streamed=st.booleans())
-    def put(self, key: str, data: bytes, streamed: bool) -> None:
-        self.store.put(key, io.BytesIO(data) if streamed else data)
-        self.model[key] = data
+    def open(self) -> None:
+        self.store = LocalObjectStore(self.root / "store", self.root / "cold", self.disk)
 
-    @rule(key=KEYS, data=DATA, streamed=st.booleans())
-    def put_if_absent(self, key: str, data: bytes, streamed: bool) -> None:
-        created = self.store.put_if_absent(key, io.BytesIO(data) if streamed else data)
-        assert created == (key not in self.model)
-        self.model.setdefault(key, data)
+    def tiers(self) -> TierPolicy:
+        return TierPolicy(cold_after_days=0)
 
-    @rule(key=KEYS)
-    def delete(self, key: str) -> None:
-        self.store.delete(key)
-        self.model.pop(key, None)
+    def kill(self, operations: int, key: str, work: str, data: bytes, source: str) -> None:
+        """Kill the process in the middle of ``work``, then start another one."""
+        copied = self.found(source)
+        before = self.found(key)
+        try:
+            with self.disk.killed_after(operations):
+                match work:
+                    case "put":
+                        self.allowed(key).add(data)
+                        self.store.put(key, data)
+                        self.model[key] = {data}
+                    case "put if absent":
+                        if before is None:
+                            self.allowed(key).add(data)
+                        self.store.put_if_absent(key, data)
+                        self.model[key] = {data if before is None else before}
+                    case "copy" if copied is not None:
+                        if before is None:
+                            self.allowed(key).add(copied)
+                        self.store.copy_if_absent(source, key)
+                        self.model[key] = {copied if before is None else before}
+                    case "delete":
+                        self.allowed(key).add(None)
+                        self.store.delete(key)
+                        self.model[key] = {None}
+                    case "make cold":
+                        self.store.apply_tiers(self.tiers())
+        except Killed:
+            pass
+        self.open()
 
-    @rule(key=KEYS)
-    def read(self, key: str) -> None:
-        if key in self.model:
-            assert self.store.get(key) == self.model[key]
-            assert self.store.head(key).size_bytes == len(self.model[key])
-            with self.store.open(key) as stream:
-                assert stream.read() == self.model[key]
-        else:
-            for use in (self.store.get, self.store.head, self.store.open):
-                with pytest.raises(ObjectNotFound):
-                    use(key)
+    WORK = st.sampled_from(["put", "put if absent", "copy", "delete", "make cold"])
 
-    @rule(prefix=PREFIXES)
-    def list_prefix(self, prefix: str) -> None:
-        listed = [(info.key, info.size_bytes) for info in self.store.list(prefix)]
-        assert listed == sorted((k, len(v)) for k, v in self.model.items() if k.startswith(prefix))
+    @rule(operations=st.integers(0, 14), key=KEYS, work=WORK, data=DATA, source=KEYS)
+    def kill_and_restart(self, operations: int, key: str, work: str, data: bytes, source: str) -> None:
+        self.kill(operations, key, work, data, source)
 
-    @rule(torn=DATA)
-    def crash_and_restart(self, torn: bytes) -> None:
-        (self.root / "staging" / "0123456789abcdef").write_bytes(torn)
-        self.store = LocalObjectStore(self.root)
+    @rule(seed=SEEDS)
+    def lose_power(self, seed: int) -> None:
+        root = next(self.roots)
+        self.disk.lose_power(random.Random(seed)).write_to(root)  # noqa: S311
+        self.root = root
+        self.disk = CrashDisk(root)
+        self.open()
         self.store.probe()
+        for key in self.model:  # what is found on the disk is durable
+            self.model[key] = {self.found(key)}
 
-    @invariant()
-    def everything_is_listed(self) -> None:
-        assert [info.key for info in self.store.list("")] == sorted(self.model)
+    @rule(operations=st.integers(0, 14), key=KEYS, work=WORK, data=DATA, source=KEYS, seed=SEEDS)
+    def kill_and_lose_power(
+        self, operations: int, key: str, work: str, data: bytes, source: str, seed: int
+    ) -> None:
+        self.kill(operations, key, work, data, source)
+        self.lose_power(seed)
 
     def teardown(self) -> None:
-        shutil.rmtree(self.root)
+        shutil.rmtree(self.folder)
 
 
-StoreMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
-TestStoreMachine = StoreMachine.TestCase
+LocalStoreMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestLocalStoreMachine = LocalStoreMachine.TestCase
