@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 
-from storage.errors import ObjectNotFound
+from storage.errors import CorruptObject, ObjectNotFound
 from storage.framing import seal, unseal
+from storage.keys import blob_key, derived_prefix
 from storage.objects import ObjectStore
-from storage.types import MediaRef
 
 __all__ = ["ArtifactStore"]
 
@@ -26,34 +26,42 @@ class ArtifactStore:
 
     def get(self, tenant: str, sha256: str, key: str) -> bytes | None:
         """The artifact's bytes, or ``None`` when there is none. One that fails its checksum is removed."""
-        object_key = self._object_key(tenant, sha256, key)
+        object_key = derived_prefix(tenant, sha256) + key
         try:
-            framed = self._store.get(object_key)
+            value = unseal(object_key, self._store.get(object_key))
         except ObjectNotFound:
             return None
-        value = unseal(object_key, framed)
+        except CorruptObject:  # a store that keeps checksums of its own noticed first
+            value = None
         if value is None:
             _LOG.warning("A derived artifact failed its checksum and was removed; it will be computed again.")
             self._store.delete(object_key)
         return value
 
-    def put(self, tenant: str, sha256: str, key: str, value: bytes) -> None:
-        """Keep ``value`` durably, unless its source is gone. Writing the same artifact twice is harmless."""
-        object_key = self._object_key(tenant, sha256, key)
+    def put(self, tenant: str, sha256: str, key: str, value: bytes) -> bool:
+        """Keep ``value`` durably, unless its source is gone (then ``False``). Writing the same artifact twice is
+        harmless.
+        """
+        object_key = derived_prefix(tenant, sha256) + key
         self._store.put(object_key, seal(object_key, value))
         # The source may have been deleted while the value was computed. Deleting removes the blob before it
         # lists the artifacts, so either it finds this one, or the blob is already missing here. What a crash
-        # in between leaves behind is for the store's sweep.
+        # in between leaves behind is collected as garbage.
         try:
-            self._store.head(MediaRef("", tenant, sha256, 0, "").blob_key)
+            self._store.head(blob_key(tenant, sha256))
         except ObjectNotFound:
             self._store.delete(object_key)
+            return False
+        return True
 
-    def delete_all(self, tenant: str, sha256: str) -> None:
-        """Remove every artifact derived from one source."""
-        for info in list(self._store.list(f"derived/{tenant}/{sha256}/")):
-            self._store.delete(info.key)
+    def keys(self, tenant: str, sha256: str) -> tuple[str, ...]:
+        """The keys of all artifacts derived from one source."""
+        prefix = derived_prefix(tenant, sha256)
+        return tuple(info.key.removeprefix(prefix) for info in self._store.list(prefix))
 
-    @staticmethod
-    def _object_key(tenant: str, sha256: str, key: str) -> str:
-        return f"derived/{tenant}/{sha256}/{key}"
+    def delete_all(self, tenant: str, sha256: str) -> tuple[str, ...]:
+        """Remove every artifact derived from one source; their artifact keys."""
+        keys = self.keys(tenant, sha256)
+        for key in keys:
+            self._store.delete(derived_prefix(tenant, sha256) + key)
+        return keys

@@ -5,11 +5,15 @@ from __future__ import annotations
 __all__ = [
     "CorruptObject",
     "InvalidKey",
+    "LinkNotFound",
     "MediaNotFound",
     "ObjectNotFound",
     "ObjectTooLarge",
     "StorageError",
     "StoreUnavailable",
+    "UploadClosed",
+    "UploadMismatch",
+    "UploadNotFound",
 ]
 
 
@@ -43,3 +47,19 @@ class CorruptObject(StorageError):
 
 class StoreUnavailable(StorageError):
     """The store does not answer, is full, or lacks what we need of it (conditional put)."""
+
+
+class LinkNotFound(StorageError):
+    """A download link was never given out, has expired, or its file is gone; alike for all three."""
+
+
+class UploadNotFound(StorageError):
+    """No upload with that id belongs to this tenant. Another tenant's id answers exactly like this."""
+
+
+class UploadClosed(StorageError):
+    """An upload was completed, cancelled or has expired, and takes nothing more."""
+
+
+class UploadMismatch(StorageError):
+    """An upload's parts are not those that were named, or not the bytes that were announced."""

@@ -1,5 +1,18 @@
 """Names of things in storage: object keys, tenants, and the keys of derived artifacts.
 
+Where the objects of media lie (``<sha256>`` is the hash of their bytes):
+
+- ``files/<tenant>/<id>.json``: the record behind a public id.
+- ``refs/<tenant>/<sha256>/<id>``: empty; says that the record needs the blob.
+- ``blobs/<tenant>/sha256/ab/cd/<sha256>``: the bytes, once per tenant.
+- ``digests/<tenant>/<sha256>``: checksums of a large blob's chunks.
+- ``derived/<tenant>/<sha256>/<artifact key>``: what was computed from the bytes.
+- ``fingerprints/<tenant>/<id>-<perceptual hash>``: empty; to find pictures that look alike.
+- ``trash/<tenant>/<sha256>/<nonce>``: a copy of the bytes while their deletion is under way.
+- ``quarantine/<tenant>/<sha256>/<nonce>``: bytes that failed their hash.
+- ``quarantine/<tenant>/records/<id>-<nonce>``: a record that failed its checksum.
+- ``staging/<nonce>``: a large stream whose hash is not known yet.
+
 An artifact key answers "was exactly this work done before?". It is an HMAC-SHA256 under the platform's
 secret, so a key shown in a log or a cache listing tells nothing about the bytes behind it.
 """
@@ -11,17 +24,37 @@ import hmac
 import json
 import math
 import re
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
 from storage.errors import InvalidKey
 
-__all__ = ["MAX_KEY_BYTES", "artifact_key", "check_object_key", "check_object_prefix", "check_tenant"]
+__all__ = [
+    "MAX_KEY_BYTES",
+    "artifact_key",
+    "blob_key",
+    "check_object_key",
+    "check_object_prefix",
+    "check_tenant",
+    "content_of",
+    "damaged_record_prefix",
+    "derived_prefix",
+    "digests_key",
+    "fingerprint_prefix",
+    "new_staging_key",
+    "quarantine_prefix",
+    "record_key",
+    "reference_prefix",
+    "tenant_of",
+    "trash_prefix",
+]
 
 MAX_KEY_BYTES = 1024  # what S3 takes
 # A file name everywhere, and never "." or "..".
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=@+-]{0,199}")
 _TENANT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,127}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MIN_SECRET_BYTES = 16
 _ENCODING_VERSION = 1  # part of every artifact key: raise it when the encoding below changes
 
@@ -55,6 +88,75 @@ def check_tenant(tenant: str) -> str:
             "A tenant's name must be 1 to 128 letters, digits and _ . @ - and not start with one of . @ -."
         )
     return tenant
+
+
+def record_key(tenant: str, media_id: str) -> str:
+    """Where an id's record lies."""
+    return f"files/{tenant}/{media_id}.json"
+
+
+def blob_key(tenant: str, sha256: str) -> str:
+    """Where a content's bytes lie."""
+    return f"blobs/{tenant}/sha256/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+
+def tenant_of(key: str) -> str:
+    """The tenant in any key of two segments or more, for those that are not ours whatever stands there."""
+    return key.split("/", 2)[1]
+
+
+def content_of(key: str) -> tuple[str, str] | None:
+    """Tenant and hash in the key of a content's reference, blob, digests, artifact, trash or quarantine copy;
+    ``None`` for any other key: those are not ours, or hold no content.
+    """
+    parts = key.split("/")
+    at = -1 if parts[0] == "blobs" else 2
+    if len(parts) < 3 or not _TENANT.fullmatch(parts[1]) or not _SHA256.fullmatch(parts[at]):
+        return None
+    tenant, sha256 = parts[1], parts[at]
+    lengths = {"refs": 4, "digests": 3, "derived": 4, "trash": 4, "quarantine": 4}
+    is_ours = key == blob_key(tenant, sha256) or lengths.get(parts[0]) == len(parts)
+    return (tenant, sha256) if is_ours and all(map(_SEGMENT.fullmatch, parts)) else None
+
+
+def reference_prefix(tenant: str, sha256: str) -> str:
+    """Below it lies one empty object for every id that needs the content."""
+    return f"refs/{tenant}/{sha256}/"
+
+
+def digests_key(tenant: str, sha256: str) -> str:
+    """Where the checksums of a large content's chunks lie."""
+    return f"digests/{tenant}/{sha256}"
+
+
+def derived_prefix(tenant: str, sha256: str) -> str:
+    """Below it lies what was computed from the content."""
+    return f"derived/{tenant}/{sha256}/"
+
+
+def trash_prefix(tenant: str, sha256: str) -> str:
+    """Below it lie safety copies of the content."""
+    return f"trash/{tenant}/{sha256}/"
+
+
+def quarantine_prefix(tenant: str, sha256: str) -> str:
+    """Below it lie bytes that claimed to be the content and were not."""
+    return f"quarantine/{tenant}/{sha256}/"
+
+
+def damaged_record_prefix(tenant: str, media_id: str = "") -> str:
+    """What the keys of an id's records that failed their checksum, or of all of the tenant's, begin with."""
+    return f"quarantine/{tenant}/records/{media_id}-" if media_id else f"quarantine/{tenant}/records/"
+
+
+def fingerprint_prefix(tenant: str, media_id: str = "") -> str:
+    """What the keys of an id's fingerprints, or of all of the tenant's, begin with."""
+    return f"fingerprints/{tenant}/{media_id}-" if media_id else f"fingerprints/{tenant}/"
+
+
+def new_staging_key() -> str:
+    """A place for bytes whose hash is not known yet."""
+    return f"staging/{secrets.token_hex(16)}"
 
 
 def artifact_key(

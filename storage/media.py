@@ -1,64 +1,73 @@
 """Media as first-class objects: bytes stored once by content, public handles that tell nothing about them.
 
-Objects of one medium (``<sha256>`` is the hash of its bytes):
+The record behind a public id comes last when a medium comes in and goes first when it goes, so an id can be looked
+up only while its bytes are there. The id is random: a content hash as a handle would let anyone who has a file ask
+whether a tenant has it too. Contents and the references that keep them are in ``storage.blobs``; where everything
+lies is in ``storage.keys``.
 
-- ``files/<tenant>/<id>.json``: the record behind a public id. The id is random: a content hash as a handle
-  would let anyone who has a file ask whether a tenant has it too.
-- ``refs/<tenant>/<sha256>/<id>``: empty; says that the record needs the blob, so that "is this blob still
-  needed" is one listing.
-- ``blobs/<tenant>/sha256/ab/cd/<sha256>``: the bytes, once per tenant.
-- ``derived/<tenant>/<sha256>/...``: what was computed from them (``storage.artifacts``).
-- ``trash/<tenant>/<sha256>/<nonce>``: a copy of the bytes while their deletion is under way.
-
-A reference is written before the blob's existence is checked, and a deletion looks for references again
-after it has deleted, with the bytes still at hand. So an upload of the same bytes racing with a deletion
-either finds the blob gone and writes it, or is seen by the deletion, which puts the blob back. ``recover``
-finishes deletions that a crash cut short.
+**Garbage collection and slow uploads.** The collector removes references that have no record and are older than
+the grace period, so an upload must not reach its record with an older one. The id tells when the reference was
+written. ``commit`` looks at the clock *after* the record is written: if the id is younger than a quarter of the
+grace period, no collector can have found the reference too old before the record was there (the rest of the
+period is room for clocks that differ). Else it goes the slow way: write the reference anew (r), see that the blob
+is there, write the record (w), look at the reference (k). The collector, having found it old (h), writes a guard
+reference, deletes this one (d), looks for the record (c), and if that is there puts the reference back before it
+removes the guard. If h is after r, or d before r, the new reference counts. Else h < r < d. With k > d the upload
+sees the reference missing, writes it again and looks for the blob again. With k < d we have w < k < d < c, so the
+collector puts it back, and guard and reference together kept the blob without a gap.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import itertools
 import logging
-import re
-import secrets
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
-from storage.artifacts import ArtifactStore
-from storage.errors import (
-    CorruptObject,
-    MediaNotFound,
-    ObjectNotFound,
-    ObjectTooLarge,
-    StorageError,
-    StoreUnavailable,
-)
-from storage.keys import check_tenant
+from storage.blob_reader import BlobReader
+from storage.blobs import BlobStore
+from storage.errors import CorruptObject, MediaNotFound, ObjectNotFound, StorageError, StoreUnavailable
+from storage.intake import taken_in
+from storage.keys import check_tenant, fingerprint_prefix, record_key, reference_prefix
 from storage.objects import ObjectStore
-from storage.types import MediaRecord, MediaRef
+from storage.records import (
+    decode_record,
+    encode_record,
+    id_time_seconds,
+    is_inline_id,
+    is_media_id,
+    new_media_id,
+)
+from storage.types import INLINE, MediaRecord, MediaRef
 
-__all__ = ["MediaStore"]
+__all__ = ["DeletedMedia", "MediaStore"]
 
 _LOG = logging.getLogger(__name__)
-_ID = re.compile(r"media-[0-9a-f]{32}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_CHUNK_BYTES = 1 << 20
-_SPOOL_MEMORY_BYTES = 4 << 20  # larger media wait on disk, not in memory, until their hash is known
-_RECORD_VERSION = 1
-_DELETION_SECONDS = 600.0  # no deletion takes longer; older trash belongs to a crash
+_READERS = 8
+_BATCH = 64
+_MAX_REFERENCES_LOOKED_AT = 16
+_EXTENSION_SECONDS = 60.0  # that writing an extension may take, clocks that differ included
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedMedia:
+    """What a deletion took away. ``artifact_keys`` are of what was derived from the content and must be forgotten
+    by caches; none while other ids need the content.
+    """
+
+    record: MediaRecord
+    artifact_keys: tuple[str, ...]
 
 
 class MediaStore:
     """Media over an ``ObjectStore``. Threads and processes may share the store behind it.
 
-    ``spool_folder`` holds large uploads until their hash is known (default: the system's folder for temporary
-    files). ``clock`` gives seconds since the epoch.
+    ``spool_folder`` holds uploads until their hash is known (default: the system's folder for temporary files).
+    ``clock`` gives seconds since the epoch. ``grace_seconds`` is the garbage collector's.
     """
 
     def __init__(
@@ -66,230 +75,314 @@ class MediaStore:
         store: ObjectStore,
         spool_folder: Path | None = None,
         clock: Callable[[], float] = time.time,
+        grace_seconds: float = 24 * 3600.0,
     ) -> None:
         self._store = store
-        self._artifacts = ArtifactStore(store)
         self._spool_folder = None if spool_folder is None else str(spool_folder)
         self._clock = clock
+        self._grace_seconds = grace_seconds
+        self._blobs = BlobStore(store, clock)
+        self._reader = BlobReader(store, self._blobs)
 
     @property
     def spool_folder(self) -> str | None:
         """Where large media wait on disk; ``None`` is the system's folder for temporary files."""
         return self._spool_folder
 
-    def put(
-        self,
-        tenant: str,
-        stream: BinaryIO,
-        content_type: str,
-        filename: str | None,
-        metadata: Mapping[str, Any],
-        max_bytes: int,
-    ) -> MediaRecord:
-        """Store what ``stream`` holds and return its new record; the same bytes again give a new id, no new
-        blob.
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Seconds since the epoch."""
+        return self._clock
 
-        ``metadata`` holds JSON values. Raises ``ObjectTooLarge`` beyond ``max_bytes``, ``InvalidKey`` for a
-        bad tenant name; nothing is kept in either case.
+    @property
+    def grace_seconds(self) -> float:
+        """How old something without use must be to count as garbage."""
+        return self._grace_seconds
+
+    @property
+    def blobs(self) -> BlobStore:
+        """The contents behind the records."""
+        return self._blobs
+
+    def receive(
+        self, tenant: str, stream: BinaryIO, content_type: str, max_bytes: int, *, inline: bool = False
+    ) -> MediaRef:
+        """Store what ``stream`` holds under a new id, which nobody can look up before it is committed.
+
+        ``inline`` for what will be committed with the purpose ``INLINE``.
+
+        The same bytes again give a new id, no new blob. What a seekable stream gives must not change meanwhile.
+        Raises ``ObjectTooLarge`` beyond ``max_bytes``, ``InvalidKey`` for a bad tenant name; nothing is kept then.
         """
         check_tenant(tenant)
-        with tempfile.SpooledTemporaryFile(max_size=_SPOOL_MEMORY_BYTES, dir=self._spool_folder) as spool:
-            sha256, size_bytes = _spool(stream, cast(BinaryIO, spool), max_bytes)
-            spool.seek(0)
-            ref = MediaRef(f"media-{secrets.token_hex(16)}", tenant, sha256, size_bytes, content_type)
-            record = MediaRecord(ref, filename, int(self._clock()), dict(metadata))
-            encoded = _encoded(record)
+        with taken_in(self._store, stream, max_bytes, self._spool_folder) as content:
+            media_id = new_media_id(self._clock(), inline=inline)
+            ref = MediaRef(media_id, tenant, content.sha256, content.size_bytes, content_type)
             try:
-                self._store.put(_reference_key(ref), b"")
-                self._store.put_if_absent(ref.blob_key, cast(BinaryIO, spool))
-                # The record comes last: an id can be looked up only when its bytes are there.
-                self._store.put(_record_key(tenant, ref.id), encoded)
+                self._blobs.refer(tenant, ref.sha256, ref.id)
+                self._blobs.write(tenant, content)
             except BaseException:
-                self._abandon(ref)
+                self.abandon(ref)
                 raise
+        return ref
+
+    def commit(
+        self,
+        ref: MediaRef,
+        *,
+        filename: str | None,
+        purpose: str = "user_data",
+        expires_at_seconds: int | None = None,
+        perceptual_hash: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> MediaRecord:
+        """Make a received medium public. ``ref.content_type`` may have been corrected since; ``purpose`` is
+        ``INLINE`` exactly when it was received so (else ``ValueError``).
+
+        ``metadata`` holds JSON values. After an error call ``abandon``. Raises ``StoreUnavailable`` also when the
+        medium was received so long ago that it was collected.
+        """
+        if is_inline_id(ref.id) != (purpose == INLINE):
+            raise ValueError("A medium is received as inline exactly when its purpose is.")
+        record = MediaRecord(
+            ref,
+            filename,
+            int(id_time_seconds(ref.id)),
+            purpose,
+            expires_at_seconds,
+            perceptual_hash,
+            dict(metadata or {}),
+        )
+        encoded = encode_record(record)
+        key = record_key(ref.tenant, ref.id)
+        if self._is_young(ref):
+            self._store.put(key, encoded)
+            if self._is_young(ref):
+                return record
+        self._secure(ref)
+        self._store.put(key, encoded)
+        if not self._blobs.is_referred(ref.tenant, ref.sha256, ref.id):
+            self._secure(ref)
         return record
+
+    def abandon(self, ref: MediaRef) -> None:
+        """Take a received medium back. What cannot be removed now is left to garbage collection."""
+        try:
+            self._remove(ref)
+        except StorageError as error:  # whatever made the caller give up is the error to raise
+            _LOG.warning("A failed upload could not be taken back: %s", error)
 
     def get(self, tenant: str, media_id: str) -> MediaRecord:
         """The record behind an id.
 
-        Raises ``MediaNotFound``, alike for ids that were never given out, malformed ones and other tenants'.
+        Raises ``MediaNotFound``, alike for ids that were never given out, malformed ones, other tenants' and
+        expired ones.
+        """
+        record = self._load(tenant, media_id)
+        if self._is_expired(record):
+            raise _not_found()
+        return record
+
+    def extend(self, record: MediaRecord, expires_at_seconds: int | None) -> MediaRecord:
+        """Give a record another time to expire, or none; one that does not expire stays so. Raises
+        ``MediaNotFound`` when it was deleted meanwhile, or will expire so soon that somebody may be removing it
+        already.
+        """
+        ref = record.ref
+        # It may have been read a while ago, and been made to last since.
+        record = self._load(ref.tenant, ref.id)
+        if record.expires_at_seconds is None:
+            return record
+        if self._is_expired(record, _EXTENSION_SECONDS):
+            raise _not_found()
+        extended = replace(record, expires_at_seconds=expires_at_seconds)
+        key = record_key(ref.tenant, ref.id)
+        self._store.put(key, encode_record(extended))
+        # A deletion removes record, reference, record. So if it ran meanwhile, either it removes what we have
+        # just written, or its reference is gone by now.
+        if not self._blobs.is_referred(ref.tenant, ref.sha256, ref.id):
+            self._store.delete(key)
+            raise _not_found()
+        return extended
+
+    def find_by_content(self, tenant: str, sha256: str, purpose: str) -> MediaRecord | None:
+        """A record of these bytes with that purpose, if one is found among the newest. ``None`` as well when the
+        bytes are known to be damaged or gone: uploading them again heals that.
         """
         check_tenant(tenant)
-        if not _ID.fullmatch(media_id):
-            raise _not_found()
-        try:
-            encoded = self._store.get(_record_key(tenant, media_id))
-        except ObjectNotFound:
-            raise _not_found() from None
-        return _decoded(encoded, tenant, media_id)
+        prefix = reference_prefix(tenant, sha256)
+        ids = (info.key.removeprefix(prefix) for info in self._store.list(prefix))
+        fitting = (media_id for media_id in ids if is_inline_id(media_id) == (purpose == INLINE))
+        for media_id in itertools.islice(fitting, _MAX_REFERENCES_LOOKED_AT):
+            try:
+                record = self.get(tenant, media_id)
+            except (MediaNotFound, CorruptObject):
+                continue
+            if record.purpose == purpose and record.ref.sha256 == sha256:
+                return record if self._blobs.is_usable(tenant, sha256) else None
+        return None
 
-    def retype(self, record: MediaRecord, content_type: str) -> MediaRecord:
-        """Store a record under another content type, once more is known of its bytes.
-
-        Only for a record whose id nobody knows yet: one that is deleted meanwhile would come back.
-        """
-        corrected = replace(record, ref=replace(record.ref, content_type=content_type))
-        self._store.put(_record_key(record.ref.tenant, record.ref.id), _encoded(corrected))
-        return corrected
-
-    def open_bytes(self, ref: MediaRef) -> bytes:
+    def read(self, ref: MediaRef) -> bytes:
         """The medium's bytes, checked against their hash.
 
         Raises ``MediaNotFound`` when they were deleted, ``CorruptObject`` when they are not what was stored.
         """
-        try:
-            data = self._store.get(ref.blob_key)
-        except ObjectNotFound:
-            raise _not_found() from None
-        if hashlib.sha256(data).hexdigest() != ref.sha256:
-            raise CorruptObject("The stored media is damaged and was not used. Upload it again.")
-        return data
+        return self._reader.read(ref)
 
-    def list(self, tenant: str) -> Iterator[MediaRecord]:
-        """All records of a tenant, in order of id (which is random)."""
+    def stream(
+        self, ref: MediaRef, start_bytes: int = 0, end_bytes: int | None = None
+    ) -> Generator[bytes, None, None]:
+        """The medium's bytes, or a part of them, in pieces of at most 4 MiB, each checked before it is given.
+
+        Nothing is read before the first piece is asked for. Raises as ``read`` does, also between pieces.
+        """
+        return self._reader.stream(ref, start_bytes, ref.size_bytes if end_bytes is None else end_bytes)
+
+    def list(
+        self,
+        tenant: str,
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        newest_first: bool = True,
+        purpose: str | None = None,
+    ) -> list[MediaRecord]:
+        """Records of a tenant in order of the time they came in, from the one after the id ``after`` on.
+
+        Those of purpose ``INLINE`` only when asked for. Damaged records are left out, and reported by
+        ``storage.verify``. Raises ``MediaNotFound`` for a malformed ``after``.
+        """
         check_tenant(tenant)
-        prefix = f"files/{tenant}/"
-        for info in self._store.list(prefix):
-            media_id = info.key.removeprefix(prefix).removesuffix(".json")
-            try:
-                yield self.get(tenant, media_id)
-            except MediaNotFound:  # deleted since it was listed
-                continue
+        if after is not None and not is_media_id(after):
+            raise _not_found()
+        prefix = record_key(tenant, "").removesuffix(".json")
+        after_key = None if after is None else record_key(tenant, after)
+        if newest_first:
+            keys = (info.key for info in self._store.list(prefix, after_key))
+        else:
+            # The store lists newest first only. Keys are few bytes; records are read for those wanted.
+            listed = (info.key for info in self._store.list(prefix))
+            newer = itertools.takewhile(lambda key: after_key is None or key < after_key, listed)
+            keys = (key for key in reversed(list(newer)))
+        ids = ((key, key.removeprefix(prefix).removesuffix(".json")) for key in keys)
+        fitting = (key for key, i in ids if is_media_id(i) and is_inline_id(i) == (purpose == INLINE))
+        wanted = (
+            record
+            for record in self._records(fitting, limit)
+            if not self._is_expired(record) and purpose in (None, record.purpose)
+        )
+        return list(itertools.islice(wanted, limit))
 
-    def delete(self, tenant: str, media_id: str) -> None:
-        """Forget an id; with the last id of its content, also the blob and everything derived from it.
+    def expired(self) -> Iterator[MediaRecord]:
+        """Records of all tenants that are past their time."""
+        keys = (info.key for info in self._store.list("files/"))
+        return (record for record in self._records(keys) if self._is_expired(record))
+
+    def delete(self, tenant: str, media_id: str) -> DeletedMedia:
+        """Forget an id, expired or not; with the last id of its content, also the blob and everything derived.
 
         Raises ``MediaNotFound``.
         """
-        ref = self.get(tenant, media_id).ref
-        self._store.delete(_record_key(tenant, media_id))
-        self._store.delete(_reference_key(ref))
-        self._delete_unreferenced(ref)
+        record = self._load(tenant, media_id)
+        return DeletedMedia(record, self._remove(record.ref))
 
-    def recover(self) -> None:
-        """Finish deletions that a crash cut short: put back blobs that are needed, drop copies that are not.
+    def drop_reference(self, tenant: str, sha256: str, media_id: str) -> bool:
+        """Remove a reference that has no record, and its content if nothing else needs it; whether it went.
 
-        Safe beside running deletions: putting back is what they do themselves, and only old copies are
-        dropped.
+        See the module on why this is safe beside a slow upload. A crash leaves a reference without record.
         """
-        limit = self._clock() - _DELETION_SECONDS
-        for info in list(self._store.list("trash/")):
-            _, tenant, sha256, _ = info.key.split("/")
-            self._put_back_if_needed(MediaRef("", tenant, sha256, info.size_bytes, ""), info.key)
-            if info.modified_at_seconds < limit:
-                self._store.delete(info.key)
-
-    def _delete_unreferenced(self, ref: MediaRef) -> None:
-        if self._is_referenced(ref):
-            return
-        trash_key = f"trash/{ref.tenant}/{ref.sha256}/{secrets.token_hex(8)}"
+        guard = new_media_id(self._clock())
+        self._blobs.refer(tenant, sha256, guard)
         try:
-            with self._store.open(ref.blob_key) as blob:
-                self._store.put(trash_key, blob)
-        except ObjectNotFound:  # another deletion of the same content came first
-            self._artifacts.delete_all(ref.tenant, ref.sha256)
-            return
-        self._store.delete(ref.blob_key)
-        self._artifacts.delete_all(ref.tenant, ref.sha256)
-        self._put_back_if_needed(ref, trash_key)
-        self._store.delete(trash_key)
+            self._blobs.unrefer(tenant, sha256, media_id)
+            has_record = True
+            try:
+                has_record = self.has_record(tenant, sha256, media_id)
+            finally:
+                if has_record:  # or nobody knows
+                    self._blobs.refer(tenant, sha256, media_id)
+            if has_record:
+                return False
+        finally:
+            self._blobs.unrefer(tenant, sha256, guard)
+        self._blobs.discard(tenant, sha256)
+        return True
 
-    def _put_back_if_needed(self, ref: MediaRef, trash_key: str) -> None:
-        """Undo a blob's deletion if a reference to it has appeared."""
-        if not self._is_referenced(ref):
-            return
+    def restore_reference(self, record: MediaRecord) -> bool:
+        """Write a record's missing reference again; ``False`` when the record was deleted meanwhile."""
+        ref = record.ref
+        self._blobs.refer(ref.tenant, ref.sha256, ref.id)
+        if self.has_record(ref.tenant, ref.sha256, ref.id):
+            return True
+        self._blobs.unrefer(ref.tenant, ref.sha256, ref.id)
+        self._blobs.discard(ref.tenant, ref.sha256)
+        return False
+
+    def has_record(self, tenant: str, sha256: str, media_id: str) -> bool:
+        """Whether an id has a record, expired or damaged ones too, that needs the content."""
         try:
-            with self._store.open(trash_key) as copy:
-                self._store.put_if_absent(ref.blob_key, copy)
-        except ObjectNotFound:  # the deletion was finished by another process
-            return
+            return self._load(tenant, media_id).ref.sha256 == sha256
+        except MediaNotFound:
+            return False
+        except CorruptObject:
+            return True
 
-    def _is_referenced(self, ref: MediaRef) -> bool:
-        return next(self._store.list(f"refs/{ref.tenant}/{ref.sha256}/"), None) is not None
+    def _remove(self, ref: MediaRef) -> tuple[str, ...]:
+        """Take away all that an id has; artifact keys as ``BlobStore.discard`` gives them."""
+        key = record_key(ref.tenant, ref.id)
+        self._store.delete(key)
+        self._blobs.unrefer(ref.tenant, ref.sha256, ref.id)
+        self._store.delete(key)  # an ``extend`` may have brought it back
+        for info in list(self._store.list(fingerprint_prefix(ref.tenant, ref.id))):
+            self._store.delete(info.key)
+        return self._blobs.discard(ref.tenant, ref.sha256)
 
-    def _abandon(self, ref: MediaRef) -> None:
-        """Take a failed upload back. What cannot be removed now is an unused reference: it wastes space, no
-        more.
+    def _load(self, tenant: str, media_id: str) -> MediaRecord:
+        check_tenant(tenant)
+        if not is_media_id(media_id):
+            raise _not_found()
+        try:
+            encoded = self._store.get(record_key(tenant, media_id))
+        except ObjectNotFound:
+            raise _not_found() from None
+        return decode_record(encoded, tenant, media_id)
+
+    def _records(self, keys: Iterator[str], expected: int | None = None) -> Iterator[MediaRecord]:
+        """The records under ``keys``, in this order, without those that are gone or damaged; several are read at
+        once, since on S3 each takes a round trip.
         """
+        size = _BATCH if expected is None else max(_READERS, min(expected, _BATCH))
+        with ThreadPoolExecutor(_READERS, "media-records") as pool:
+            while batch := list(itertools.islice(keys, size)):
+                for record in pool.map(self._record_under, batch):
+                    if record is not None:
+                        yield record
+
+    def _record_under(self, key: str) -> MediaRecord | None:
+        _, tenant, name = key.split("/", 2)
         try:
-            self._store.delete(_record_key(ref.tenant, ref.id))
-            self._store.delete(_reference_key(ref))
-            self._delete_unreferenced(ref)
-        except StorageError as error:  # the upload's own error is the one to raise
-            _LOG.warning("A failed upload could not be taken back: %s", error)
+            return self._load(tenant, name.removesuffix(".json"))
+        except MediaNotFound:  # deleted since it was listed
+            return None
+        except CorruptObject:
+            _LOG.error("A media record is damaged: %s", key)
+            return None
 
+    def _secure(self, ref: MediaRef) -> None:
+        """Write a reference anew and see that its blob is there; else take everything back."""
+        self._blobs.refer(ref.tenant, ref.sha256, ref.id)
+        if not self._blobs.restore(ref.tenant, ref.sha256):
+            self.abandon(ref)
+            raise StoreUnavailable("The upload took too long and was removed. Send it again.")
 
-def _spool(stream: BinaryIO, spool: BinaryIO, max_bytes: int) -> tuple[str, int]:
-    """Copy ``stream`` to ``spool``; its SHA-256 in hex and its size."""
-    digest = hashlib.sha256()
-    size_bytes = 0
-    while chunk := stream.read(_CHUNK_BYTES):
-        size_bytes += len(chunk)
-        if size_bytes > max_bytes:
-            raise ObjectTooLarge(f"The media is larger than {max_bytes} bytes. Send a smaller file.")
-        digest.update(chunk)
-        try:
-            spool.write(chunk)
-        except OSError as error:  # not the stream's fault: the spool folder is full or gone
-            _LOG.error("An upload could not be spooled: %s", error)
-            raise StoreUnavailable("There is no room to receive the media. Try again later.") from error
-    return digest.hexdigest(), size_bytes
+    def _is_young(self, ref: MediaRef) -> bool:
+        return self._clock() - id_time_seconds(ref.id) <= self._grace_seconds / 4
 
-
-def _record_key(tenant: str, media_id: str) -> str:
-    return f"files/{tenant}/{media_id}.json"
-
-
-def _reference_key(ref: MediaRef) -> str:
-    return f"refs/{ref.tenant}/{ref.sha256}/{ref.id}"
-
-
-def _encoded(record: MediaRecord) -> bytes:
-    ref = record.ref
-    return json.dumps(
-        {
-            "version": _RECORD_VERSION,
-            "id": ref.id,
-            "tenant": ref.tenant,
-            "sha256": ref.sha256,
-            "size_bytes": ref.size_bytes,
-            "content_type": ref.content_type,
-            "filename": record.filename,
-            "created_at_seconds": record.created_at_seconds,
-            "metadata": record.metadata,
-        },
-        allow_nan=False,
-    ).encode("ascii")
-
-
-def _decoded(encoded: bytes, tenant: str, media_id: str) -> MediaRecord:
-    try:
-        fields = json.loads(encoded)
-        record = MediaRecord(
-            MediaRef(
-                str(fields["id"]),
-                str(fields["tenant"]),
-                str(fields["sha256"]),
-                int(fields["size_bytes"]),
-                str(fields["content_type"]),
-            ),
-            fields["filename"],
-            int(fields["created_at_seconds"]),
-            dict(fields["metadata"]),
+    def _is_expired(self, record: MediaRecord, in_seconds: float = 0.0) -> bool:
+        return (
+            record.expires_at_seconds is not None and record.expires_at_seconds <= self._clock() + in_seconds
         )
-        version = fields["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged() from error
-    ref = record.ref
-    belongs = (ref.id, ref.tenant, version) == (media_id, tenant, _RECORD_VERSION)
-    if not belongs or not _SHA256.fullmatch(ref.sha256):
-        raise _damaged()
-    return record
 
 
 def _not_found() -> MediaNotFound:
     return MediaNotFound("No media with this id was found. Upload it first, or check the id.")
-
-
-def _damaged() -> CorruptObject:
-    return CorruptObject("The stored record of this media is damaged. Upload the media again.")
