@@ -1,7 +1,7 @@
 """Perceived results as bytes, for the cache and the object store beside their medium.
 
-MessagePack of the dataclasses of ``encoders.types``; a vector is its raw little-endian float32 bytes, so a
-round trip is exact to the bit. Never pickle: stored bytes must not be able to run code.
+MessagePack of the dataclasses of ``encoders.types``; an array is its dtype, shape and raw little-endian bytes,
+so a round trip is exact to the bit. Never pickle: stored bytes must not be able to run code.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import msgspec
 import numpy as np
 
 from encoders.types import EncodedImage, EncodedVideo, MediaInfo, TextLine, Transcript
+from storage.vectors import PackedArray
 
 __all__ = ["Artifact", "decode_artifact", "encode_artifact"]
 
-Artifact = MediaInfo | EncodedImage | EncodedVideo | Transcript | tuple[TextLine, ...]
-"""What is stored."""
+Artifact = MediaInfo | EncodedImage | EncodedVideo | Transcript | tuple[TextLine, ...] | str | bytes
+"""What is stored; a perceptual hash is a string, a thumbnail bytes."""
 
 Kind = TypeVar("Kind")
 
@@ -31,13 +32,12 @@ def decode_artifact(data: bytes, kind: type[Kind]) -> Kind:
     return msgspec.msgpack.decode(data, type=kind, dec_hook=_from_wire)
 
 
-def _to_wire(value: Any) -> bytes:
+def _to_wire(value: Any) -> PackedArray:
     if isinstance(value, np.ndarray):
-        return np.ascontiguousarray(value, dtype="<f4").tobytes()
+        return PackedArray.of(value)
     raise NotImplementedError(f"cannot store a {type(value).__name__}")
 
 
 def _from_wire(kind: Any, value: Any) -> Any:
-    if not isinstance(value, bytes) or len(value) % 4:
-        raise ValueError("a stored vector must be whole float32 numbers")
-    return np.frombuffer(value, dtype="<f4").astype(np.float32)
+    # The only kind that msgspec does not know by itself is an array.
+    return msgspec.convert(value, PackedArray).unpacked().copy()

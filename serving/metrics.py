@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from storage.cache import CacheStatistics
 from storage.derived import DerivedCache
+from storage.redis import BreakerState, RedisCache, RedisStatistics
+from storage.vector_cache import VectorCache
 
 __all__ = ["GatewayMetrics"]
 
@@ -65,9 +69,9 @@ class GatewayMetrics:
             "manymodal_errors", "Requests that ended in an error, by code.", ("code",), registry=self.registry
         )
 
-    def watch(self, derived: DerivedCache) -> None:
-        """Show ``derived``'s own statistics among the metrics."""
-        self.registry.register(_DerivedCacheCollector(derived))
+    def watch(self, derived: DerivedCache, vectors: VectorCache, redis: RedisCache | None) -> None:
+        """Show what the caches count themselves among the metrics."""
+        self.registry.register(_CacheCollector(derived, vectors, redis))
 
     @contextmanager
     def time_stage(self, stage: str) -> Iterator[None]:
@@ -89,25 +93,69 @@ class GatewayMetrics:
         return generate_latest(self.registry)
 
 
-class _DerivedCacheCollector(Collector):
-    """What the cache counts itself. Its look-ups by tier are left out: ``manymodal_cache_lookups`` has them."""
+class _CacheCollector(Collector):
+    """What the caches count themselves. By task their look-ups are in ``manymodal_cache_lookups``."""
 
-    def __init__(self, derived: DerivedCache) -> None:
+    def __init__(self, derived: DerivedCache, vectors: VectorCache, redis: RedisCache | None) -> None:
         self._derived = derived
+        self._vectors = vectors
+        self._redis = redis
 
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        counts = self._derived.statistics()
-        memory = counts.memory
-        for name, words, value in (
-            ("store_failures", "Times the object store failed the cache, which answered all the same.",
-             counts.store_failures),
-            ("evictions", "Results dropped from memory to make room.", memory.evictions),
-            ("rejected", "Results larger than the whole memory tier.", memory.rejected),
-        ):  # fmt: skip
-            yield CounterMetricFamily(f"manymodal_cache_{name}", words, value)
-        for name, words, value in (
-            ("entries", "Results held in memory.", memory.entries),
-            ("bytes", "Size of the results held in memory.", memory.size_bytes),
-            ("max_bytes", "What the memory tier may hold.", memory.max_bytes),
-        ):
-            yield GaugeMetricFamily(f"manymodal_cache_{name}", words, value)
+    def collect(self) -> Iterator[Metric]:
+        media, texts = self._derived.statistics(), self._vectors.statistics()
+        answers = CounterMetricFamily(
+            "manymodal_cache_answers",
+            "Look-ups by cache (media: results kept beside media; texts: embeddings of texts) and by tier.",
+            labels=("cache", "tier"),
+        )
+        answers.add_metric(("media", "memory"), media.memory_hits)
+        answers.add_metric(("media", "redis"), media.redis_hits)
+        answers.add_metric(("media", "store"), media.store_hits)
+        answers.add_metric(("media", "miss"), media.misses)
+        answers.add_metric(("texts", "memory"), texts.memory_hits)
+        answers.add_metric(("texts", "redis"), texts.redis_hits)
+        answers.add_metric(("texts", "miss"), texts.misses)
+        yield answers
+        yield CounterMetricFamily(
+            "manymodal_cache_store_failures",
+            "Times the object store failed the cache, which answered all the same.",
+            media.store_failures,
+        )
+        yield from _memory_metrics(media.memory)
+        if self._redis is not None:
+            yield from _redis_metrics(self._redis.statistics())
+
+
+def _memory_metrics(memory: CacheStatistics) -> Iterator[Metric]:
+    for name, words, value in (
+        ("evictions", "Values dropped from memory to make room.", memory.evictions),
+        ("expirations", "Values in memory found too old.", memory.expirations),
+        ("rejected", "Values larger than the whole memory tier.", memory.rejected),
+    ):
+        yield CounterMetricFamily(f"manymodal_cache_{name}", words, value)
+    for name, words, value in (
+        ("entries", "Values held in memory.", memory.entries),
+        ("bytes", "Size of the values held in memory.", memory.size_bytes),
+        ("max_bytes", "What the memory tier may hold.", memory.max_bytes),
+    ):
+        yield GaugeMetricFamily(f"manymodal_cache_{name}", words, value)
+
+
+def _redis_metrics(redis: RedisStatistics) -> Iterator[Metric]:
+    for name, words, value in (
+        ("hits", "Keys found in Redis.", redis.hits),
+        ("misses", "Keys that Redis did not have.", redis.misses),
+        ("corrupt", "Values in Redis that failed their checksum.", redis.corrupt),
+        ("errors", "Operations that Redis failed, time-outs included.", redis.errors),
+        ("timeouts", "Operations that Redis did not answer in time.", redis.timeouts),
+        ("skipped", "Operations not tried because Redis had failed.", redis.skipped),
+        ("oversized", "Values too large to be sent to Redis.", redis.oversized),
+    ):
+        yield CounterMetricFamily(f"manymodal_cache_redis_{name}", words, value)
+    state = GaugeMetricFamily(
+        "manymodal_cache_redis_breaker", "1 for the circuit breaker's state: open means left alone.",
+        labels=("state",),
+    )  # fmt: skip
+    for known in get_args(BreakerState):
+        state.add_metric((known,), float(known == redis.state))
+    yield state

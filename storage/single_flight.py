@@ -32,6 +32,10 @@ class SingleFlight(Generic[T]):
         """How many keys are being worked on."""
         return len(self._flights)
 
+    def __contains__(self, key: str) -> bool:
+        """Whether ``key`` is being worked on."""
+        return key in self._flights
+
     async def run(self, key: str, work: Callable[[], Awaitable[T]]) -> T:
         """The result of ``work``, or of the same key's work already under way.
 

@@ -77,6 +77,30 @@ def test_other_bytes_are_refused():
         decode_artifact(encode_artifact(image), Transcript)
     with pytest.raises(msgspec.MsgspecError):
         decode_artifact(b"\x80\x04pickle", EncodedImage)
-    broken = msgspec.msgpack.encode({"labels": [], "embedding": b"odd", "width": 1, "height": 1})
+
+
+@pytest.mark.parametrize(
+    "embedding",
+    [
+        b"odd",
+        ["<f4", [3], bytes(8)],
+        [">f4", [2], bytes(8)],
+        ["|O", [1], bytes(8)],
+        ["<f4", [2], bytes(8), 1],
+        ["<f4", [2]],
+        None,
+    ],
+)
+def test_inconsistent_arrays_are_refused(embedding):
+    broken = msgspec.msgpack.encode({"labels": [], "embedding": embedding, "width": 1, "height": 1})
     with pytest.raises(msgspec.MsgspecError):
         decode_artifact(broken, EncodedImage)
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8", "|i1", "|u1"])
+@pytest.mark.parametrize("shape", [(), (0,), (5,), (2, 3)])
+def test_dtype_and_shape_come_back(dtype, shape):
+    array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+    back = decode_artifact(encode_artifact(EncodedImage((), array, 1, 1)), EncodedImage).embedding
+    assert (back.dtype, back.shape) == (np.dtype(dtype).newbyteorder("<"), shape)
+    assert np.array_equal(back, array)
