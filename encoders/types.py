@@ -172,11 +172,16 @@ class Transcript:
 class Embeddings:
     """A batch of embeddings: ``vectors`` is float32 ``(n, dimensions)``, rows of L2 norm 1, input order kept.
 
-    ``token_count`` is how many tokens the encoder read in all, without padding.
+    ``token_counts`` is how many tokens the encoder read of each text, without padding.
     """
 
     vectors: Vector
-    token_count: int
+    token_counts: tuple[int, ...]
+
+    @property
+    def token_count(self) -> int:
+        """Tokens read in all."""
+        return sum(self.token_counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,11 @@ class Collection:
         self._snapshot = Snapshot()
 
     @property
+    def table(self) -> RowTable:
+        """The durable rows."""
+        return self._table
+
+    @property
     def snapshot(self) -> Snapshot:
         """What searches are answered from at the moment."""
         return self._snapshot

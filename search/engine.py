@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from cachetools import LRUCache
 
@@ -20,6 +22,8 @@ __all__ = ["DEFAULT_COLLECTION", "MAX_TOP_K", "SearchEngine"]
 
 DEFAULT_COLLECTION = "default"
 MAX_TOP_K = 1000
+_SUFFIX = ".lance"
+_LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,127}")
 _MAX_OPEN_COLLECTIONS = 64  # each holds its vectors in memory; the least recently used is closed first
 
@@ -83,6 +87,35 @@ class SearchEngine:
             return 0
         return found.delete(document_id)
 
+    def delete_media(self, tenant: str, media_ids: Sequence[str]) -> int:
+        """Remove what was made of some media from all the tenant's collections; returns how many documents
+        that were. Collections without such rows get no new version.
+        """
+        if not media_ids:
+            return 0
+        return sum(table.delete_media(media_ids) for table in self._tables(tenant))
+
+    def media_ids(self, tenant: str) -> frozenset[str]:
+        """Every medium that a tenant's collections hold something of."""
+        return frozenset().union(*(table.media_ids() for table in self._tables(tenant)))
+
+    def vacuum(self) -> int:
+        """Take deleted rows of all collections off the disk; returns how many bytes. A collection that cannot be
+        written at the moment (another writer was quicker) keeps its own until the next time.
+        """
+        removed = 0
+        for tenant in self.tenants():
+            for table in self._tables(tenant):
+                try:
+                    removed += table.vacuum()
+                except SearchUnavailable as error:
+                    _LOG.warning("A collection was not vacuumed: %s", error)
+        return removed
+
+    def tenants(self) -> tuple[str, ...]:
+        """Who has collections, by name."""
+        return tuple(name for name in self._names(self._config.root) if _NAME.fullmatch(name))
+
     def check(self) -> None:
         """Raise ``SearchUnavailable`` when the root folder cannot be read."""
         try:
@@ -95,13 +128,36 @@ class SearchEngine:
         with self._lock:
             found = self._open.get(key)
             if found is None:
-                table = RowTable.open(self._config.root / tenant / f"{collection}.lance", self._session)
+                table = RowTable.open(self._config.root / tenant / f"{collection}{_SUFFIX}", self._session)
                 if table is not None:
                     found = self._open[key] = self._collection(tenant, table)
             return found
 
+    def _tables(self, tenant: str) -> Iterator[RowTable]:
+        """All of a tenant's tables. Those that are not open are opened for the moment: a walk over all must
+        not close the ones that searches use.
+        """
+        folder = self._config.root / _checked_name(tenant, "tenant")
+        for name in self._names(folder):
+            with self._lock:
+                known = (
+                    self._open.get((tenant, name.removesuffix(_SUFFIX))) if name.endswith(_SUFFIX) else None
+                )
+            table = known.table if known is not None else RowTable.open(folder / name, self._session)
+            if table is not None:
+                yield table
+
+    @staticmethod
+    def _names(folder: Path) -> list[str]:
+        try:
+            return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise SearchUnavailable("The folder of the search collections cannot be read.") from error
+
     def _create(self, tenant: str, collection: str) -> Collection:
-        path = self._config.root / tenant / f"{collection}.lance"
+        path = self._config.root / tenant / f"{collection}{_SUFFIX}"
         with self._lock:
             found = self._open.get((tenant, collection))
             if found is None:

@@ -154,6 +154,36 @@ class RowTable:
                 self._writer.delete(predicate)
             return int(self._writer.version)
 
+    def delete_media(self, media_ids: Sequence[str]) -> int:
+        """Remove all rows made of some media, in one commit; returns how many documents they belonged to."""
+        predicate = f"media_id IN ({_literals(media_ids)})"
+        with _held(self._write_lock), _translated("written"):
+            self._writer.checkout_latest()
+            found = self._writer.to_table(columns=["document_id"], filter=predicate)
+            if len(found):
+                self._writer.delete(predicate)
+            return len(found.column("document_id").unique())
+
+    def vacuum(self) -> int:
+        """Write fragments with deleted rows anew without them, and drop versions that held them; returns how
+        many bytes went. Versions of the last hour stay, for who reads them, so what they hold goes the next
+        time.
+        """
+        with _held(self._write_lock), _translated("written"):
+            self._writer.checkout_latest()
+            if any(fragment.num_deletions for fragment in self._writer.get_fragments()):
+                self._writer.optimize.compact_files(materialize_deletions_threshold=0.0)
+            return int(self._writer.cleanup_old_versions(older_than=_KEEP_VERSIONS).bytes_removed)
+
+    def media_ids(self) -> frozenset[str]:
+        """Every medium that rows of the newest version were made of."""
+        found: set[str] = set()
+        dataset = self.state()._dataset
+        with _translated("read"):
+            for batch in dataset.to_batches(columns=["media_id"], filter="media_id IS NOT NULL"):
+                found.update(batch.column("media_id").unique().to_pylist())
+        return frozenset(found)
+
     def latest_version(self) -> int:
         """The newest committed version (well under a millisecond on local files)."""
         with _held(self._read_lock), _translated("read"):

@@ -1,44 +1,41 @@
 """The one safe door for media: whatever the source, bytes are typed by content, stored, and probed.
 
-Behind this door only ``MediaRef`` travels. Nothing that was refused stays stored. Fetching has turns of its
-own: slow web servers keep nobody waiting who brings the bytes along.
+Behind this door only ``MediaRef`` travels. Nothing that was refused stays stored. Bytes that came inside
+another request are kept for a while, and found again when they come again: a repeated photo writes nothing.
+Fetching has turns of its own: slow web servers keep nobody waiting who brings the bytes along.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import binascii
 import io
 import logging
 import re
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass
-from typing import BinaryIO, cast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import BinaryIO, TypeVar, cast
 
-from encoders.decoding.sniff import SNIFF_BYTES, Sniffed, sniff
-from encoders.errors import EncoderError
+import pybase64
+
 from encoders.types import MediaInfo, MediaKind
-from serving.concurrency import to_the_end, turn
+from serving.concurrency import in_thread_or_undone, to_the_end, turn
 from serving.config import RequestLimits
-from serving.errors import (
-    InvalidRequest,
-    LimitExceeded,
-    MediaKindMismatch,
-    ServiceUnavailable,
-    answer_for,
-)
+from serving.errors import InvalidRequest, ServiceUnavailable
 from serving.fetch import MediaFetcher
+from serving.inline_memo import InlineMemo
+from serving.intake import Intake, Received
 from serving.perceiver import Perceiver
-from storage.errors import StoreUnavailable
-from storage.media import MediaStore
-from storage.types import MediaRecord
+from serving.refusals import ANY_KIND, check_kind, in_field, naming, no_medium, too_large
+from storage.assembly import Storage
+from storage.errors import CorruptObject, MediaNotFound, StoreUnavailable
+from storage.types import MediaRecord, MediaRef, modality_of
 
-__all__ = ["ANY_KIND", "Admission", "AdmittedMedia", "naming"]
+__all__ = ["Admission", "AdmittedFile", "AdmittedMedia"]
 
-ANY_KIND = frozenset(MediaKind)
+Result = TypeVar("Result")
 
 _DATA_URL = re.compile(r"data:[^,;]{0,127}(?:;[^,;]{1,127}){0,8};base64,", re.IGNORECASE)
 _MAX_FETCHING = 8
@@ -50,20 +47,34 @@ _log = logging.getLogger("manymodal.gateway")
 
 
 @dataclass(frozen=True, slots=True)
-class AdmittedMedia:
-    """A stored medium and what its header says."""
+class AdmittedFile:
+    """A stored file, and what its header says if it is a medium that can be perceived."""
 
     record: MediaRecord
+    info: MediaInfo | None
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedMedia(AdmittedFile):
+    """A stored medium and what its header says. ``reused``: the request brought bytes that were stored."""
+
     info: MediaInfo
+    reused: bool = False
 
 
 class Admission:
     """Takes media in from references (data URL, http URL, id), base64 and files. One per gateway."""
 
     def __init__(
-        self, media: MediaStore, perceiver: Perceiver, fetcher: MediaFetcher, limits: RequestLimits
+        self,
+        storage: Storage,
+        perceiver: Perceiver,
+        fetcher: MediaFetcher,
+        limits: RequestLimits,
+        memo: InlineMemo,
     ) -> None:
-        self._media = media
+        self._media = storage.media
+        self._intake = Intake(storage, limits, memo)
         self._perceiver = perceiver
         self._fetcher = fetcher
         self._limits = limits
@@ -77,24 +88,24 @@ class Admission:
         expected: frozenset[MediaKind] = ANY_KIND,
         param: str | None = None,
         filename: str | None = None,
+        *,
+        anew: bool = False,
     ) -> AdmittedMedia:
-        """A ``data:`` URL, an http(s) URL, or the id of a medium stored before."""
+        """A ``data:`` URL, an http(s) URL, or the id of a medium stored before.
+
+        Brought bytes that are stored as inline media are not stored again, unless ``anew``.
+        """
         scheme = reference[:8].lower()
         if scheme.startswith("data:"):
-            header = _DATA_URL.match(reference)
-            if header is None:
-                raise InvalidRequest(
-                    "A data URL must have the form data:<media type>;base64,<data>.",
-                    param,
-                    "invalid_data_url",
-                )
-            return await self.from_base64(tenant, reference[header.end() :], expected, param, filename)
+            start = _data_start(reference, param)
+            return await self.from_base64(tenant, reference, expected, param, filename, start, anew=anew)
         if scheme.startswith(("http://", "https://")):
-            return await self._from_url(tenant, reference, expected, param, filename)
-        if scheme.startswith("media-"):
+            async with self._fetched(reference, param) as (spool, name):
+                return await self.from_file(tenant, spool, filename or name, expected, param, anew=anew)
+        if scheme.startswith("file-"):
             return await self.from_id(tenant, reference, expected, param)
         raise InvalidRequest(
-            "Media must be given as a data: URL, an http(s) URL, or the id of an uploaded medium.",
+            "Media must be given as a data: URL, an http(s) URL, or the id of an uploaded file.",
             param,
             "invalid_media_reference",
         )
@@ -102,12 +113,13 @@ class Admission:
     async def from_id(
         self, tenant: str, media_id: str, expected: frozenset[MediaKind] = ANY_KIND, param: str | None = None
     ) -> AdmittedMedia:
-        """A medium stored before. Raises ``MediaNotFound``."""
+        """A medium stored before. Raises ``MediaNotFound``, and ``InvalidRequest`` for a file that is none."""
         record = await asyncio.to_thread(self._media.get, tenant, media_id)
-        with naming(param):
-            info = await self._perceiver.probe(record.ref)
-        _check_kind(info, expected, param)
-        return AdmittedMedia(record, info)
+        if modality_of(record.ref.content_type) == "text":
+            raise no_medium(record.ref.content_type, param)
+        if record.ref.size_bytes > self._limits.max_media_bytes:
+            raise too_large(self._limits.max_media_bytes, param)
+        return AdmittedMedia(record, await self._probed(record.ref, expected, param))
 
     async def from_base64(
         self,
@@ -116,14 +128,13 @@ class Admission:
         expected: frozenset[MediaKind] = ANY_KIND,
         param: str | None = None,
         filename: str | None = None,
+        start: int = 0,
+        *,
+        anew: bool = False,
     ) -> AdmittedMedia:
-        """Base64 by RFC 4648, strictly: standard alphabet, padding, no spaces."""
-        limit = self._limits.max_media_bytes
-        if len(data) // 4 * 3 > limit + 2:
-            raise LimitExceeded(f"The media is larger than {limit} bytes (max_media_bytes).", param)
-        async with self._turn(self._storing):
-            content = await asyncio.to_thread(_decode_base64, data, param)
-            return await self._admit(tenant, io.BytesIO(content), filename, expected, param)
+        """Base64 by RFC 4648 in ``data`` from ``start`` on, strictly: standard alphabet, padding, no spaces."""
+        opened = self._base64(data, start, param)
+        return await self._inline(tenant, opened, filename, expected, param, anew=anew)
 
     async def from_file(
         self,
@@ -132,99 +143,203 @@ class Admission:
         filename: str | None,
         expected: frozenset[MediaKind] = ANY_KIND,
         param: str | None = None,
+        *,
+        anew: bool = False,
     ) -> AdmittedMedia:
-        """An open file at its beginning, such as an upload."""
-        async with self._turn(self._storing):
-            return await self._admit(tenant, file, filename, expected, param)
+        """An open file at its beginning, brought for this request alone, such as sound to transcribe."""
 
-    async def _from_url(
-        self, tenant: str, url: str, expected: frozenset[MediaKind], param: str | None, filename: str | None
-    ) -> AdmittedMedia:
-        with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES, dir=self._media.spool_folder) as spooled:
-            spool = cast(BinaryIO, spooled)
-            async with self._turn(self._fetching), self._fetcher.open(url, param) as fetched:
-                await _write(fetched.body, spool)
-            async with self._turn(self._storing):
-                return await self._admit(tenant, spool, filename or fetched.filename, expected, param)
+        def opened() -> BinaryIO:
+            file.seek(0)
+            return file
 
-    async def _admit(
+        return await self._inline(tenant, opened, filename, expected, param, anew=anew)
+
+    async def file_upload(
         self,
         tenant: str,
         file: BinaryIO,
         filename: str | None,
+        purpose: str = "user_data",
+        lifetime_seconds: int | None = None,
+        *,
+        allow_other: bool = False,
+        param: str | None = "file",
+    ) -> AdmittedFile:
+        """Keep an uploaded file, open at its beginning. Media are probed, and pictures fingerprinted.
+
+        ``lifetime_seconds`` count from its creation. With ``allow_other`` files that are no media (text, PDF,
+        anything) are kept too, and media over ``max_media_bytes``, all up to ``max_file_bytes``; nothing is known
+        of them (``info`` is ``None``) and nothing perceives them. Without it the answer is an ``AdmittedMedia``.
+        """
+        limit = self._limits.max_file_bytes if allow_other else self._limits.max_media_bytes
+        async with self._turn(self._storing):
+            received = await in_thread_or_undone(
+                lambda: self._intake.receive(tenant, file, param, limit, allow_other=allow_other),
+                self._intake.abandon,
+            )
+            async with self._taking_back(received.ref):
+                return await self._keep(received, filename, purpose, lifetime_seconds, param)
+
+    async def reference_upload(
+        self, tenant: str, reference: str, filename: str | None, param: str | None = None
+    ) -> AdmittedMedia:
+        """Keep what a ``data:`` or an http(s) URL holds, as ``file_upload`` does; media only."""
+        if reference[:5].lower() == "data:":
+            opened = self._base64(reference, _data_start(reference, param), param)
+            async with self._turn(self._storing):
+                file = await asyncio.to_thread(opened)
+            kept = await self.file_upload(tenant, file, filename, param=param)
+        else:
+            async with self._fetched(reference, param) as (spool, name):
+                kept = await self.file_upload(tenant, spool, filename or name, param=param)
+        return cast(AdmittedMedia, kept)
+
+    async def received_upload(
+        self,
+        ref: MediaRef,
+        filename: str | None,
+        purpose: str = "user_data",
+        lifetime_seconds: int | None = None,
+    ) -> AdmittedFile:
+        """As ``file_upload`` with ``allow_other``, for bytes of any size that ``MediaStore.receive`` has stored.
+
+        Whatever keeps them from becoming a file, they are taken back.
+        """
+        async with self._taking_back(ref), self._turn(self._storing):
+            received = await asyncio.to_thread(self._intake.typed, ref)
+            return await self._keep(received, filename, purpose, lifetime_seconds, None)
+
+    async def use(
+        self,
+        bring: Callable[[bool], Awaitable[AdmittedMedia]],
+        work: Callable[[AdmittedMedia], Awaitable[Result]],
+    ) -> Result:
+        """``work`` on what ``bring`` (told whether to store anew) admits.
+
+        Bytes that were found stored may turn out to be damaged, or be deleted meanwhile; who brought them
+        along must not suffer from that, so they are then stored anew, once.
+        """
+        admitted = await bring(False)
+        try:
+            return await work(admitted)
+        except (MediaNotFound, CorruptObject):
+            if not admitted.reused:
+                raise
+        return await work(await bring(True))
+
+    async def _inline(
+        self,
+        tenant: str,
+        opened: Callable[[], BinaryIO],
+        filename: str | None,
         expected: frozenset[MediaKind],
         param: str | None,
+        *,
+        anew: bool,
     ) -> AdmittedMedia:
-        with naming(param):
-            sniffed = await asyncio.to_thread(_sniff_file, file)
-        if not sniffed.kinds & expected:
-            raise MediaKindMismatch(
-                f"The media{_at(param)} is {sniffed.content_type}; {_words(expected)} was expected.", param
-            )
-        putting = asyncio.create_task(
-            asyncio.to_thread(
-                self._media.put,
-                tenant,
-                file,
-                sniffed.content_type,
-                filename,
-                {},
-                self._limits.max_media_bytes,
-            )
+        async with self._turn(self._storing):
+            taken = await self._take_in(tenant, opened, expected, param, anew=anew)
+            if isinstance(taken, MediaRecord):
+                try:
+                    info = await self._probed(taken.ref, expected, param)
+                    return AdmittedMedia(taken, info, reused=True)
+                except (MediaNotFound, CorruptObject):  # deleted since, or damaged: the bytes are at hand
+                    taken = await self._take_in(tenant, opened, expected, param, anew=True)
+            ref = cast(MediaRef, taken)
+            async with self._taking_back(ref):
+                info = await self._probed(ref, expected, param)
+                typed = replace(ref, content_type=info.content_type)
+                record = await self._committed(lambda: self._intake.commit_inline(typed, filename))
+            return AdmittedMedia(record, info)
+
+    async def _take_in(
+        self,
+        tenant: str,
+        opened: Callable[[], BinaryIO],
+        expected: frozenset[MediaKind],
+        param: str | None,
+        *,
+        anew: bool,
+    ) -> MediaRecord | MediaRef:
+        return await in_thread_or_undone(
+            lambda: self._intake.inline(tenant, opened, expected, param, anew=anew), self._intake.abandon
         )
-        writing: list[asyncio.Task[MediaRecord]] = [putting]
+
+    async def _keep(
+        self,
+        received: Received,
+        filename: str | None,
+        purpose: str,
+        lifetime_seconds: int | None,
+        param: str | None,
+    ) -> AdmittedFile:
+        ref, info, fingerprint = received.ref, None, None
+        if received.is_medium and ref.size_bytes <= self._limits.max_media_bytes:
+            info = await self._probed(ref, ANY_KIND, param)
+            ref = replace(ref, content_type=info.content_type)
+            if info.kind is MediaKind.IMAGE:
+                with naming(param):
+                    fingerprint = await self._perceiver.fingerprint(ref)
+        record = await self._committed(
+            lambda: self._intake.commit(ref, filename, purpose, lifetime_seconds, fingerprint)
+        )
+        return AdmittedFile(record, None) if info is None else AdmittedMedia(record, info)
+
+    async def _committed(self, commit: Callable[[], MediaRecord]) -> MediaRecord:
+        # Who is cancelled again and again takes back before the record is there: undone once more.
+        return await in_thread_or_undone(commit, lambda record: self._media.abandon(record.ref))
+
+    async def _probed(self, ref: MediaRef, expected: frozenset[MediaKind], param: str | None) -> MediaInfo:
+        with naming(param):
+            info = await self._perceiver.probe(ref)
+        check_kind(info, expected, param)
+        return info
+
+    @asynccontextmanager
+    async def _taking_back(self, ref: MediaRef) -> AsyncIterator[None]:
+        """Abandon a received medium when the block fails or is cancelled."""
         try:
-            record = await asyncio.shield(putting)
-            with naming(param):
-                info = await self._perceiver.probe(record.ref)
-            _check_kind(info, expected, param)
-            if record.ref.content_type != info.content_type:
-                retyping = asyncio.to_thread(self._media.retype, record, info.content_type)
-                writing.append(asyncio.create_task(retyping))
-                record = await asyncio.shield(writing[-1])
+            yield
         except BaseException:
-            await to_the_end(self._take_back(tenant, writing))
+            await to_the_end(asyncio.to_thread(self._media.abandon, ref))
             raise
-        return AdmittedMedia(record, info)
 
-    async def _take_back(self, tenant: str, writing: list[asyncio.Task[MediaRecord]]) -> None:
-        """Delete what ``writing`` stores. Its threads cannot be cancelled and still read the file: wait.
+    def _base64(self, data: str, start: int, param: str | None) -> Callable[[], BinaryIO]:
+        limit = self._limits.max_media_bytes
+        if (len(data) - start) // 4 * 3 > limit + 2:
+            raise too_large(limit, param)
+        return lambda: io.BytesIO(_decode_base64(data[start:], param))
 
-        A failure is logged: the error that led here is the one to answer with.
-        """
-        await asyncio.wait(writing)
-        if writing[0].exception() is not None:
-            return
-        try:
-            await asyncio.to_thread(self._media.delete, tenant, writing[0].result().ref.id)
-        except Exception as error:
-            _log.error("A refused medium could not be deleted and stays stored", exc_info=error)
+    @asynccontextmanager
+    async def _fetched(self, url: str, param: str | None) -> AsyncIterator[tuple[BinaryIO, str | None]]:
+        """What a web server delivers, in a file that is gone after the block, and its name."""
+        with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES, dir=self._media.spool_folder) as spooled:
+            spool = cast(BinaryIO, spooled)
+            async with self._turn(self._fetching), self._fetcher.open(url, param) as fetched:
+                await _write(fetched.body, spool)
+            yield spool, fetched.filename
 
     def _turn(self, slots: asyncio.Semaphore) -> AbstractAsyncContextManager[None]:
         busy = ServiceUnavailable("Too many media are being taken in right now. Please try again shortly.")
         return turn(slots, self._limits.admission_wait_seconds, busy)
 
 
-@contextmanager
-def naming(param: str | None) -> Iterator[None]:
-    """Let the encoders' refusals of a medium name the request field it came in."""
-    try:
-        yield
-    except EncoderError as error:
-        answer = answer_for(error)
-        if param is None or answer is None or answer.status >= 500:
-            raise
+def _data_start(url: str, param: str | None) -> int:
+    """Where the base64 of a ``data:`` URL begins."""
+    header = _DATA_URL.match(url)
+    if header is None:
         raise InvalidRequest(
-            f"The media{_at(param)} was refused: {error.message}", param, answer.code
-        ) from error
+            "A data URL must have the form data:<media type>;base64,<data>.", param, "invalid_data_url"
+        )
+    return header.end()
 
 
 def _decode_base64(data: str, param: str | None) -> bytes:
     try:
-        return base64.b64decode(data, validate=True)
+        return pybase64.b64decode(data, validate=True)  # the standard library's takes 40 times as long
     except (binascii.Error, ValueError) as error:
         raise InvalidRequest(
-            f"The media{_at(param)} is not valid base64 (standard alphabet, with padding, no spaces).",
+            f"The media{in_field(param)} is not valid base64 (standard alphabet, with padding, no spaces).",
             param,
             "invalid_base64",
         ) from error
@@ -248,27 +363,3 @@ async def _write(body: AsyncIterator[bytes], spool: BinaryIO) -> None:
             await to_the_end(asyncio.to_thread(write))
     await to_the_end(asyncio.to_thread(write))
     spool.seek(0)
-
-
-def _sniff_file(file: BinaryIO) -> Sniffed:
-    sniffed = sniff(file.read(SNIFF_BYTES))
-    file.seek(0)
-    return sniffed
-
-
-def _check_kind(info: MediaInfo, expected: frozenset[MediaKind], param: str | None) -> None:
-    if info.kind not in expected:
-        raise MediaKindMismatch(
-            f"The media{_at(param)} is {_words(frozenset({info.kind}))} ({info.content_type}); "
-            f"{_words(expected)} was expected.",
-            param,
-        )
-
-
-def _words(kinds: frozenset[MediaKind]) -> str:
-    names = {MediaKind.IMAGE: "an image", MediaKind.AUDIO: "audio", MediaKind.VIDEO: "a video"}
-    return " or ".join(names[kind] for kind in MediaKind if kind in kinds)
-
-
-def _at(param: str | None) -> str:
-    return f" in '{param}'" if param else ""

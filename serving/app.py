@@ -8,28 +8,58 @@ from serving.browser_guard import BrowserGuard
 from serving.config import GatewayConfig
 from serving.error_handlers import ErrorHandlers
 from serving.gateway import build_gateway
+from serving.lifespan import lifespan_of
 from serving.metrics import GatewayMetrics
 from serving.middleware import BodyLimitMiddleware, RequestMiddleware
 from serving.openapi import describe
-from serving.routes import audio, chat, embeddings, health, metrics, models, search
-from serving.routes import media as media_routes
+from serving.routes import (
+    audio,
+    chat,
+    embeddings,
+    files,
+    health,
+    links,
+    media,
+    metrics,
+    models,
+    search,
+    uploads,
+    warm_up,
+)
 from serving.services import Services
-from storage.derived import DerivedCache
-from storage.media import MediaStore
+from storage.assembly import Storage
 
 __all__ = ["create_app"]
 
 
-def create_app(
-    services: Services, media: MediaStore, derived: DerivedCache, config: GatewayConfig
-) -> FastAPI:
-    """The whole HTTP surface over ``services``. Call it in the process that serves."""
-    # No /docs and /redoc: their pages run scripts that they load from elsewhere.
-    app = FastAPI(title="Manymodal", version="1", redirect_slashes=False, docs_url=None, redoc_url=None)
+def create_app(services: Services, storage: Storage, config: GatewayConfig) -> FastAPI:
+    """The whole HTTP surface over ``services`` and ``storage``. Call it in the process that serves."""
     counted = GatewayMetrics()
-    counted.watch(derived)
-    app.state.gateway = build_gateway(services, media, derived, config, counted)
-    for routes in (chat, audio, embeddings, search, media_routes, models, health, metrics):
+    counted.watch(storage.derived, storage.vectors, storage.redis)
+    gateway = build_gateway(services, storage, config, counted)
+    app = FastAPI(
+        title="Manymodal",
+        version="1",
+        redirect_slashes=False,
+        docs_url=None,  # its page and redoc's run scripts that they load from elsewhere
+        redoc_url=None,
+        lifespan=lifespan_of(gateway),
+    )
+    app.state.gateway = gateway
+    for routes in (
+        chat,
+        audio,
+        embeddings,
+        search,
+        files,
+        uploads,
+        media,
+        warm_up,
+        links,
+        models,
+        health,
+        metrics,
+    ):
         app.include_router(routes.router)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     handlers = ErrorHandlers(counted)

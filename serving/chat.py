@@ -11,30 +11,26 @@ from typing import Any
 
 import msgspec
 
-from encoders.types import MediaKind
 from fusion.text import TextFusion, assemble
 from fusion.types import FusedBlock
-from serving.admission import ANY_KIND, Admission, naming
+from serving.admission import Admission, AdmittedMedia
 from serving.catalogue import ModelCatalogue
 from serving.concurrency import all_of
 from serving.config import GatewayConfig
 from serving.engine_call import EngineAnswer, call_engine
 from serving.errors import EngineRefused, InvalidRequest, LimitExceeded
+from serving.media_parts import admit_part
 from serving.media_report import MediaReport
 from serving.metrics import GatewayMetrics
 from serving.perceiver import Perceived, Perceiver
 from serving.protocol.chat import (
     FORWARDED_FIELDS,
-    AudioUrlPart,
     ChatRequest,
-    FilePart,
-    ImagePart,
-    InputAudioPart,
     MediaPart,
     TextPart,
     UserMessage,
-    VideoUrlPart,
 )
+from serving.refusals import naming
 from serving.services import ChatEngine
 from serving.sse import Event
 
@@ -122,10 +118,7 @@ class ChatPipeline:
         if uses:
             perceived = await all_of(self._bring_in(tenant, use) for use in uses)
             with self._metrics.time_stage("fuse"):
-                budget = await asyncio.to_thread(self._media_budget, raw, request)
-                blocks = await asyncio.to_thread(
-                    self._fusion.fuse, [item.medium for item in perceived], budget
-                )
+                blocks = await asyncio.to_thread(self._fuse, raw, request, perceived)
             body["messages"] = _with_blocks(raw["messages"], request, uses, blocks)
             report = MediaReport(perceived, blocks)
             kinds = {item.medium.info.kind.value for item in perceived}
@@ -192,48 +185,20 @@ class ChatPipeline:
         return rewrite
 
     async def _bring_in(self, tenant: str, use: _MediaUse) -> Perceived:
-        with self._metrics.time_stage("admit"):
-            admitted = await self._admit(tenant, use)
-        with self._metrics.time_stage("perceive"), naming(use.param):
-            return await self._perceiver.perceive(admitted.record.ref, admitted.info)
+        async def bring(anew: bool) -> AdmittedMedia:
+            with self._metrics.time_stage("admit"):
+                return await admit_part(self._admission, tenant, use.medium, use.param, anew=anew)
 
-    async def _admit(self, tenant: str, use: _MediaUse) -> Any:
-        admission, part = self._admission, use.medium
-        image, audio, video = (
-            frozenset({kind}) for kind in (MediaKind.IMAGE, MediaKind.AUDIO, MediaKind.VIDEO)
-        )
-        match part:
-            case ImagePart():
-                return await admission.from_reference(
-                    tenant, part.image_url.url, image, f"{use.param}.image_url.url"
-                )
-            case InputAudioPart():
-                return await admission.from_base64(
-                    tenant, part.input_audio.data, audio, f"{use.param}.input_audio.data"
-                )
-            case AudioUrlPart():
-                return await admission.from_reference(
-                    tenant, part.audio_url.url, audio, f"{use.param}.audio_url.url"
-                )
-            case VideoUrlPart():
-                return await admission.from_reference(
-                    tenant, part.video_url.url, video, f"{use.param}.video_url.url"
-                )
-            case FilePart():
-                source = part.file
-                if (source.file_id is None) == (source.file_data is None):
-                    raise InvalidRequest(
-                        "A file part must have exactly one of 'file_id' and 'file_data'.", f"{use.param}.file"
-                    )
-                if source.file_id is not None:
-                    return await admission.from_id(
-                        tenant, source.file_id, ANY_KIND, f"{use.param}.file.file_id"
-                    )
-                if not (source.file_data or "")[:5].lower() == "data:":
-                    raise InvalidRequest("'file_data' must be a data: URL.", f"{use.param}.file.file_data")
-                return await admission.from_reference(
-                    tenant, source.file_data or "", ANY_KIND, f"{use.param}.file.file_data", source.filename
-                )
+        async def perceive(admitted: AdmittedMedia) -> Perceived:
+            with self._metrics.time_stage("perceive"), naming(use.param):
+                return await self._perceiver.perceive(admitted.record.ref, admitted.info)
+
+        return await self._admission.use(bring, perceive)
+
+    def _fuse(
+        self, raw: dict[str, Any], request: ChatRequest, perceived: list[Perceived]
+    ) -> tuple[FusedBlock, ...]:
+        return self._fusion.fuse([item.medium for item in perceived], self._media_budget(raw, request))
 
     def _media_budget(self, raw: dict[str, Any], request: ChatRequest) -> int:
         """Tokens of the context that text, template and the answer leave to the media."""

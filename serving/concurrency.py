@@ -1,15 +1,18 @@
-"""Running a few things at once, taking turns, and work that must reach its end."""
+"""Running a few things at once, taking turns, and work that must reach its end or be undone."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-__all__ = ["all_of", "to_the_end", "turn"]
+__all__ = ["all_of", "in_thread_or_undone", "to_the_end", "turn"]
 
 Result = TypeVar("Result")
+
+_log = logging.getLogger("manymodal.gateway")
 
 # The event loop keeps only weak references to tasks.
 _kept: set[asyncio.Task[Any]] = set()
@@ -46,6 +49,28 @@ async def to_the_end(work: Coroutine[Any, Any, Result]) -> Result:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait({task})
+        raise
+
+
+async def in_thread_or_undone(work: Callable[[], Result], undo: Callable[[Result], object]) -> Result:
+    """The result of ``work`` in a thread. A thread cannot be cancelled: if the caller is, its end is awaited
+    and ``undo``, in a thread, takes back what it did. A failure of that is logged.
+    """
+    working = asyncio.create_task(asyncio.to_thread(work))
+
+    async def take_back() -> None:
+        await asyncio.wait({working})
+        if working.cancelled() or working.exception() is not None:
+            return
+        try:
+            await asyncio.to_thread(undo, working.result())
+        except Exception as error:
+            _log.error("What a cancelled request did could not be undone", exc_info=error)
+
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await to_the_end(take_back())
         raise
 
 

@@ -13,10 +13,17 @@ __all__ = ["ChatModel", "EngineConfig", "GatewayConfig", "RequestLimits"]
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """What one request may bring. Every limit is named in the error that enforces it."""
+    """What one request may bring. Every limit is named in the error that enforces it.
+
+    A file may be larger than a medium may be (``max_file_bytes`` in one piece, ``max_upload_bytes`` in parts of
+    ``max_part_bytes``): it is stored and given back, but not decoded.
+    """
 
     max_body_bytes: int = 96 << 20
     max_media_bytes: int = 256 << 20
+    max_file_bytes: int = 512 << 20
+    max_upload_bytes: int = 8 << 30
+    max_part_bytes: int = 64 << 20
     max_media_per_request: int = 16
     max_embedding_inputs: int = 2048
     max_embedding_characters: int = 2_000_000

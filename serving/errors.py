@@ -168,6 +168,10 @@ ERROR_TABLE: dict[type[Exception], ErrorAnswer] = {
     storage_errors.MediaNotFound: ErrorAnswer(404, _INVALID, "media_not_found"),
     storage_errors.CorruptObject: ErrorAnswer(500, _SERVER, "corrupt_object"),
     storage_errors.StoreUnavailable: ErrorAnswer(503, _SERVER, "store_unavailable", 5),
+    storage_errors.LinkNotFound: ErrorAnswer(404, _INVALID, "link_not_found"),
+    storage_errors.UploadNotFound: ErrorAnswer(404, _INVALID, "upload_not_found"),
+    storage_errors.UploadClosed: ErrorAnswer(400, _INVALID, "upload_closed"),
+    storage_errors.UploadMismatch: ErrorAnswer(400, _INVALID, "upload_mismatch"),
     # search
     search_errors.SearchError: ErrorAnswer(500, _SERVER, "search_error"),
     search_errors.CollectionNotFound: ErrorAnswer(404, _INVALID, "collection_not_found"),

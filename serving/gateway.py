@@ -12,14 +12,18 @@ from serving.catalogue import ModelCatalogue
 from serving.chat import ChatPipeline
 from serving.config import GatewayConfig
 from serving.fetch import MediaFetcher
+from serving.housekeeping import Housekeeping, HousekeepingMetrics
 from serving.indexing import Indexer
+from serving.inline_memo import InlineMemo
 from serving.metrics import GatewayMetrics
 from serving.perceiver import Perceiver
+from serving.removal import Remover
 from serving.searcher import Searcher
 from serving.services import Services
+from serving.store_check import StoreCheck
 from serving.token_counter import token_counter
-from storage.derived import DerivedCache
-from storage.media import MediaStore
+from serving.upload_completion import UploadCompletion
+from storage.assembly import Storage
 
 __all__ = ["Gateway", "build_gateway", "gateway_of"]
 
@@ -30,7 +34,7 @@ class Gateway:
 
     config: GatewayConfig
     services: Services
-    media: MediaStore
+    storage: Storage
     catalogue: ModelCatalogue
     metrics: GatewayMetrics
     admission: Admission
@@ -38,26 +42,28 @@ class Gateway:
     chat: ChatPipeline
     indexer: Indexer
     searcher: Searcher
+    remover: Remover
+    completion: UploadCompletion
+    housekeeping: Housekeeping
+    store_check: StoreCheck
 
 
 def build_gateway(
-    services: Services,
-    media: MediaStore,
-    derived: DerivedCache,
-    config: GatewayConfig,
-    metrics: GatewayMetrics,
+    services: Services, storage: Storage, config: GatewayConfig, metrics: GatewayMetrics
 ) -> Gateway:
     """Wire the parts. Loads the tokenizer for prompt budgets; imports no model framework."""
     catalogue = ModelCatalogue(config)
-    perceiver = Perceiver(services.perception, derived, catalogue, config, metrics)
+    perceiver = Perceiver(services.perception, storage.derived, storage.vectors, catalogue, config, metrics)
     fetcher = MediaFetcher(config.limits, allow_private_urls=config.allow_private_urls)
-    admission = Admission(media, perceiver, fetcher, config.limits)
+    memo = InlineMemo()
+    admission = Admission(storage, perceiver, fetcher, config.limits, memo)
+    remover = Remover(storage, services.search, memo)
     count_tokens = token_counter(config.chat_model.tokenizer_file)
     fusion = TextFusion(config.fusion, count_tokens)
     return Gateway(
         config=config,
         services=services,
-        media=media,
+        storage=storage,
         catalogue=catalogue,
         metrics=metrics,
         admission=admission,
@@ -65,8 +71,12 @@ def build_gateway(
         chat=ChatPipeline(
             services.engine, admission, perceiver, fusion, count_tokens, catalogue, config, metrics
         ),
-        indexer=Indexer(services, admission, perceiver),
+        indexer=Indexer(services, storage.media, admission, perceiver),
         searcher=Searcher(services, admission, perceiver, config.limits),
+        remover=remover,
+        completion=UploadCompletion(storage, admission, remover, config.limits),
+        housekeeping=Housekeeping(storage, services.search, remover, HousekeepingMetrics(metrics.registry)),
+        store_check=StoreCheck(storage.objects),
     )
 
 

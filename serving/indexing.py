@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +13,13 @@ from typing import Any
 from encoders.types import ImageLabel, Transcript, TranscriptSegment
 from search.types import Row, Vector
 from serving.admission import Admission, AdmittedMedia
+from serving.concurrency import to_the_end
 from serving.errors import InvalidRequest
 from serving.perceiver import Perceiver
-from serving.services import Perception, Services
+from serving.services import Services
+from storage.errors import MediaNotFound
+from storage.media import MediaStore
+from storage.types import INLINE, MediaRecord
 
 __all__ = ["FRAMES_KEY", "IndexedDocument", "Indexer"]
 
@@ -40,9 +45,11 @@ class IndexedDocument:
 class Indexer:
     """Perceives documents and writes their rows. One per gateway."""
 
-    def __init__(self, services: Services, admission: Admission, perceiver: Perceiver) -> None:
-        self._perception = services.perception
+    def __init__(
+        self, services: Services, media: MediaStore, admission: Admission, perceiver: Perceiver
+    ) -> None:
         self._search = services.search
+        self._media = media
         self._admission = admission
         self._perceiver = perceiver
 
@@ -54,7 +61,7 @@ class Indexer:
         passages = list(_passages(text))
         if not passages:
             raise InvalidRequest("The text to index holds no words.", "text")
-        vectors = await _embed(self._perception, passages)
+        vectors = await self._embed(tenant, passages)
         facts = {**_own(metadata), "uploaded_at": _now()}
         rows = tuple(
             Row(document, "text", vector, part_index=index, text=passage, metadata=facts)
@@ -90,9 +97,8 @@ class Indexer:
                 end = max(end, frame.time_seconds)
                 parts.append((frame.embedding, frame.time_seconds, end, _label_text(frame.labels)))
         spoken = _spoken(perceived.transcript)
-        for segment, vector in zip(
-            spoken, await _embed(self._perception, [s.text.strip() for s in spoken]), strict=True
-        ):
+        vectors = await self._embed(tenant, [segment.text.strip() for segment in spoken])
+        for segment, vector in zip(spoken, vectors, strict=True):
             parts.append((vector, segment.start_seconds, segment.end_seconds, segment.text.strip()))
         if not parts:
             raise InvalidRequest(
@@ -114,7 +120,26 @@ class Indexer:
             )
             for index, (vector, start, end, text) in enumerate(parts)
         )
-        return await self._write(tenant, collection, document, rows)
+        # To the end: whoever gives up must not keep rows from being held against the record.
+        return await to_the_end(self._write_of(admitted.record, collection, document, rows))
+
+    async def _write_of(
+        self, record: MediaRecord, collection: str, document: str, rows: tuple[Row, ...]
+    ) -> IndexedDocument:
+        """Write the rows of a medium, which stays from then on if it came inside another request."""
+        ref = record.ref
+        written = await self._write(ref.tenant, collection, document, rows)
+        try:
+            # It may have been deleted meanwhile. A deletion removes the record before it looks for rows the
+            # last time, so either it finds these, or the record is already missing here.
+            if record.purpose == INLINE:
+                await asyncio.to_thread(self._media.extend, record, None)
+            else:
+                await asyncio.to_thread(self._media.get, ref.tenant, ref.id)
+        except MediaNotFound:
+            await self._search.delete_media(ref.tenant, (ref.id,))
+            raise
+        return written
 
     async def _write(
         self, tenant: str, collection: str, document: str, rows: tuple[Row, ...]
@@ -122,11 +147,8 @@ class Indexer:
         version = await self._search.add(tenant, collection, rows)
         return IndexedDocument(document, len(rows), version)
 
-
-async def _embed(perception: Perception, texts: Sequence[str]) -> list[Vector]:
-    if not texts:
-        return []
-    return list((await perception.embed_texts(tuple(texts))).vectors)
+    async def _embed(self, tenant: str, texts: Sequence[str]) -> list[Vector]:
+        return list((await self._perceiver.embed_texts(tenant, tuple(texts))).vectors) if texts else []
 
 
 def _own(metadata: Mapping[str, Any]) -> dict[str, Any]:

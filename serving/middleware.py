@@ -90,7 +90,8 @@ class RequestMiddleware:
 class BodyLimitMiddleware:
     """Refuses request bodies over the limit: by ``content-length`` at once, and while streaming.
 
-    Uploads (multipart) may be as large as one medium, everything else as ``max_body_bytes``.
+    Forms may bring a file or a part of an upload where these are taken, elsewhere one medium; all other bodies
+    may be as large as ``max_body_bytes``.
     """
 
     def __init__(self, app: ASGIApp, limits: RequestLimits) -> None:
@@ -103,8 +104,8 @@ class BodyLimitMiddleware:
             return
         headers = Headers(scope=scope)
         limit, name = self._limits.max_body_bytes, "max_body_bytes"
-        if headers.get("content-type", "").startswith("multipart/form-data"):
-            limit, name = self._limits.max_media_bytes + _MULTIPART_OVERHEAD_BYTES, "max_media_bytes"
+        if headers.get("content-type", "").lower().startswith("multipart/form-data"):
+            limit, name = self._form_limit(scope["path"])
         error = BodyTooLarge(f"The request body is larger than {limit} bytes ({name}).")
         declared = headers.get("content-length", "")
         too_large = declared.isdigit() and int(declared) > limit
@@ -123,3 +124,11 @@ class BodyLimitMiddleware:
             return message
 
         await self._app(scope, receive_capped, send)
+
+    def _form_limit(self, path: str) -> tuple[int, str]:
+        name, limit = "max_media_bytes", self._limits.max_media_bytes
+        if path == "/v1/files":
+            name, limit = "max_file_bytes", self._limits.max_file_bytes
+        elif path.startswith("/v1/uploads/"):
+            name, limit = "max_part_bytes", self._limits.max_part_bytes
+        return limit + _MULTIPART_OVERHEAD_BYTES, name

@@ -11,15 +11,28 @@ from pydantic.json_schema import models_json_schema
 from serving.protocol.chat import ChatRequest
 from serving.protocol.embeddings import EmbeddingRequest
 from serving.protocol.errors import ErrorBody
-from serving.protocol.media import MediaRequest
+from serving.protocol.files import LinkRequest
+from serving.protocol.media import MediaRequest, WarmUpRequest
 from serving.protocol.search import DocumentRequest, SearchRequest
+from serving.protocol.uploads import CompleteRequest, UploadRequest
 
 __all__ = ["REFERENCE", "describe"]
 
 REFERENCE = "#/components/schemas/{model}"
 """Where a model's schema lies in the document."""
 
-_MODELS = (ChatRequest, EmbeddingRequest, SearchRequest, DocumentRequest, MediaRequest, ErrorBody)
+_MODELS = (
+    ChatRequest,
+    EmbeddingRequest,
+    SearchRequest,
+    DocumentRequest,
+    MediaRequest,
+    WarmUpRequest,
+    LinkRequest,
+    UploadRequest,
+    CompleteRequest,
+    ErrorBody,
+)
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

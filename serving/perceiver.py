@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 
 from encoders.types import (
+    Embeddings,
     EncodedImage,
     EncodedVideo,
     FrameSampling,
@@ -31,14 +34,17 @@ from serving.metrics import GatewayMetrics
 from serving.services import Perception
 from storage.derived import DerivedCache
 from storage.keys import artifact_key
-from storage.types import MediaRef
+from storage.types import MediaRef, modality_of
+from storage.vector_cache import VectorCache
+from storage.vectors import StoredVector
 
 __all__ = ["Perceived", "Perceiver"]
 
 Kind = TypeVar("Kind")
 
 _MAX_CONCURRENT_TASKS = 16
-_CODEC_VERSION = 1
+_CODEC_VERSION = 2
+_MANY_TEXTS = 64  # whose keys are made in a thread
 
 _log = logging.getLogger("manymodal.gateway")
 
@@ -58,12 +64,14 @@ class Perceiver:
         self,
         perception: Perception,
         derived: DerivedCache,
+        vectors: VectorCache,
         catalogue: ModelCatalogue,
         config: GatewayConfig,
         metrics: GatewayMetrics,
     ) -> None:
         self._perception = perception
         self._derived = derived
+        self._vectors = vectors
         self._metrics = metrics
         self._secret = config.cache_secret
         self._timeout_seconds = config.limits.perception_timeout_seconds
@@ -75,6 +83,7 @@ class Perceiver:
         self._vision = _identity(catalogue.vision, catalogue.text)
         self._speech = _identity(catalogue.speech)
         self._ocr = _identity(catalogue.ocr)
+        self._text = _identity(catalogue.text)
 
     async def probe(self, media: MediaRef) -> MediaInfo:
         """A medium's header facts; media known under the same limits are not probed again."""
@@ -130,6 +139,72 @@ class Perceiver:
             Transcript,
             lambda: self._perception.transcribe(media, wanted),
         )
+
+    async def fingerprint(self, media: MediaRef) -> str:
+        """The 64-bit perceptual hash of a picture, in 16 hex digits."""
+        hexadecimal, _ = await self._task(
+            "fingerprint", media, ("phash", "1", "1"), {}, str, lambda: self._perception.fingerprint(media)
+        )
+        return hexadecimal
+
+    async def thumbnail(self, media: MediaRef, max_side: int) -> bytes:
+        """A JPEG of a picture or of a frame of a video, its longer side at most ``max_side`` pixels.
+
+        Raises ``UnsupportedMedia`` for sound.
+        """
+        jpeg, _ = await self._task(
+            "thumbnail",
+            media,
+            ("jpeg", "1", "1"),
+            {"max_side": max_side},
+            bytes,
+            lambda: self._perception.thumbnail(media, max_side),
+        )
+        return jpeg
+
+    async def embed_texts(self, tenant: str, texts: tuple[str, ...]) -> Embeddings:
+        """Embeddings of texts, in order; only texts that no cache knows are computed."""
+        if not texts:
+            return await self._embed(texts)
+        if len(texts) <= _MANY_TEXTS:
+            keys = self._text_keys(tenant, texts)
+        else:
+            keys = await asyncio.to_thread(self._text_keys, tenant, texts)
+
+        async def compute(missing: Sequence[int]) -> list[StoredVector]:
+            made = await self._embed(tuple(texts[index] for index in missing))
+            return [
+                StoredVector(vector, tokens)
+                for vector, tokens in zip(made.vectors, made.token_counts, strict=True)
+            ]
+
+        found, tiers = await self._vectors.get_or_compute(keys, "text", compute)
+        for tier in tiers:
+            self._metrics.cache.labels("text_embedding", tier).inc()
+        return Embeddings(np.stack([one.vector for one in found]), tuple(one.tokens for one in found))
+
+    def _text_keys(self, tenant: str, texts: Sequence[str]) -> list[str]:
+        return [
+            artifact_key(
+                self._secret,
+                tenant,
+                sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+                "text-embedding",
+                *self._text,
+                {"codec": _CODEC_VERSION},
+            )
+            for text in texts
+        ]
+
+    async def _embed(self, texts: tuple[str, ...]) -> Embeddings:
+        try:
+            async with asyncio.timeout(self._timeout_seconds), self._slots:
+                with self._metrics.time_stage("embed_texts"):
+                    return await self._perception.embed_texts(texts)
+        except TimeoutError as error:
+            raise PerceptionTimeout(
+                f"The texts could not be embedded within {self._timeout_seconds:g} seconds; try again."
+            ) from error
 
     async def perceive(self, media: MediaRef, info: MediaInfo, *, ocr: bool = True) -> Perceived:
         """Everything the ``text`` strategy and search need of one medium, its tasks side by side."""
@@ -190,7 +265,8 @@ class Perceiver:
             preprocessing,
             {**params, "codec": _CODEC_VERSION},
         )
-        data, tier = await self._derived.get_or_compute(media.tenant, media.sha256, key, compute)
+        modality = modality_of(media.content_type)
+        data, tier = await self._derived.get_or_compute(media.tenant, media.sha256, key, modality, compute)
         try:
             artifact = decode_artifact(data, kind)
         except msgspec.MsgspecError as error:
@@ -198,7 +274,7 @@ class Perceiver:
                 raise
             _log.warning("A stored artifact (%s) cannot be read and is computed again: %s", task, error)
             tier = "miss"
-            data = await self._derived.recompute(media.tenant, media.sha256, key, compute)
+            data = await self._derived.recompute(media.tenant, media.sha256, key, modality, compute)
             artifact = decode_artifact(data, kind)
         self._metrics.cache.labels(task, tier).inc()
         return artifact, tier

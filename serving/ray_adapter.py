@@ -96,6 +96,12 @@ class RayPerception(_Caller):
         result: Transcript = await self.call("transcribe", media, options)
         return result
 
+    async def fingerprint(self, media: MediaRef) -> str:
+        return str(await self.call("fingerprint", media))
+
+    async def thumbnail(self, media: MediaRef, max_side: int) -> bytes:
+        return bytes(await self.call("thumbnail", media, max_side))
+
     async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
         result: Embeddings = await self.call("embed_texts", texts)
         return result
@@ -116,6 +122,12 @@ class RaySearchIndex(_Caller):
 
     async def delete(self, tenant: str, collection: str, document_id: str) -> int:
         return int(await self.call("delete", tenant, collection, document_id))
+
+    async def delete_media(self, tenant: str, media_ids: tuple[str, ...]) -> int:
+        return int(await self.call("delete_media", tenant, media_ids))
+
+    async def vacuum(self) -> int:
+        return int(await self.call("vacuum"))
 
 
 class RayChatEngine:

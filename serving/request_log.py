@@ -1,6 +1,7 @@
 """The log: one JSON object a line on stderr, and one line for every request.
 
-A request's line says who asked for what and how it ended; never a prompt, a medium or a query string.
+A request's line says who asked for what and how it ended; never a prompt, a medium, a query string or the token of
+a download link.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ __all__ = ["configure", "log_request"]
 
 _LOGGERS = ("manymodal", "encoders", "fusion", "search", "serving", "storage")
 _MAX_PATH_CHARACTERS = 200
+_LINKS = "/v1/links/"  # what follows lets whoever reads it download a file
 
 _log = logging.getLogger("manymodal.requests")
 
@@ -39,7 +41,7 @@ def log_request(request_id: str, method: str, path: str, status: int, seconds: f
         fields = {
             "request_id": request_id,
             "method": method,
-            "path": path[:_MAX_PATH_CHARACTERS],
+            "path": _LINKS if path.startswith(_LINKS) else path[:_MAX_PATH_CHARACTERS],
             "status": status,
             "ms": round(seconds * 1000, 1),
         }

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from encoders.types import MediaKind
-from fusion.types import PerceivedMedium
 from search.types import Hit, Query, Vector
 from serving.admission import Admission
 from serving.concurrency import all_of
 from serving.config import RequestLimits
 from serving.errors import InvalidRequest, LimitExceeded
+from serving.media_vectors import media_vector
 from serving.perceiver import Perceived, Perceiver
 from serving.protocol.search import DateRange, QueryItem, SearchRequest
 from serving.services import Services
@@ -41,7 +41,6 @@ class Searcher:
     def __init__(
         self, services: Services, admission: Admission, perceiver: Perceiver, limits: RequestLimits
     ) -> None:
-        self._perception = services.perception
         self._search = services.search
         self._admission = admission
         self._perceiver = perceiver
@@ -80,31 +79,21 @@ class Searcher:
     async def _understand(self, tenant: str, item: QueryItem, param: str) -> tuple[Vector, Perceived | None]:
         """A query item's vector, and what was perceived of it if it is a medium."""
         if item.type == "text":
-            return await self._embed(item.content, param), None
-        kind = MediaKind(item.type)
-        admitted = await self._admission.from_reference(tenant, item.content, frozenset({kind}), param)
-        ref, info = admitted.record.ref, admitted.info
-        if kind is MediaKind.IMAGE:
-            image, tier = await self._perceiver.encode_image(ref)
-            return image.embedding, Perceived(PerceivedMedium(ref.id, info, image), {"labels": tier})
-        if kind is MediaKind.VIDEO:
-            video, tier = await self._perceiver.encode_video(ref)
-            mean = _normalised(np.mean([frame.embedding for frame in video.frames], axis=0))
-            return mean, Perceived(PerceivedMedium(ref.id, info, video=video), {"frames": tier})
-        heard, tier = await self._perceiver.transcribe(ref)
-        if not heard.text:
-            raise InvalidRequest("No speech was found in this audio, so it cannot be searched by.", param)
-        vector = await self._embed(heard.text, param)
-        return vector, Perceived(PerceivedMedium(ref.id, info, transcript=heard), {"transcript": tier})
+            return await self._embed(tenant, item.content, param), None
+        kinds = frozenset({MediaKind(item.type)})
+        return await self._admission.use(
+            lambda anew: self._admission.from_reference(tenant, item.content, kinds, param, anew=anew),
+            lambda admitted: media_vector(self._perceiver, tenant, admitted, param),
+        )
 
-    async def _embed(self, text: str, param: str) -> Vector:
+    async def _embed(self, tenant: str, text: str, param: str) -> Vector:
         if len(text) > self._limits.max_text_characters:
             raise LimitExceeded(
                 f"The query is longer than {self._limits.max_text_characters} characters "
                 "(max_text_characters).",
                 param,
             )
-        vector: Vector = (await self._perception.embed_texts((text,))).vectors[0]
+        vector: Vector = (await self._perceiver.embed_texts(tenant, (text,))).vectors[0]
         return vector
 
 

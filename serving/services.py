@@ -49,6 +49,17 @@ class Perception(Protocol):
         """What is said in an audio file or in the sound track of a video."""
         ...
 
+    async def fingerprint(self, media: MediaRef) -> str:
+        """The 64-bit perceptual hash of a picture, in 16 hex digits."""
+        ...
+
+    async def thumbnail(self, media: MediaRef, max_side: int) -> bytes:
+        """A small JPEG of a picture or of a video's first frame that is not black; never enlarged.
+
+        Raises ``UnsupportedMedia`` for a medium that is neither by its content type.
+        """
+        ...
+
     async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
         """Embeddings of texts, in order. Texts over the model's length are cut, and counted as cut."""
         ...
@@ -71,6 +82,16 @@ class SearchIndex(Protocol):
 
     async def delete(self, tenant: str, collection: str, document_id: str) -> int:
         """Remove a document and return the table version without it. A missing id is not an error."""
+        ...
+
+    async def delete_media(self, tenant: str, media_ids: tuple[str, ...]) -> int:
+        """Remove what was indexed of these media from all the tenant's collections, whatever ids the
+        documents have. Returns how many documents were there.
+        """
+        ...
+
+    async def vacuum(self) -> int:
+        """Take deleted rows of all tenants off the disk; returns how many bytes that were."""
         ...
 
     async def ready(self) -> bool:

@@ -40,7 +40,7 @@ class FakeHttpPlatform:
 
     Knobs: ``words`` of the chat answer, ``finish_reason``, ``break_off`` (an error event after the words),
     ``transcript`` (verbose_json), ``hits`` (a search's body to its results), ``refusals`` (path to status and
-    body), ``refused_names`` (uploads of these file names are refused).
+    body), ``refused_names`` (uploads of these file names are refused), ``room`` (results that a warm-up can load).
     """
 
     def __init__(self) -> None:
@@ -67,6 +67,7 @@ class FakeHttpPlatform:
             ],
         }
         self.hits: Callable[[dict[str, Any]], list[dict[str, Any]]] = lambda query: []
+        self.room = 10_000
         self.refusals: dict[str, tuple[int, Any]] = {}
         self.refused_names: set[str] = set()
 
@@ -94,6 +95,8 @@ class FakeHttpPlatform:
             return self._transcribed(body["response_format"])
         if path == "chat/completions":
             return self._answer(body)
+        if path == "media/warm_up":
+            return self._warmed_up(body["ids"])
         if path == "search":
             return JSONResponse({"results": self.hits(body)})
         return self._index(path.split("/")[1], body)
@@ -102,9 +105,24 @@ class FakeHttpPlatform:
         if body["filename"] in self.refused_names:
             return _error(400, {"message": "The file is broken.", "code": "corrupt_media"})
         kind = _KINDS[PurePath(body["filename"]).suffix]
-        medium = {"id": f"media-{len(self.media)}", "object": "media", "kind": kind}
+        medium = {"id": f"file-{len(self.media):032x}", "object": "media", "kind": kind}
         self.media[medium["id"]] = {**body, **medium}
         return JSONResponse(medium)
+
+    def _warmed_up(self, ids: list[str]) -> Response:
+        """Two results of 512 bytes for each medium it keeps, as long as there is ``room`` for them."""
+        found = [media_id for media_id in ids if media_id in self.media]
+        loaded = min(2 * len(found), self.room)
+        self.room -= loaded
+        return JSONResponse(
+            {
+                "object": "media.warm_up",
+                "loaded": loaded,
+                "loaded_bytes": 512 * loaded,
+                "complete": loaded == 2 * len(found),
+                "not_found": [media_id for media_id in ids if media_id not in self.media],
+            }
+        )
 
     def _transcribed(self, form: str) -> Response:
         if form in ("json", "verbose_json"):

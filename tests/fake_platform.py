@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import openai
@@ -17,12 +20,14 @@ from search.config import SearchConfig
 from search.engine import SearchEngine
 from serving.app import create_app
 from serving.config import GatewayConfig
+from serving.gateway import Gateway
 from serving.services import Services
-from storage.artifacts import ArtifactStore
-from storage.cache import MemoryCache
-from storage.derived import DerivedCache
+from storage.assembly import Storage, assemble
+from storage.config import StorageConfig
 from storage.local import LocalObjectStore
 from storage.media import MediaStore
+from storage.objects import ObjectStore
+from storage.types import INLINE
 
 __all__ = ["Platform", "build_platform", "http_client", "openai_client", "serving"]
 
@@ -34,27 +39,47 @@ class Platform:
     app: FastAPI
     engine: FakeEngine
     perception: FakePerception
-    media: MediaStore
+    search: SearchEngine
+    storage: Storage
     root: Path
 
+    @property
+    def media(self) -> MediaStore:
+        return self.storage.media
+
+    @property
+    def gateway(self) -> Gateway:
+        gateway: Gateway = self.app.state.gateway
+        return gateway
+
     def stored_files(self) -> int:
-        """How many media records lie in the store."""
-        return sum(1 for _ in self.media.list("default"))
+        """How many media records of the default tenant lie in the store."""
+        return len(self.media.list("default")) + len(self.media.list("default", purpose=INLINE))
+
+    def stored_keys(self, prefix: str = "") -> list[str]:
+        """Keys of the objects in the store."""
+        return [info.key for info in self.storage.objects.list(prefix)]
 
 
-def build_platform(root: Path, config: GatewayConfig) -> Platform:
-    store = LocalObjectStore(root / "objects")
-    media = MediaStore(store)
-    perception, engine = FakePerception(media), FakeEngine()
-    index = FakeSearchIndex(SearchEngine(SearchConfig(root / "collections")))
-    derived = DerivedCache(MemoryCache(1 << 20), ArtifactStore(store))
-    return Platform(
-        create_app(Services(perception, index, engine), media, derived, config),
-        engine,
-        perception,
-        media,
-        root,
-    )
+def build_platform(
+    root: Path,
+    config: GatewayConfig,
+    objects: ObjectStore | None = None,
+    clock: Callable[[], float] = time.time,
+    **settings: Any,
+) -> Platform:
+    """A platform whose data lie in ``root``; a second one on the same folder is the first, started again.
+
+    ``objects`` is another store than a folder, ``settings`` are fields of ``StorageConfig``.
+    """
+    wanted = StorageConfig(root / "objects", root / "spool", **{"memory_cache_bytes": 1 << 20, **settings})
+    wanted.spool_folder.mkdir(exist_ok=True)
+    store = objects if objects is not None else LocalObjectStore(wanted.root)
+    storage = assemble(wanted, store, config.cache_secret, clock)
+    perception, engine = FakePerception(storage.media), FakeEngine()
+    search = SearchEngine(SearchConfig(root / "collections"))
+    services = Services(perception, FakeSearchIndex(search), engine)
+    return Platform(create_app(services, storage, config), engine, perception, search, storage, root)
 
 
 def http_client(platform: Platform) -> httpx2.AsyncClient:

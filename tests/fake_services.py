@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from encoders.errors import CorruptMedia, MediaTooLarge
+from encoders.errors import CorruptMedia, MediaTooLarge, UnsupportedMedia
 from encoders.types import (
     Embeddings,
     EncodedFrame,
@@ -100,6 +100,7 @@ class FakePerception:
     def __init__(self, media: MediaStore) -> None:
         self._media = media
         self.calls: dict[str, int] = {}
+        self.embedded: list[str] = []
         self.failure: Exception | None = None
         self.wait: asyncio.Event | None = None
         self.is_ready = True
@@ -111,7 +112,7 @@ class FakePerception:
             await self.wait.wait()
         if self.failure is not None:
             raise self.failure
-        data = self._media.open_bytes(media)
+        data = await asyncio.to_thread(self._media.read, media)
         for magic, kind in ((_PNG, MediaKind.IMAGE), (_WAV, MediaKind.AUDIO), (_MP4, MediaKind.VIDEO)):
             if data.startswith(magic):
                 try:
@@ -155,12 +156,27 @@ class FakePerception:
         self.options = options
         return fake_transcript(facts["speech"], facts.get("seconds", 3.0), options.language or "en")
 
+    async def fingerprint(self, media: MediaRef) -> str:
+        """The picture's ``fingerprint``, or one of its labels."""
+        _, facts = await self._facts("fingerprint", media)
+        of_labels = hashlib.sha256(json.dumps(facts["labels"]).encode()).hexdigest()[:16]
+        return str(facts.get("fingerprint", of_labels))
+
+    async def thumbnail(self, media: MediaRef, max_side: int) -> bytes:
+        kind, _ = await self._facts("thumbnail", media)
+        if kind is MediaKind.AUDIO:
+            raise UnsupportedMedia("This medium has no picture to show.")
+        return b"\xff\xd8\xff" + f"{kind.value} {max_side}".encode()
+
     async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
         self.calls["embed_texts"] = self.calls.get("embed_texts", 0) + 1
+        self.embedded += texts
+        if self.wait is not None:
+            await self.wait.wait()
         if self.failure is not None:
             raise self.failure
         return Embeddings(
-            np.stack([fake_embedding(text) for text in texts]), sum(len(t.split()) for t in texts)
+            np.stack([fake_embedding(text) for text in texts]), tuple(len(text.split()) for text in texts)
         )
 
     async def ready(self) -> bool:
@@ -181,6 +197,12 @@ class FakeSearchIndex:
 
     async def delete(self, tenant: str, collection: str, document_id: str) -> int:
         return await asyncio.to_thread(self._engine.delete, tenant, collection, document_id)
+
+    async def delete_media(self, tenant: str, media_ids: tuple[str, ...]) -> int:
+        return await asyncio.to_thread(self._engine.delete_media, tenant, media_ids)
+
+    async def vacuum(self) -> int:
+        return await asyncio.to_thread(self._engine.vacuum)
 
     async def ready(self) -> bool:
         return True

@@ -112,7 +112,7 @@ class MiniLM:
         answers, start = [], 0
         for texts in requests:
             stop = start + len(texts)
-            answers.append(Embeddings(vectors[start:stop], sum(map(len, encoded[start:stop]))))
+            answers.append(Embeddings(vectors[start:stop], tuple(map(len, encoded[start:stop]))))
             start = stop
         return answers
 

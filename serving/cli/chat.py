@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["chat"]
 
-_REMOTE = ("http://", "https://", "data:", "media-")
+_REMOTE = re.compile(r"https?://.*|data:.*|file-[0-9a-f]{32}", re.DOTALL)
 
 
 def chat(
@@ -94,6 +95,6 @@ def _question(prompt: str | None) -> str:
 def _part(server: Server, kind: str, reference: str) -> dict[str, Any]:
     """A content part. Local files are uploaded, of any size in little memory, and go by their id."""
     path = Path(reference)
-    if reference.startswith(_REMOTE) and not path.exists():
+    if _REMOTE.fullmatch(reference) and not path.exists():
         return {"type": kind, kind: {"url": reference}}
     return {"type": kind, kind: {"url": server.upload(path)["id"]}}

@@ -9,6 +9,7 @@ from serving.cli.index import index
 from serving.cli.models import models
 from serving.cli.search import search
 from serving.cli.transcribe import transcribe
+from serving.cli.warm_up import warm_up
 
 __all__ = ["register"]
 
@@ -19,4 +20,5 @@ def register(app: typer.Typer, models_app: typer.Typer) -> None:
     app.command()(transcribe)
     app.command()(index)
     app.command()(search)
+    app.command("warm-up")(warm_up)
     models_app.callback(invoke_without_command=True)(models)

@@ -90,7 +90,7 @@ def files_in(paths: Sequence[Path]) -> Iterator[Path]:
 
 def document_id(path: Path) -> str:
     """The same for the same place on this machine, so that indexing again replaces."""
-    return f"file-{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}"
+    return f"path-{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}"
 
 
 def _index_one(server: Server, collection: str, path: Path) -> dict[str, Any]:

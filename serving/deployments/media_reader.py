@@ -37,4 +37,4 @@ class MediaReader:
         """
         busy = EncoderOverloaded("Too many media wait to be decoded; try again shortly.")
         async with turn(self._slots, self._wait_seconds, busy):
-            return await decode(await asyncio.to_thread(self._media.open_bytes, media))
+            return await decode(await asyncio.to_thread(self._media.read, media))

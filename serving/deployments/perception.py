@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from encoders import registry
 from encoders.batching import MicroBatcher
 from encoders.config import EncoderConfig
-from encoders.errors import EncoderOverloaded
+from encoders.errors import EncoderOverloaded, UnsupportedMedia
+from encoders.picture import brightest_enough, perceptual_hash, small_jpeg
 from encoders.sandbox import MediaDecoder
 from encoders.types import (
     Embeddings,
@@ -28,7 +30,8 @@ from encoders.types import (
 )
 from serving.concurrency import all_of
 from serving.deployments.media_reader import MediaReader
-from storage.objects import ObjectStore
+from storage.backends import open_object_store
+from storage.config import StorageConfig
 from storage.types import MediaRef
 
 __all__ = ["PerceptionDeployment"]
@@ -42,16 +45,18 @@ _MAX_QUEUED_READINGS = 32
 _MAX_QUEUED_TRANSCRIPTIONS = 8
 _VISION_SIDE_PIXELS = 768
 _READING_SIDE_PIXELS = 1600  # as the OCR model's file says
+_HASHING_SIDE_PIXELS = 256  # 32 x 32 is what a perceptual hash looks at
+_THUMBNAIL_FRAMES = FrameSampling(max_frames=4)
 
 
 class PerceptionDeployment:
     """Satisfies ``serving.services.Perception``. Loading is done when the constructor returns."""
 
-    def __init__(self, config: EncoderConfig, store: ObjectStore) -> None:
+    def __init__(self, config: EncoderConfig, storage: StorageConfig) -> None:
         import torch
 
         torch.set_num_threads(config.threads)  # Ray sets OMP_NUM_THREADS to the replica's share
-        self._reader = MediaReader(store)
+        self._reader = MediaReader(open_object_store(storage))
         self._max_texts = config.max_batch_size
         self._decoder = MediaDecoder(config.limits, workers=config.decoder_processes)
         self._decoder.start()  # its process starts while the models load
@@ -104,13 +109,34 @@ class PerceptionDeployment:
         """See ``Perception.transcribe``. One at a time: a transcription uses all threads it is given."""
         return await self._speech.submit((await self._reader.decoded(media, self._decoder.audio), options))
 
+    async def fingerprint(self, media: MediaRef) -> str:
+        """See ``Perception.fingerprint``."""
+        decode = partial(self._decoder.image, max_side=_HASHING_SIDE_PIXELS)
+        image = await self._reader.decoded(media, decode)
+        return await asyncio.to_thread(perceptual_hash, image.pixels)
+
+    async def thumbnail(self, media: MediaRef, max_side: int) -> bytes:
+        """See ``Perception.thumbnail``."""
+        kind = media.content_type.partition("/")[0]
+        if kind == "image":
+            decode = partial(self._decoder.image, max_side=max_side)
+            pixels = (await self._reader.decoded(media, decode)).pixels
+        elif kind == "video":
+            frames = partial(self._decoder.frames, sampling=_THUMBNAIL_FRAMES)
+            video = await self._reader.decoded(media, frames)
+            pixels = brightest_enough([frame.pixels for frame in video.frames])
+        else:
+            raise UnsupportedMedia("This medium has no picture to show: it is neither an image nor a video.")
+        return await asyncio.to_thread(small_jpeg, pixels, max_side)
+
     async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
         """See ``Perception.embed_texts``. Long lists go in pieces, so that short ones get in between."""
         starts = range(0, max(len(texts), 1), self._max_texts)
         parts = [await self._text.submit(texts[start : start + self._max_texts]) for start in starts]
         if len(parts) == 1:
             return parts[0]
-        return Embeddings(np.concatenate([p.vectors for p in parts]), sum(p.token_count for p in parts))
+        counts = tuple(count for part in parts for count in part.token_counts)
+        return Embeddings(np.concatenate([part.vectors for part in parts]), counts)
 
     async def ready(self) -> bool:
         """The constructor has loaded and warmed everything."""

@@ -47,6 +47,14 @@ class SearchDeployment:
         """See ``SearchIndex.delete``."""
         return await self._run(self._writers, lambda: self._engine.delete(tenant, collection, document_id))
 
+    async def delete_media(self, tenant: str, media_ids: tuple[str, ...]) -> int:
+        """See ``SearchIndex.delete_media``."""
+        return await self._run(self._writers, lambda: self._engine.delete_media(tenant, media_ids))
+
+    async def vacuum(self) -> int:
+        """See ``SearchIndex.vacuum``."""
+        return await self._run(self._writers, self._engine.vacuum)
+
     async def ready(self) -> bool:
         """Whether the tables' folder can be read."""
         try:

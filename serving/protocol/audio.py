@@ -14,10 +14,13 @@ __all__ = ["TranscriptionRequest", "plain_json", "verbose_json"]
 
 
 class TranscriptionRequest(BaseModel):
-    """The form's fields besides ``file``. Numbers come as text, as forms have it."""
+    """The form's fields besides ``file``, or with ``file_id``, ours, in its place. Numbers come as text, as forms
+    have it.
+    """
 
     model_config = ConfigDict(extra="forbid")
     model: StrictStr
+    file_id: Annotated[StrictStr, Field(max_length=128)] | None = None
     language: Annotated[StrictStr, Field(max_length=32)] | None = None
     prompt: Annotated[StrictStr, Field(max_length=4000)] | None = None
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"

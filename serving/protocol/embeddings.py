@@ -6,11 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
+from serving.protocol.chat import Part
+
 __all__ = ["Embedding", "EmbeddingList", "EmbeddingRequest", "EmbeddingUsage"]
 
 
 class EmbeddingRequest(BaseModel):
-    """OpenAI's request. Token arrays are recognised so that they can be refused with a reason."""
+    """OpenAI's request; inputs may also be the content parts of chat, so that media get vectors as texts do.
+
+    Token arrays are recognised so that they can be refused with a reason.
+    """
 
     model_config = ConfigDict(extra="forbid")
     input: (
@@ -18,6 +23,7 @@ class EmbeddingRequest(BaseModel):
         | Annotated[list[StrictStr], Field(fail_fast=True)]
         | Annotated[list[StrictInt], Field(fail_fast=True)]
         | Annotated[list[list[StrictInt]], Field(fail_fast=True)]
+        | Annotated[list[StrictStr | Part], Field(fail_fast=True)]
     )
     model: StrictStr
     encoding_format: Literal["float", "base64"] = "float"

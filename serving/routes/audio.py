@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 import msgspec
 from fastapi import APIRouter, Request
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from encoders.types import MediaKind, TranscribeOptions, Transcript
 from fusion.types import PerceivedMedium
-from serving.admission import naming
+from serving.admission import Admission, AdmittedMedia
 from serving.auth import CurrentTenant
 from serving.disconnect import unless_gone
 from serving.errors import InvalidRequest
@@ -21,12 +22,15 @@ from serving.media_report import media_used
 from serving.perceiver import Perceived
 from serving.protocol.audio import TranscriptionRequest, plain_json, verbose_json
 from serving.protocol.parse import validated
-from serving.routes.body import open_form
+from serving.refusals import naming
+from serving.routes.body import open_form, uploaded_file
 from serving.subtitles import srt, vtt
 
 __all__ = ["router"]
 
 router = APIRouter()
+
+_Bring: TypeAlias = Callable[[bool], Awaitable[AdmittedMedia]]
 
 _HEARABLE = frozenset({MediaKind.AUDIO, MediaKind.VIDEO})
 _LISTS = {"timestamp_granularities", "include", "known_speaker_names", "known_speaker_references"}
@@ -48,9 +52,9 @@ async def create_transcription(request: Request, tenant: CurrentTenant) -> Respo
                 "'timestamp_granularities' needs 'response_format' to be 'verbose_json'.",
                 "timestamp_granularities",
             )
-        upload = _file(form)
+        bring, param = _source(gateway.admission, tenant, form, wanted.file_id)
         options = TranscribeOptions(language, wanted.prompt or None, wanted.temperature)
-        transcript, used = await unless_gone(request, _transcribe(gateway, tenant, upload, options))
+        transcript, used = await unless_gone(request, _transcribe(gateway, bring, param, options))
     match wanted.response_format:
         case "text":
             return Response(transcript.text + "\n", media_type="text/plain")
@@ -68,22 +72,29 @@ async def create_transcription(request: Request, tenant: CurrentTenant) -> Respo
 
 
 async def _transcribe(
-    gateway: Gateway, tenant: str, upload: UploadFile, options: TranscribeOptions
+    gateway: Gateway, bring: _Bring, param: str, options: TranscribeOptions
 ) -> tuple[Transcript, Perceived]:
-    admitted = await gateway.admission.from_file(tenant, upload.file, upload.filename, _HEARABLE, "file")
-    if admitted.info.kind is MediaKind.VIDEO and not admitted.info.has_audio:
-        raise InvalidRequest("The video in 'file' has no sound to transcribe.", "file", "no_audio")
-    with naming("file"):
-        transcript, tier = await gateway.perceiver.transcribe(admitted.record.ref, options)
-    heard = PerceivedMedium(admitted.record.ref.id, admitted.info, transcript=transcript)
-    return transcript, Perceived(heard, {"transcript": tier})
+    async def listen(admitted: AdmittedMedia) -> tuple[Transcript, Perceived]:
+        if admitted.info.kind is MediaKind.VIDEO and not admitted.info.has_audio:
+            raise InvalidRequest(f"The video in '{param}' has no sound to transcribe.", param, "no_audio")
+        with naming(param):
+            transcript, tier = await gateway.perceiver.transcribe(admitted.record.ref, options)
+        heard = PerceivedMedium(admitted.record.ref.id, admitted.info, transcript=transcript)
+        return transcript, Perceived(heard, {"transcript": tier})
+
+    return await gateway.admission.use(bring, listen)
 
 
-def _file(form: FormData) -> UploadFile:
-    upload = form.get("file")
-    if not isinstance(upload, UploadFile):
-        raise InvalidRequest("Missing required parameter: 'file'.", "file", "missing_required_parameter")
-    return upload
+def _source(admission: Admission, tenant: str, form: FormData, file_id: str | None) -> tuple[_Bring, str]:
+    """Where the sound comes from, and the field that says so: ``file``, or our ``file_id`` of a stored one."""
+    if file_id is None:
+        upload = uploaded_file(form, "file")
+        return lambda anew: admission.from_file(
+            tenant, upload.file, upload.filename, _HEARABLE, "file", anew=anew
+        ), "file"
+    if "file" in form:
+        raise InvalidRequest("Send exactly one of 'file' and 'file_id'.", "file_id")
+    return lambda _: admission.from_id(tenant, file_id, _HEARABLE, "file_id"), "file_id"
 
 
 def _fields(form: FormData) -> dict[str, Any]:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from tempfile import SpooledTemporaryFile
+from typing import Any, BinaryIO, TypeVar, cast
 
 from pydantic import BaseModel
-from starlette.datastructures import FormData
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from serving.errors import ClientGone, InvalidRequest, UnsupportedContentType
+from serving.gateway import gateway_of
 from serving.openapi import REFERENCE
 from serving.protocol.parse import decode_json, validated
+from storage.errors import StoreUnavailable
 
-__all__ = ["json_schema", "open_form", "read_json", "read_model"]
+__all__ = ["is_form", "json_schema", "open_form", "read_json", "read_model", "uploaded_file"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _LARGE_BYTES = 1 << 20
+_MAX_FILENAME_CHARACTERS = 255
+
+_log = logging.getLogger("manymodal.gateway")
 
 
 async def read_json(request: Request) -> dict[str, Any]:
@@ -31,31 +40,88 @@ async def read_json(request: Request) -> dict[str, Any]:
         raise UnsupportedContentType(
             "This endpoint reads JSON: send the header 'Content-Type: application/json'."
         )
-    try:
-        body = await request.body()
-    except ClientDisconnect as error:
-        raise ClientGone("The client closed the connection while sending the request.") from error
+    body = await _body(request)
     if len(body) < _LARGE_BYTES:
         return decode_json(body)
     return await asyncio.to_thread(decode_json, body)
 
 
-async def read_model(request: Request, model: type[Model]) -> Model:
-    """The JSON body as a wire model."""
+async def read_model(request: Request, model: type[Model], *, may_be_empty: bool = False) -> Model:
+    """The JSON body as a wire model; no body at all as the model's defaults if it ``may_be_empty``."""
+    if may_be_empty and not await _body(request):
+        return validated(model, {})
     return validated(model, await read_json(request))
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body says that it is a multipart form."""
+    return request.headers.get("content-type", "").split(";", 1)[0].strip().lower() == "multipart/form-data"
+
+
+def uploaded_file(form: FormData, name: str) -> UploadFile:
+    """The file that a form brings under ``name``; a text field of that name is none."""
+    upload = form.get(name)
+    if not isinstance(upload, UploadFile):
+        raise InvalidRequest(f"Missing required parameter: '{name}'.", name, "missing_required_parameter")
+    if len(upload.filename or "") > _MAX_FILENAME_CHARACTERS:
+        raise InvalidRequest(
+            f"The file name in '{name}' is longer than {_MAX_FILENAME_CHARACTERS} characters.", name
+        )
+    return upload
+
+
+async def _body(request: Request) -> bytes:
+    try:
+        return await request.body()
+    except ClientDisconnect as error:
+        raise ClientGone("The client closed the connection while sending the request.") from error
 
 
 @asynccontextmanager
 async def open_form(request: Request, max_fields: int = 32) -> AsyncIterator[FormData]:
     """A multipart form with at most one file; its temporary file is gone after the block."""
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise InvalidRequest("This endpoint reads a multipart form with a 'file'.", None, "invalid_form")
+    if not is_form(request):
+        raise InvalidRequest("This endpoint reads a multipart form that brings a file.", None, "invalid_form")
+    _, options = parse_options_header(request.headers["content-type"])
+    if options.get(b"charset", b"utf-8").lower() != b"utf-8":
+        # Python knows encodings that take very long, and some whose text is no Unicode.
+        raise InvalidRequest("Forms are read as UTF-8, no other 'charset'.", None, "invalid_form")
+    folder = gateway_of(request).storage.media.spool_folder
     try:
-        form = request.form(max_files=1, max_fields=max_fields)
-        async with form as fields:
-            yield fields
+        async with aclosing(request.stream()) as body:
+            form = await _FormParser(request.headers, body, folder, max_fields).parse()
     except ClientDisconnect as error:
         raise ClientGone("The client closed the connection while sending the request.") from error
+    except MultiPartException as error:
+        raise InvalidRequest(error.message, None, "invalid_form") from error
+    except OSError as error:
+        _log.error("A form's file could not be spooled", exc_info=error)
+        raise StoreUnavailable("There is no room to receive the file. Try again later.") from error
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+class _FormParser(MultiPartParser):
+    """Starlette's parser, with files spooled where all others are; the system's folder may be memory."""
+
+    def __init__(
+        self, headers: Headers, body: AsyncGenerator[bytes, None], spool_folder: str | None, max_fields: int
+    ) -> None:
+        super().__init__(headers, body, max_files=1, max_fields=max_fields)
+        self._spool_folder = spool_folder
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        upload = self._current_part.file
+        if upload is not None:
+            upload.file.close()  # in memory, and empty
+            spool = SpooledTemporaryFile(  # noqa: SIM115 - the form closes it
+                max_size=self.spool_max_size, dir=self._spool_folder
+            )
+            self._files_to_close_on_error.append(spool)
+            upload.file = cast(BinaryIO, spool)
 
 
 def json_schema(model: type[BaseModel]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Sequence
 
@@ -11,12 +10,18 @@ import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from encoders.types import Embeddings
+from search.types import Vector
 from serving.auth import CurrentTenant
+from serving.concurrency import all_of
 from serving.config import RequestLimits
 from serving.disconnect import unless_gone
-from serving.errors import InvalidRequest, LimitExceeded, PerceptionTimeout
+from serving.errors import InvalidRequest, LimitExceeded
 from serving.gateway import Gateway, gateway_of
+from serving.media_parts import admit_part
+from serving.media_report import media_used
+from serving.media_vectors import media_vector
+from serving.perceiver import Perceived
+from serving.protocol.chat import MediaPart, Part, TextPart
 from serving.protocol.embeddings import EmbeddingList, EmbeddingRequest
 from serving.routes.body import json_schema, read_model
 
@@ -32,21 +37,22 @@ router = APIRouter()
     openapi_extra=json_schema(EmbeddingRequest),
 )
 async def create_embeddings(request: Request, tenant: CurrentTenant) -> Response:
-    """OpenAI's embeddings of one text or a list of texts."""
+    """OpenAI's embeddings of texts, and of media among them, all in one space."""
     gateway = gateway_of(request)
-    request.state.modality = "text"
     wanted = await read_model(request, EmbeddingRequest)
     model = gateway.catalogue.text
     gateway.catalogue.check(model, wanted.model)
-    texts = _texts(wanted.input, gateway.config.limits)
+    items = _items(wanted.input, gateway.config.limits)
     dimensions = model.spec.dimensions if model.spec is not None else None
     if wanted.dimensions is not None and wanted.dimensions != dimensions:
         raise InvalidRequest(
             f"'{model.name}' gives {dimensions} dimensions, no other number; leave 'dimensions' out.",
             "dimensions",
         )
-    embeddings = await unless_gone(request, _embed(gateway, texts))
-    vectors = np.ascontiguousarray(embeddings.vectors, dtype="<f4")
+    vectors, token_count, media = await unless_gone(request, _embed(gateway, tenant, items))
+    kinds = {medium.medium.info.kind.value for medium in media}
+    kinds |= {"text"} if len(media) < len(items) else set()
+    request.state.modality = kinds.pop() if len(kinds) == 1 else "mixed"
     data = [
         {
             "object": "embedding",
@@ -57,40 +63,65 @@ async def create_embeddings(request: Request, tenant: CurrentTenant) -> Response
         }
         for index, vector in enumerate(vectors)
     ]
-    usage = {"prompt_tokens": embeddings.token_count, "total_tokens": embeddings.token_count}
-    gateway.metrics.count_usage(embeddings.token_count, None)
+    usage = {"prompt_tokens": token_count, "total_tokens": token_count}
+    gateway.metrics.count_usage(token_count, None)
     body = {"object": "list", "data": data, "model": model.name, "usage": usage}
+    if media:
+        body["manymodal"] = media_used(media)
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 
-async def _embed(gateway: Gateway, texts: tuple[str, ...]) -> Embeddings:
-    limit = gateway.config.limits.perception_timeout_seconds
-    try:
-        async with asyncio.timeout(limit):
-            with gateway.metrics.time_stage("embed_texts"):
-                return await gateway.services.perception.embed_texts(texts)
-    except TimeoutError as error:
-        raise PerceptionTimeout(
-            f"The texts could not be embedded within {limit:g} seconds; try again."
-        ) from error
+async def _embed(
+    gateway: Gateway, tenant: str, items: Sequence[str | MediaPart]
+) -> tuple[list[Vector], int, list[Perceived]]:
+    """The items' vectors (little-endian float32) in order, the tokens of the texts, and what was perceived of
+    the media.
+    """
+
+    async def of_medium(part: MediaPart, param: str) -> tuple[Vector, Perceived]:
+        return await gateway.admission.use(
+            lambda anew: admit_part(gateway.admission, tenant, part, param, anew=anew),
+            lambda admitted: media_vector(gateway.perceiver, tenant, admitted, param),
+        )
+
+    texts = tuple(item for item in items if isinstance(item, str))
+    parts = [(index, item) for index, item in enumerate(items) if not isinstance(item, str)]
+    looked_at = await all_of(of_medium(part, f"input[{index}]") for index, part in parts)
+    embedded = await gateway.perceiver.embed_texts(tenant, texts) if texts else None
+    of_texts = iter(embedded.vectors if embedded is not None else ())
+    of_media = iter(vector for vector, _ in looked_at)
+    vectors = [
+        np.ascontiguousarray(next(of_texts if isinstance(item, str) else of_media), "<f4") for item in items
+    ]
+    return vectors, embedded.token_count if embedded is not None else 0, [medium for _, medium in looked_at]
 
 
-def _texts(
-    given: str | Sequence[str] | Sequence[int] | Sequence[list[int]], limits: RequestLimits
-) -> tuple[str, ...]:
-    items = [given] if isinstance(given, str) else list(given)
-    if not items:
+def _items(
+    given: str | Sequence[str | Part] | Sequence[int] | Sequence[list[int]], limits: RequestLimits
+) -> list[str | MediaPart]:
+    listed = [given] if isinstance(given, str) else list(given)
+    if not listed:
         raise InvalidRequest("'input' cannot be an empty list.", "input")
-    if len(items) > limits.max_embedding_inputs:
+    if len(listed) > limits.max_embedding_inputs:
         raise LimitExceeded(
-            f"'input' holds {len(items)} texts; at most {limits.max_embedding_inputs} are taken "
+            f"'input' holds {len(listed)} texts; at most {limits.max_embedding_inputs} are taken "
             "(max_embedding_inputs).",
             "input",
         )
-    texts = tuple(item for item in items if isinstance(item, str))
-    if len(texts) != len(items):
-        raise InvalidRequest(
-            "Token arrays are not supported: send the texts themselves, their tokenizer is this model's own.",
+    items: list[str | MediaPart] = []
+    for item in listed:
+        if isinstance(item, int | list):
+            raise InvalidRequest(
+                "Token arrays are not supported: send the texts themselves, their tokenizer is this model's "
+                "own.",
+                "input",
+            )
+        items.append(item.text if isinstance(item, TextPart) else item)
+    texts = [item for item in items if isinstance(item, str)]
+    if len(items) - len(texts) > limits.max_media_per_request:
+        raise LimitExceeded(
+            f"'input' brings {len(items) - len(texts)} media; at most {limits.max_media_per_request} "
+            "(max_media_per_request) are allowed.",
             "input",
         )
     if not all(text.strip() for text in texts):
@@ -102,4 +133,4 @@ def _texts(
             "(max_embedding_characters).",
             "input",
         )
-    return texts
+    return items

@@ -28,12 +28,14 @@ async def health() -> dict[str, str]:
 
 @router.get("/ready")
 async def ready(request: Request) -> Response:
-    """200 when every deployment accepts requests, else 503 naming those that do not."""
-    services = gateway_of(request).services
+    """200 when the store answers and every deployment accepts requests, else 503 naming those that do not."""
+    gateway = gateway_of(request)
+    services = gateway.services
     checks = {
         "perception": services.perception.ready(),
         "search": services.search.ready(),
         "engine": services.engine.ready(),
+        "storage": gateway.store_check.ready(),
     }
     answers = await asyncio.gather(*(_is_ready(name, answer) for name, answer in checks.items()))
     states = dict(zip(checks, answers, strict=True))

@@ -3,42 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
-from urllib.parse import quote
+import logging
+from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Request
-from starlette.datastructures import UploadFile
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from encoders.types import MediaKind
 from serving.admission import AdmittedMedia
 from serving.auth import CurrentTenant
+from serving.byte_range import matches_etag
+from serving.content import content_response
 from serving.disconnect import unless_gone
 from serving.errors import InvalidRequest
 from serving.gateway import gateway_of
+from serving.near_duplicates import near_duplicates
+from serving.protocol.files import Link, LinkRequest
 from serving.protocol.media import MediaDeleted, MediaRequest, media_object
-from serving.routes.body import open_form, read_model
+from serving.routes.body import is_form, json_schema, open_form, read_model, uploaded_file
+from serving.routes.links import link_to
+from storage.errors import StorageError
 
 __all__ = ["router"]
 
 router = APIRouter()
+
+_THUMBNAIL_STEP_PIXELS = 64  # every size is kept beside the medium: let there be few
+
+_SEEN = frozenset({MediaKind.IMAGE, MediaKind.VIDEO})
+
+_log = logging.getLogger("manymodal.gateway")
 
 
 @router.post("/v1/media")
 async def create_media(request: Request, tenant: CurrentTenant) -> dict[str, Any]:
     """Store a medium: multipart form with ``file``, or JSON with ``url`` or ``data`` (a ``data:`` URL)."""
     admission = gateway_of(request).admission
-    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    if is_form(request):
         async with open_form(request) as form:
-            upload = form.get("file")
-            if not isinstance(upload, UploadFile):
-                raise InvalidRequest(
-                    "Missing required parameter: 'file'.", "file", "missing_required_parameter"
-                )
+            upload = uploaded_file(form, "file")
             unknown = [name for name in form if name != "file"]
             if unknown:
                 raise InvalidRequest("Only the field 'file' is read.", unknown[0][:64], "unknown_parameter")
-            work = admission.from_file(tenant, upload.file, upload.filename, param="file")
-            return _shown(request, await unless_gone(request, work))
+            work = admission.file_upload(tenant, upload.file, upload.filename)
+            return await _kept(request, cast(AdmittedMedia, await unless_gone(request, work)))
     wanted = await read_model(request, MediaRequest)
     if (wanted.url is None) == (wanted.data is None):
         raise InvalidRequest("Send exactly one of 'url' and 'data'.", "url")
@@ -46,41 +54,73 @@ async def create_media(request: Request, tenant: CurrentTenant) -> dict[str, Any
     expected_start = ("http://", "https://") if param == "url" else ("data:",)
     if reference is None or not reference[:8].lower().startswith(expected_start):
         raise InvalidRequest(f"'{param}' must begin with {' or '.join(expected_start)}.", param)
-    work = admission.from_reference(tenant, reference, param=param, filename=wanted.filename)
-    return _shown(request, await unless_gone(request, work))
+    bringing = admission.reference_upload(tenant, reference, wanted.filename, param=param)
+    return await _kept(request, await unless_gone(request, bringing))
 
 
 @router.get("/v1/media/{media_id}")
 async def get_media(request: Request, media_id: str, tenant: CurrentTenant) -> dict[str, Any]:
     """A medium's facts."""
-    return _shown(request, await gateway_of(request).admission.from_id(tenant, media_id))
+    return await _shown(request, await gateway_of(request).admission.from_id(tenant, media_id))
 
 
+@router.head("/v1/media/{media_id}/content", include_in_schema=False)
 @router.get("/v1/media/{media_id}/content")
 async def get_media_content(request: Request, media_id: str, tenant: CurrentTenant) -> Response:
-    """A medium's bytes, never rendered by a browser: as an attachment, with its type and no sniffing."""
-    media = gateway_of(request).media
-    record = await asyncio.to_thread(media.get, tenant, media_id)
-    content = await asyncio.to_thread(media.open_bytes, record.ref)
-    name = quote(record.filename or media_id, safe="")
-    return Response(
-        content,
-        media_type=record.ref.content_type,
-        headers={
-            "content-disposition": f"attachment; filename*=UTF-8''{name}",
-            "content-security-policy": "default-src 'none'; sandbox",
-            "cross-origin-resource-policy": "same-origin",
-        },
-    )
+    """A medium's bytes, whole or a range of them."""
+    gateway = gateway_of(request)
+    record = await asyncio.to_thread(gateway.storage.media.get, tenant, media_id)
+    return await content_response(request, gateway.storage.media, record, gateway.config.limits)
+
+
+@router.get("/v1/media/{media_id}/thumbnail")
+async def get_media_thumbnail(
+    request: Request, media_id: str, tenant: CurrentTenant, size: Annotated[int, Query(ge=64, le=1024)] = 256
+) -> Response:
+    """A picture, or a frame of a video, as a JPEG whose longer side has at most ``size`` pixels."""
+    gateway = gateway_of(request)
+    side = size - size % _THUMBNAIL_STEP_PIXELS
+    admitted = await gateway.admission.from_id(tenant, media_id, _SEEN)
+    request.state.modality = admitted.info.kind.value
+    headers = {
+        # A browser that keeps it for an hour shows it as long after a deletion, to the one who had seen it.
+        "cache-control": "private, max-age=3600",
+        "etag": f'"{media_id}-{side}"',
+        "content-security-policy": "default-src 'none'; sandbox",
+        "cross-origin-resource-policy": "same-origin",
+    }
+    if matches_etag(request.headers.get("if-none-match", ""), headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    content = await unless_gone(request, gateway.perceiver.thumbnail(admitted.record.ref, side))
+    return Response(content, headers=headers, media_type="image/jpeg")
+
+
+@router.post("/v1/media/{media_id}/link", openapi_extra=json_schema(LinkRequest))
+async def create_media_link(request: Request, media_id: str, tenant: CurrentTenant) -> Link:
+    """A download link that needs no key, for a while."""
+    return await link_to(request, tenant, media_id)
 
 
 @router.delete("/v1/media/{media_id}")
 async def delete_media(request: Request, media_id: str, tenant: CurrentTenant) -> MediaDeleted:
-    """Forget a medium and, with its last id, everything derived from it."""
-    await asyncio.to_thread(gateway_of(request).media.delete, tenant, media_id)
+    """Forget a medium: what was found in it leaves the collections, and with the last id of its content the
+    bytes and everything derived from them go.
+    """
+    await gateway_of(request).remover.remove(tenant, media_id)
     return MediaDeleted(id=media_id)
 
 
-def _shown(request: Request, admitted: AdmittedMedia) -> dict[str, Any]:
+async def _kept(request: Request, admitted: AdmittedMedia) -> dict[str, Any]:
+    """The answer to an upload. It is stored: a store that fails now must not make it seem otherwise."""
+    try:
+        return await _shown(request, admitted)
+    except StorageError as error:
+        _log.warning("Near-duplicates of an upload could not be looked for: %s", error)
+        return media_object(admitted.record, admitted.info, None)
+
+
+async def _shown(request: Request, admitted: AdmittedMedia) -> dict[str, Any]:
     request.state.modality = admitted.info.kind.value
-    return media_object(admitted.record, admitted.info)
+    record = admitted.record
+    near = await asyncio.to_thread(near_duplicates, gateway_of(request).storage, record)
+    return media_object(record, admitted.info, near)

@@ -123,7 +123,7 @@ async def test_the_answer_says_what_was_heard(client, form):
     for tier in ("miss", "hit"):
         answer = await transcribe(client, response_format=form)
         (medium,) = answer.model_extra["manymodal"]["media"]
-        assert medium.pop("id").startswith("media-")
+        assert medium.pop("id").startswith("file-")
         assert medium == {
             "kind": "audio",
             "seconds_heard": 4.6,

@@ -227,10 +227,11 @@ async def test_media_that_are_not_what_they_should_be(http, platform, body, word
 
 
 async def test_unknown_and_foreign_media_ids_answer_alike(http, platform):
-    foreign = platform.media.put("someone-else", io.BytesIO(PNG), "image/png", None, {}, 1000).ref.id
-    missing = "media-" + "0" * 32
+    received = platform.media.receive("someone-else", io.BytesIO(PNG), "image/png", 1000)
+    foreign = platform.media.commit(received, filename=None).ref.id
+    missing = "file-" + "0" * 32
     answers = []
-    for media_id in (foreign, missing, "media-x", "media-../../../etc/passwd"):
+    for media_id in (foreign, missing, "file-x", "file-../../../etc/passwd"):
         answers.append(await refused(http, CHAT, 404, json=with_image(media_id)))
         for path in (f"/v1/media/{media_id}", f"/v1/media/{media_id}/content"):
             answer = await http.get(path)

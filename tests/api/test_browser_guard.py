@@ -69,7 +69,7 @@ async def test_pages_of_other_origins_change_nothing(http, platform, headers):
     answer = await http.post("/v1/media", headers={"host": "localhost:8000", **headers}, **UPLOAD)
     assert answer.status_code == 403
     assert answer.json()["error"]["code"] == "cross_origin_request"
-    answer = await http.delete("/v1/media/media-x", headers=headers)
+    answer = await http.delete("/v1/media/file-x", headers=headers)
     assert answer.status_code == 403
     assert platform.stored_files() == 0
     assert (await http.get("/health", headers=headers)).status_code == 200

@@ -66,7 +66,7 @@ async def test_picture_labels_and_text_reach_the_prompt(client, platform):
     assert prompt.endswith("What is this?")
     medium = answer.model_extra["manymodal"]["media"][0]
     assert medium["kind"] == "image"
-    assert medium["id"].startswith("media-")
+    assert medium["id"].startswith("file-")
     assert medium["cache"] == {"labels": "miss", "ocr": "miss"}
     assert medium["ocr_lines"] == 2
     details = answer.usage.prompt_tokens_details.model_dump()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import openai
 import pytest
-from fake_services import fake_embedding
+from fake_services import fake_embedding, fake_mp4, fake_png, fake_wav
 
 MODEL = "all-minilm-l6-v2"
 
@@ -45,3 +47,45 @@ async def test_refusals(client, fields, param):
     with pytest.raises(openai.BadRequestError) as refused:
         await client.embeddings.create(model=MODEL, **fields)
     assert refused.value.param == param
+
+
+async def test_media_have_vectors_among_those_of_texts(client, http):
+    photo, sound, video = fake_png({"cat": 0.9}), fake_wav((0, 2, "a blue car")), fake_mp4([{"dog": 0.9}])
+    file = await client.files.create(file=("cat.png", photo), purpose="vision")
+    urls = [
+        f"data:{kind};base64,{base64.b64encode(data).decode()}"
+        for kind, data in (("audio/wav", sound), ("video/mp4", video))
+    ]
+    parts = [
+        "a red house",
+        {"type": "file", "file": {"file_id": file.id}},
+        {"type": "text", "text": "a blue car"},
+        {"type": "audio_url", "audio_url": {"url": urls[0]}},
+        {"type": "image_url", "image_url": {"url": file.id}},
+        {"type": "video_url", "video_url": {"url": urls[1]}},
+    ]
+    answer = (await http.post("/v1/embeddings", json={"model": MODEL, "input": parts})).json()
+    vectors = [np.asarray(item["embedding"], np.float32) for item in answer["data"]]
+    assert len(vectors) == len(parts)
+    np.testing.assert_array_equal(vectors[0], fake_embedding("a red house"))
+    np.testing.assert_array_equal(vectors[1], vectors[4])
+    np.testing.assert_array_equal(vectors[2], vectors[3])
+    assert all(abs(float(np.linalg.norm(vector)) - 1) < 1e-5 for vector in vectors)
+    assert answer["usage"]["prompt_tokens"] == 6
+    assert [medium["kind"] for medium in answer["manymodal"]["media"]] == ["image", "audio", "image", "video"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "param"),
+    [
+        ([{"type": "file", "file": {"file_id": "file-" + "0" * 32}}], None),
+        ([{"type": "file", "file": {}}], "input[0].file"),
+        (["x", {"type": "image_url", "image_url": {"url": "nonsense"}}], "input[1].image_url.url"),
+        ([{"type": "smell"}], "input[0]"),
+        ([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}] * 5, "input"),
+    ],
+)
+async def test_refused_media(http, parts, param):
+    answer = await http.post("/v1/embeddings", json={"model": MODEL, "input": parts})
+    assert answer.status_code == (404 if param is None else 400)
+    assert answer.json()["error"]["param"] == param

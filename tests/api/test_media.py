@@ -12,11 +12,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from fake_platform import build_platform, http_client
 from fake_services import fake_mp4, fake_png, fake_wav
+from fake_store import FakeTroubledStore
+from starlette.formparsers import MultiPartParser
 
-from serving.errors import MediaKindMismatch, ServiceUnavailable
+from serving.errors import InvalidRequest, ServiceUnavailable
 from serving.fetch import FetchedMedia
-from storage.errors import StoreUnavailable
+from storage.local import LocalObjectStore
 
 
 async def upload(http, content: bytes, name: str = "a.png"):
@@ -28,7 +31,7 @@ async def upload(http, content: bytes, name: str = "a.png"):
 async def test_upload_and_read_back(http):
     picture = fake_png()
     media = await upload(http, picture, "ein Bild ü.png")
-    assert media["id"].startswith("media-")
+    assert media["id"].startswith("file-")
     assert {key: media[key] for key in ("object", "kind", "bytes", "content_type", "width", "height")} == {
         "object": "media",
         "kind": "image",
@@ -43,7 +46,7 @@ async def test_upload_and_read_back(http):
     assert content.content == picture
     assert content.headers["content-type"] == "image/png"
     assert content.headers["x-content-type-options"] == "nosniff"
-    assert content.headers["content-disposition"].startswith("attachment;")
+    assert content.headers["content-disposition"] == "attachment; filename*=UTF-8''ein%20Bild%20%C3%BC.png"
 
 
 async def test_sound_and_video_facts(http):
@@ -110,19 +113,86 @@ async def test_delete(http):
     assert (await http.get(again["url"])).status_code == 200
 
 
+async def test_what_only_uploads_have(http):
+    picture = await upload(http, fake_png(fingerprint="00ff" * 4))
+    assert (picture["purpose"], picture["expires_at"]) == ("user_data", None)
+    assert (picture["perceptual_hash"], picture["near_duplicates"]) == ("00ff" * 4, [])
+    sound = await upload(http, fake_wav())
+    assert (sound["perceptual_hash"], sound["near_duplicates"]) == (None, None)
+
+
+async def test_near_duplicates(http):
+    """Hashes that differ in so many bits."""
+    ids = {}
+    for bits in (0, 1, 10, 11, 64):
+        picture = fake_png(fingerprint=f"{(1 << bits) - 1:016x}")
+        ids[bits] = (await upload(http, picture))["id"]
+    media = (await http.get(f"/v1/media/{ids[0]}")).json()
+    assert media["near_duplicates"] == [{"id": ids[1], "distance": 1}, {"id": ids[10], "distance": 10}]
+    await http.delete(f"/v1/media/{ids[1]}")
+    media = (await http.get(f"/v1/media/{ids[0]}")).json()
+    assert media["near_duplicates"] == [{"id": ids[10], "distance": 10}]
+    # Of very many only ten are shown.
+    for _ in range(12):
+        media = await upload(http, fake_png(fingerprint="f" * 16))
+    assert len(media["near_duplicates"]) == 10
+    assert {other["distance"] for other in media["near_duplicates"]} == {0}
+
+
+async def test_thumbnails(http, platform):
+    picture, film = await upload(http, fake_png()), await upload(http, fake_mp4([{"cat": 0.9}]))
+    answer = await http.get(f"/v1/media/{picture['id']}/thumbnail")
+    assert (answer.status_code, answer.content) == (200, b"\xff\xd8\xffimage 256")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["cache-control"].startswith("private")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    for size in (64, 100, 127):
+        small = await http.get(f"/v1/media/{film['id']}/thumbnail?size={size}")
+        assert small.content.endswith(b"video 64")
+    await http.get(f"/v1/media/{picture['id']}/thumbnail")
+    assert platform.perception.calls["thumbnail"] == 2
+    known = await http.get(
+        f"/v1/media/{picture['id']}/thumbnail", headers={"if-none-match": answer.headers["etag"]}
+    )
+    assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", answer.headers["etag"])
+
+
+@pytest.mark.parametrize("size", ["63", "1025", "0", "-1", "big", ""])
+async def test_thumbnail_sizes(http, size):
+    picture = await upload(http, fake_png())
+    answer = await http.get(f"/v1/media/{picture['id']}/thumbnail", params={"size": size})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "size"
+
+
+async def test_sound_has_no_thumbnail(http):
+    sound = await upload(http, fake_wav())
+    answer = await http.get(f"/v1/media/{sound['id']}/thumbnail")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "media_kind_mismatch")
+
+
+async def test_files_that_are_no_media_have_no_facts(http):
+    form = {"file": ("a.txt", b"text")}
+    file = (await http.post("/v1/files", files=form, data={"purpose": "user_data"})).json()
+    for path in ("", "/thumbnail"):
+        answer = await http.get(f"/v1/media/{file['id']}{path}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unsupported_media")
+    assert (await http.get(f"/v1/media/{file['id']}/content")).text == "text"
+
+
 @pytest.fixture
 async def uploading(platform, monkeypatch):
     """An upload whose bytes are being stored, slowly."""
     admission = platform.app.state.gateway.admission
-    begun, put = threading.Event(), platform.media.put
+    begun, receive = threading.Event(), platform.media.receive
 
-    def slow_put(*arguments):
+    def slow_receive(*arguments):
         begun.set()
         time.sleep(0.1)
-        return put(*arguments)
+        return receive(*arguments)
 
-    monkeypatch.setattr(platform.media, "put", slow_put)
-    task = asyncio.create_task(admission.from_file("default", io.BytesIO(fake_png()), "a.png"))
+    monkeypatch.setattr(platform.media, "receive", slow_receive)
+    task = asyncio.create_task(admission.file_upload("default", io.BytesIO(fake_png()), "a.png"))
     await asyncio.to_thread(begun.wait, 5)
     return task
 
@@ -157,17 +227,14 @@ async def test_an_upload_given_up_twice_leaves_nothing(platform, uploading):
     assert platform.stored_files() == 0
 
 
-async def test_a_medium_that_cannot_be_deleted_does_not_hide_why_it_was_refused(
-    platform, monkeypatch, caplog
-):
-    def failing(*arguments):
-        raise StoreUnavailable("The store does not answer.")
-
-    monkeypatch.setattr(platform.media, "delete", failing)
-    admission = platform.app.state.gateway.admission
-    with pytest.raises(MediaKindMismatch):
-        await admission.from_file("default", io.BytesIO(fake_mp4([{"a": 0.5}])), None, frozenset({"audio"}))
-    assert "could not be deleted" in caplog.text
+async def test_a_medium_that_cannot_be_taken_back_does_not_hide_why_it_was_refused(tmp_path, config, caplog):
+    store = FakeTroubledStore(LocalObjectStore(tmp_path / "objects"))
+    platform = build_platform(tmp_path, config, store)
+    store.fails = lambda operation, key: operation == "delete"
+    with pytest.raises(InvalidRequest, match="damaged"):
+        await platform.gateway.admission.file_upload("default", io.BytesIO(fake_png()[:-1]), None)
+    assert "could not be taken back" in caplog.text
+    assert platform.stored_files() == 0
 
 
 async def test_slow_web_servers_hold_up_no_uploads(platform, config, monkeypatch):
@@ -194,10 +261,81 @@ async def test_slow_web_servers_hold_up_no_uploads(platform, config, monkeypatch
     assert len(await asyncio.gather(*fetching)) == 8
 
 
+async def test_a_store_that_fails_after_an_upload_does_not_hide_it(tmp_path, config, caplog):
+    store = FakeTroubledStore(LocalObjectStore(tmp_path / "objects"))
+    platform = build_platform(tmp_path, config, store)
+    async with http_client(platform) as http:
+        store.fails = lambda operation, key: (operation, key) == ("list", "fingerprints/default/")
+        media = await upload(http, fake_png())
+        assert media["perceptual_hash"] is not None
+        assert media["near_duplicates"] is None
+        assert "Near-duplicates" in caplog.text
+        assert (await http.get(f"/v1/media/{media['id']}")).status_code == 503
+        store.fails = lambda operation, key: False
+        assert (await http.get(f"/v1/media/{media['id']}")).json() == {**media, "near_duplicates": []}
+
+
+@pytest.fixture
+def spooled(monkeypatch):
+    """Folders in which temporary files were made."""
+    folders, make = [], tempfile.TemporaryFile
+
+    def noting(*arguments, **options):
+        folders.append(options.get("dir"))
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", noting)
+    monkeypatch.setattr(MultiPartParser, "spool_max_size", 10)
+    return folders
+
+
+@pytest.mark.parametrize("path", ["/v1/media", "/v1/files", "/v1/uploads", "/v1/audio/transcriptions"])
+async def test_large_forms_wait_in_the_media_stores_folder(http, platform, spooled, path):
+    sound, form, name = fake_wav((0.0, 1.0, "hi")), {}, "file"
+    if path == "/v1/files":
+        form = {"purpose": "user_data"}
+    elif path == "/v1/audio/transcriptions":
+        form = {"model": "whisper-1"}
+    elif path == "/v1/uploads":
+        wanted = {"filename": "a", "purpose": "user_data", "bytes": len(sound), "mime_type": "audio/wav"}
+        path = f"/v1/uploads/{(await http.post(path, json=wanted)).json()['id']}/parts"
+        name = "data"
+    answer = await http.post(path, files={name: ("a.wav", sound)}, data=form)
+    assert answer.status_code == 200, answer.text
+    assert set(spooled) == {str(platform.root / "spool")}
+    (platform.root / "spool").rmdir()
+    answer = await http.post(path, files={name: ("a.wav", sound)}, data=form)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store_unavailable")
+
+
+@pytest.mark.parametrize("charset", ["unicode_escape", "utf-16", "punycode", "idna", "undefined", "ä"])
+async def test_forms_are_utf_8(http, platform, charset):
+    """As text of others a file's name could be what no answer can hold."""
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="\\ud800.png"\r\n\r\n'
+        + fake_png()
+        + b"\r\n--x--\r\n"
+    )
+    for given, status in ((charset, 400), ("UTF-8", 200)):
+        kind = f"multipart/form-data; boundary=x; charset={given}".encode("latin-1")
+        answer = await http.post("/v1/media", content=body, headers={"content-type": kind})
+        assert answer.status_code == status, answer.text
+    assert platform.stored_files() == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/media", "/v1/audio/transcriptions"])
+async def test_names_of_files_are_short(http, platform, path):
+    for letters, status in ((255, 200), (256, 400)):
+        file = ("ü" * letters, fake_wav((0.0, 1.0, "hi")))
+        form = {"model": "whisper-1"} if "audio" in path else {}
+        answer = await http.post(path, files={"file": file}, data=form)
+        assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["param"] == "file"
+    assert platform.stored_files() == 1
+
+
 async def test_large_fetched_media_wait_in_the_media_stores_folder(http, live, platform, monkeypatch):
     folder = platform.root / "spool"
-    folder.mkdir()
-    monkeypatch.setattr(platform.media, "_spool_folder", str(folder))
     monkeypatch.setattr("serving.admission._SPOOL_BYTES", 10)
     media = await upload(http, fake_png())
     opened, make = [], tempfile.TemporaryFile

@@ -39,7 +39,12 @@ async def test_health_and_readiness(http, platform, monkeypatch):
     platform.engine.is_ready = False
     answer = await http.get("/ready")
     assert answer.status_code == 503
-    assert answer.json()["deployments"] == {"perception": "ready", "search": "ready", "engine": "not ready"}
+    assert answer.json()["deployments"] == {
+        "perception": "ready",
+        "search": "ready",
+        "engine": "not ready",
+        "storage": "ready",
+    }
 
     async def hangs() -> bool:
         await asyncio.Event().wait()
@@ -85,7 +90,7 @@ async def test_metrics_count_requests_tokens_and_cache(client, http):
     assert value("manymodal_cache_entries") == 3
     assert 0 < value("manymodal_cache_bytes") < value("manymodal_cache_max_bytes")
     assert "vllm:num_requests_running" in body
-    assert not re.search(r"media-[0-9a-f]{8}", body)
+    assert not re.search(r"file-[0-9a-f]{8}", body)
 
 
 async def test_the_openapi_document_is_whole(http):

@@ -194,7 +194,7 @@ async def test_bad_collection_names_and_silent_sound(http):
     silent = await upload(http, fake_wav())
     answer = await http.post(DOCUMENTS, json={"media_id": silent})
     assert answer.json()["error"]["code"] == "nothing_to_index"
-    answer = await http.post(DOCUMENTS, json={"media_id": "media-" + "0" * 32})
+    answer = await http.post(DOCUMENTS, json={"media_id": "file-" + "0" * 32})
     assert answer.status_code == 404
 
 
@@ -214,7 +214,7 @@ async def test_the_answer_says_what_was_perceived_of_the_querys_media(client, li
         "labels": [{"text": "cat", "probability": 0.9}],
         "cache": {"labels": "hit"},
     }
-    assert audio.pop("id").startswith("media-")
+    assert audio.pop("id").startswith("file-")
     assert audio == {
         "kind": "audio",
         "seconds_heard": 2.5,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import io
 import json
 import pickle
 import re
@@ -25,6 +25,9 @@ from encoders.types import (
     TranscribeOptions,
 )
 from serving.deployments.perception import PerceptionDeployment
+from storage.config import StorageConfig
+from storage.local import LocalObjectStore
+from storage.media import MediaStore
 from storage.types import MediaRef
 
 SPECS = registry.specs()
@@ -318,35 +321,27 @@ def test_chat_weights_are_ready_for_the_engine(spec: ModelSpec, models_dir: Path
 # -- all together -----------------------------------------------------------------------------------------
 
 
-class FakeStore:
-    """Blobs in a dictionary, with the one method perception uses."""
+class Stored:
+    """Media in a store of their own."""
 
-    def __init__(self) -> None:
-        self._blobs: dict[str, bytes] = {}
+    def __init__(self, folder: Path) -> None:
+        self.config = StorageConfig(folder / "store", folder / "spool")
+        self._media = MediaStore(LocalObjectStore(self.config.root))
 
-    def add(self, data: bytes) -> MediaRef:
-        ref = MediaRef(
-            "id", "tenant", hashlib.sha256(data).hexdigest(), len(data), "application/octet-stream"
-        )
-        self._blobs[ref.blob_key] = data
-        return ref
-
-    def get(self, key: str) -> bytes:
-        return self._blobs[key]
+    def add(self, data: bytes, content_type: str = "application/octet-stream") -> MediaRef:
+        return self._media.receive("tenant", io.BytesIO(data), content_type, 1 << 30)
 
 
 @pytest.fixture
-async def perception(models_dir: Path) -> AsyncIterator[tuple[PerceptionDeployment, FakeStore]]:
-    store = FakeStore()
-    deployment = PerceptionDeployment(EncoderConfig(models_dir), store)
+async def perception(models_dir: Path, tmp_path: Path) -> AsyncIterator[tuple[PerceptionDeployment, Stored]]:
+    store = Stored(tmp_path)
+    deployment = PerceptionDeployment(EncoderConfig(models_dir), store.config)
     yield deployment, store
     await deployment.aclose()
 
 
 @pytest.mark.models
-async def test_perception(perception: tuple[PerceptionDeployment, FakeStore], shared_data: Path) -> None:
-    import io
-
+async def test_perception(perception: tuple[PerceptionDeployment, Stored], shared_data: Path) -> None:
     from PIL import Image
 
     deployment, store = perception
@@ -355,22 +350,29 @@ async def test_perception(perception: tuple[PerceptionDeployment, FakeStore], sh
 
     buffer = io.BytesIO()
     Image.fromarray(page()).resize((2800, 1200)).save(buffer, "PNG")
-    large = store.add(buffer.getvalue())
+    large = store.add(buffer.getvalue(), "image/png")
     lines = await deployment.read_text(large)
     assert [line.text for line in lines] == ["First line here", "Second line 42", "Third and last"]
     assert lines[2].box[0][1] > 700  # in pixels of the full picture
     picture = await deployment.encode_image(large)
     assert (picture.width, picture.height) == (2800, 1200)
     assert (await deployment.probe(large)).kind is MediaKind.IMAGE
+    assert re.fullmatch("[0-9a-f]{16}", await deployment.fingerprint(large))
+    assert Image.open(io.BytesIO(await deployment.thumbnail(large, 256))).size == (256, 110)
 
-    video = store.add((shared_data / "video/intel-sample-videos/car-detection.mp4").read_bytes())
+    film = (shared_data / "video/intel-sample-videos/car-detection.mp4").read_bytes()
+    video = store.add(film, "video/mp4")
+    small = Image.open(io.BytesIO(await deployment.thumbnail(video, 128)))
+    assert (small.format, max(small.size)) == ("JPEG", 128)
     seen = await deployment.encode_video(video, FrameSampling(max_frames=4))
     assert len(seen.frames) == 4
     assert seen.duration_seconds == pytest.approx(30.16)
     times = [frame.time_seconds for frame in seen.frames]
     assert times == sorted(times)
 
-    speech = store.add((shared_data / "speech/whisper/jfk.mp3").read_bytes())
+    speech = store.add((shared_data / "speech/whisper/jfk.mp3").read_bytes(), "audio/mpeg")
+    with pytest.raises(UnsupportedMedia):
+        await deployment.thumbnail(speech, 128)
     assert plain((await deployment.transcribe(speech, TranscribeOptions())).text) == JFK
     with pytest.raises(UnsupportedMedia):
         await deployment.transcribe(large, TranscribeOptions())
@@ -379,4 +381,6 @@ async def test_perception(perception: tuple[PerceptionDeployment, FakeStore], sh
     embedded = await deployment.embed_texts(texts)
     alone = await deployment.embed_texts(texts[70:71])
     np.testing.assert_allclose(embedded.vectors[70], alone.vectors[0], atol=1e-5)
+    assert embedded.token_counts[70:71] == alone.token_counts
+    assert len(embedded.token_counts) == 75
     assert (await deployment.embed_texts(())).vectors.shape == (0, 384)

@@ -86,3 +86,61 @@ def test_the_gateway_alone_gets_the_port_and_ray_asks_for_a_token() -> None:
     first, end = (int(environment[f"RAY_SERVE_DIRECT_INGRESS_{edge}_HTTP_PORT"]) for edge in ("MIN", "MAX"))
     assert list(range(first, end)) == [8123]
     assert environment["RAY_AUTH_MODE"] == "token"
+
+
+def test_storage_is_a_local_folder_unless_a_bucket_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = load_settings({"data_dir": tmp_path}).storage_config()
+    assert (config.s3, config.redis_url, config.cold_root) == (None, None, None)
+    assert config.root == tmp_path / "store"
+    assert dict(config.ttl_seconds) == {"image": 3600, "video": 7200, "audio": 3600, "text": 1800}
+    for name, value in {
+        "S3__BUCKET": "media",
+        "S3__ENDPOINT_URL": "http://127.0.0.1:9000",
+        "S3__ACCESS_KEY_ID": "key",
+        "S3__SECRET_ACCESS_KEY": "hush",
+        "REDIS_URL": "redis://:hush@127.0.0.1:6379/0",
+        "TTL_SECONDS": '{"image": 60}',
+        "COLD_FOLDER": str(tmp_path / "cold"),
+        "COLD_AFTER_DAYS": "30",
+    }.items():
+        monkeypatch.setenv(f"MANYMODAL_STORAGE__{name}", value)
+    settings = load_settings({"data_dir": tmp_path})
+    config = settings.storage_config()
+    assert config.s3 is not None
+    assert (config.s3.bucket, config.s3.endpoint_url) == ("media", "http://127.0.0.1:9000")
+    assert config.s3.secret_access_key == "hush"
+    assert config.redis_url == "redis://:hush@127.0.0.1:6379/0"
+    assert dict(config.ttl_seconds) == {"image": 60, "video": 7200, "audio": 3600, "text": 1800}
+    assert (config.cold_root, config.tiers.cold_after_days) == (tmp_path / "cold", 30)
+    assert "hush" not in repr(settings)
+    assert "hush" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("storage", "words"),
+    [
+        ({"s3": {"bucket": "ab"}}, "at least 3"),
+        ({"s3": {"bucket": "media", "access_key_id": "key"}}, "give both"),
+        ({"s3": {"bucket": "media", "prefix": "../x/"}}, "pattern"),
+        ({"redis_url": "127.0.0.1:6379"}, "begins with redis://"),
+        ({"redis_url": "redis://:hush@localhost:many/0"}, "Port could not be cast"),
+        ({"ttl_seconds": {"image": 0}}, "greater than 0"),
+        ({"ttl_seconds": {"smell": 5}}, "smell"),
+        ({"grace_seconds": 5}, "3600"),
+        ({"colour": "red"}, "Extra inputs"),
+    ],
+)
+def test_storage_settings_that_cannot_be_are_refused(storage: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        load_settings({"storage": storage})
+
+
+def test_machines_that_share_a_store_are_given_one_secret(tmp_path: Path) -> None:
+    settings = load_settings({"data_dir": tmp_path / "data", "secret": "0f" * 32})
+    assert settings.gateway_config().cache_secret == b"\x0f" * 32
+    assert not (tmp_path / "data" / "secret").exists()
+    assert "0f0f" not in repr(settings)
+    with pytest.raises(ValueError, match="64 hexadecimal digits"):
+        load_settings({"secret": "short"})

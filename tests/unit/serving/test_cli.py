@@ -21,6 +21,8 @@ from serving.cli.index import document_id, files_in
 from serving.cli.options import harmless
 from serving.cli.used import describe_medium
 
+FIRST, SECOND = f"file-{0:032x}", f"file-{1:032x}"  # ids the fake gives out
+
 
 @pytest.fixture
 def app() -> typer.Typer:
@@ -88,11 +90,11 @@ def test_chat_uploads_files_and_passes_addresses_on(
     picture, remote = str(folder / "a.png"), "https://example.com/talk.mp3"
     result = run(app, url, "chat", "What?", "--image", picture, "--image", picture, "--audio", remote)
     assert result.exit_code == 0
-    assert platform.media["media-0"]["content"] == b"content of a.png"
+    assert platform.media[FIRST]["content"] == b"content of a.png"
     (sent,) = platform.sent("chat/completions")
     assert sent["messages"][0]["content"] == [
-        {"type": "image_url", "image_url": {"url": "media-0"}},
-        {"type": "image_url", "image_url": {"url": "media-1"}},
+        {"type": "image_url", "image_url": {"url": FIRST}},
+        {"type": "image_url", "image_url": {"url": SECOND}},
         {"type": "audio_url", "audio_url": {"url": remote}},
         {"type": "text", "text": "What?"},
     ]
@@ -256,7 +258,7 @@ def test_search_combines_words_and_a_picture(
     assert json.loads(result.stdout) == {"results": []}
     assert platform.sent("search")[0]["query"] == [
         {"type": "text", "content": "red"},
-        {"type": "image", "content": "media-0"},
+        {"type": "image", "content": FIRST},
     ]
 
 
@@ -303,6 +305,71 @@ def test_refusals_give_the_reason_and_the_next_step(
     platform.refusals[{"chat": "chat/completions"}.get(command, command)] = refusal
     result = run(app, url, command, "hello")
     assert result.exit_code == 1
+    assert says in result.stderr
+
+
+# warm-up
+
+
+def test_warm_up_sends_each_id_once_and_counts(
+    app: typer.Typer, url: str, platform: FakeHttpPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.cli.warm_up._BATCH_IDS", 2)
+    platform.media = {FIRST: {}, SECOND: {}}
+    third = f"file-{2:032x}"
+    platform.media[third] = {}
+    listing = tmp_path / "ids.txt"
+    listing.write_text(f"# mine\n{FIRST}\n\n  # more\n  {SECOND} \n{FIRST}\n{third}\n", "utf-8")
+    result = run(app, url, "warm-up", str(listing))
+    assert result.exit_code == 0
+    assert platform.sent("media/warm_up") == [{"ids": [FIRST, SECOND]}, {"ids": [third]}]
+    assert (
+        result.stdout == "6 results (3 KiB) of 3 media were brought into the caches; 0 ids were not found.\n"
+    )
+
+
+def test_warm_up_from_standard_input_names_what_is_missing(
+    app: typer.Typer, url: str, platform: FakeHttpPlatform
+) -> None:
+    platform.media[FIRST] = {}
+    result = run(app, url, "warm-up", "-", "--json", input=f"{FIRST}\n{SECOND}\n")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {
+        "loaded": 2,
+        "loaded_bytes": 1024,
+        "complete": True,
+        "not_found": [SECOND],
+    }
+
+
+def test_warm_up_says_when_there_was_no_room(
+    app: typer.Typer, url: str, platform: FakeHttpPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.cli.warm_up._BATCH_IDS", 1)
+    platform.media, platform.room = {FIRST: {}, SECOND: {}}, 3
+    result = run(app, url, "warm-up", "-", input=f"{FIRST}\n{SECOND}\n")
+    assert result.exit_code == 0
+    assert "3 results" in result.stdout
+    assert "Not all" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "cannot be read"), (b"\xff\xfe", "is no text"), (b"", "lists no ids"), (b"# a\n\n", "no ids")],
+)
+def test_warm_up_refuses_what_lists_nothing(
+    app: typer.Typer,
+    url: str,
+    platform: FakeHttpPlatform,
+    tmp_path: Path,
+    content: bytes | None,
+    says: str,
+) -> None:
+    listing = tmp_path / "ids.txt"
+    if content is not None:
+        listing.write_bytes(content)
+    result = run(app, url, "warm-up", str(listing))
+    assert (result.exit_code, platform.requests) == (2, [])
     assert says in result.stderr
 
 

@@ -28,17 +28,14 @@ import pathlib, sys, tempfile
 from serving.app import create_app
 from serving.config import ChatModel, GatewayConfig
 from serving.services import Services
-from storage.artifacts import ArtifactStore
-from storage.cache import MemoryCache
-from storage.derived import DerivedCache
-from storage.local import LocalObjectStore
-from storage.media import MediaStore
+from storage.assembly import open_storage
+from storage.config import StorageConfig
 
-store = LocalObjectStore(pathlib.Path(tempfile.mkdtemp()))
+root = pathlib.Path(tempfile.mkdtemp())
 models = ("efficientnet-lite2", "whisper-base", "all-minilm-l6-v2", "rapidocr")
 config = GatewayConfig(ChatModel("m", 2048, None), *models, bytes(16))
-derived = DerivedCache(MemoryCache(1), ArtifactStore(store))
-create_app(Services(None, None, None), MediaStore(store), derived, config)
+storage = open_storage(StorageConfig(root / "store", root / "spool"), bytes(16))
+create_app(Services(None, None, None), storage, config)
 print([name for name in {FORBIDDEN} if name in sys.modules])
 """
 

@@ -21,7 +21,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def ref(store):
-    return MediaStore(store).put("default", io.BytesIO(b"a medium"), "x/y", None, {}, 100).ref
+    return MediaStore(store).receive("default", io.BytesIO(b"a medium"), "x/y", 100)
 
 
 async def test_no_more_than_a_few_are_held_at_once(store, ref):

@@ -7,11 +7,12 @@ import io
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 import pytest
 from fake_services import FakePerception, fake_mp4, fake_png, fake_wav
 
 from encoders.config import DecodeLimits
-from encoders.errors import CorruptMedia
+from encoders.errors import CorruptMedia, UnsupportedMedia
 from encoders.types import TranscribeOptions
 from serving.catalogue import ModelCatalogue
 from serving.concurrency import all_of
@@ -24,6 +25,7 @@ from storage.cache import MemoryCache
 from storage.derived import DerivedCache
 from storage.local import LocalObjectStore
 from storage.media import MediaStore
+from storage.vector_cache import VectorCache
 
 
 class Bench:
@@ -41,11 +43,13 @@ class Bench:
         config = GatewayConfig(chat, *models, bytes(16), max_frames=frames, limits=self.limits)
         if decoding is not None:
             config = replace(config, decode_limits=decoding)
-        derived = DerivedCache(MemoryCache(1 << 20), ArtifactStore(self.store))
-        return Perceiver(self.perception, derived, ModelCatalogue(config), config, GatewayMetrics())
+        memory = MemoryCache(1 << 20)
+        derived = DerivedCache(memory, ArtifactStore(self.store))
+        vectors = VectorCache(memory, None, {"text": 60.0})
+        return Perceiver(self.perception, derived, vectors, ModelCatalogue(config), config, GatewayMetrics())
 
     def put(self, content: bytes):
-        return self.media.put("default", io.BytesIO(content), "x/y", None, {}, 1 << 20).ref
+        return self.media.receive("default", io.BytesIO(content), "image/png", 1 << 20)
 
 
 @pytest.fixture
@@ -156,3 +160,37 @@ async def test_other_limits_reach_media_that_are_known(bench):
     assert bench.perception.calls == {"probe": 1}
     await bench.restarted(decoding=DecodeLimits(max_pixels=1000)).probe(ref)
     assert bench.perception.calls == {"probe": 2}
+
+
+async def test_texts_are_embedded_once(bench):
+    texts = ("a cat", "a dog", "a cat")
+    first = await bench.perceiver.embed_texts("default", texts)
+    assert first.token_counts == (2, 2, 2)
+    again = await bench.perceiver.embed_texts("default", ("a dog", "a cat"))
+    np.testing.assert_array_equal(again.vectors, first.vectors[[1, 0]])
+    assert bench.perception.calls == {"embed_texts": 1}
+    assert bench.perception.embedded == ["a cat", "a dog"]
+    await bench.perceiver.embed_texts("default", ("a cat", "a bird"))
+    assert bench.perception.embedded == ["a cat", "a dog", "a bird"]
+    await bench.perceiver.embed_texts("someone-else", ("a cat",))  # tenants share nothing
+    assert bench.perception.embedded[3:] == ["a cat"]
+    many = await bench.perceiver.embed_texts("default", tuple(f"text {n}" for n in range(100)))
+    assert many.vectors.shape == (100, 384)
+
+
+async def test_texts_wait_no_longer_than_the_limit(tmp_path):
+    bench = Bench(tmp_path, perception_timeout_seconds=0.05)
+    bench.perception.wait = asyncio.Event()
+    with pytest.raises(PerceptionTimeout):
+        await bench.perceiver.embed_texts("default", ("a cat",))
+
+
+async def test_fingerprints_and_thumbnails_are_kept(bench):
+    ref = bench.put(fake_png(fingerprint="0123456789abcdef"))
+    for perceiver in (bench.perceiver, bench.restarted()):
+        assert await perceiver.fingerprint(ref) == "0123456789abcdef"
+        assert (await perceiver.thumbnail(ref, 256)).startswith(b"\xff\xd8\xff")
+    assert bench.perception.calls == {"fingerprint": 1, "thumbnail": 1}
+    assert await bench.perceiver.thumbnail(ref, 128) != await bench.perceiver.thumbnail(ref, 256)
+    with pytest.raises(UnsupportedMedia):
+        await bench.perceiver.thumbnail(bench.put(fake_wav()), 256)

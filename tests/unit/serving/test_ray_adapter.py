@@ -29,8 +29,8 @@ from serving.services import EngineResponse
 from storage.errors import MediaNotFound
 from storage.types import MediaRef
 
-MEDIA = MediaRef("media-1", "t", "ab" * 32, 3, "image/png")
-EMBEDDINGS = Embeddings(np.ones((1, 4), dtype=np.float32), 1)
+MEDIA = MediaRef("file-1", "t", "ab" * 32, 3, "image/png")
+EMBEDDINGS = Embeddings(np.ones((1, 4), dtype=np.float32), (1,))
 HEAD = EngineResponse(200, (("content-type", "text/event-stream"),))
 
 
@@ -62,7 +62,13 @@ async def test_answers_and_arguments_pass_through() -> None:
     handle = FakeHandle(FakeResponse(7))
     assert await RaySearchIndex(handle, 30).delete("t", "default", "a") == 7
     assert handle.calls == [("delete", "t", "default", "a")]
+    assert await RaySearchIndex(handle, 30).delete_media("t", ("m",)) == 7
+    assert handle.calls[1:] == [("delete_media", "t", ("m",))]
     assert await RaySearchIndex(FakeHandle(FakeResponse(True)), 30).ready()
+    handle = FakeHandle(FakeResponse(b"jpeg"))
+    assert await RayPerception(handle, 30).thumbnail(MEDIA, 256) == b"jpeg"
+    assert handle.calls == [("thumbnail", MEDIA, 256)]
+    assert await RayPerception(FakeHandle(FakeResponse("f" * 16)), 30).fingerprint(MEDIA) == "f" * 16
 
 
 @pytest.mark.parametrize(

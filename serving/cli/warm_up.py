@@ -1,0 +1,63 @@
+"""``manymodal warm-up``: bring what is known of some media back into the caches of a running platform."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serving.cli.failures import UnusableInput
+from serving.cli.options import DEFAULT_URL, AsJson, Url, connected, print_json
+
+__all__ = ["warm_up"]
+
+_BATCH_IDS = 500
+
+
+def warm_up(
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file with one media id per line; - is standard input.")
+    ],
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Load what was derived of the listed media into the caches, so that first questions are answered fast."""
+    with connected(url) as server:
+        ids = _ids(source)
+        total: dict[str, int] = {"loaded": 0, "loaded_bytes": 0}
+        complete = True
+        missing: list[str] = []
+        for start in range(0, len(ids), _BATCH_IDS):
+            answer = server.request(
+                "POST", "/v1/media/warm_up", json={"ids": ids[start : start + _BATCH_IDS]}
+            )
+            total = {name: count + int(answer[name]) for name, count in total.items()}
+            missing += answer["not_found"]
+            complete = complete and bool(answer["complete"])
+        if as_json:
+            print_json({**total, "complete": complete, "not_found": missing})
+        else:
+            typer.echo(
+                f"{total['loaded']} results ({total['loaded_bytes'] / 1024:.0f} KiB) of {len(ids)} media were "
+                f"brought into the caches; {len(missing)} ids were not found."
+            )
+            if not complete:
+                typer.echo("Not all was: the cache in memory is full, or the store failed.")
+    if missing:
+        raise typer.Exit(1)
+
+
+def _ids(source: Path) -> list[str]:
+    try:
+        text = sys.stdin.read() if str(source) == "-" else source.read_text("utf-8")
+    except OSError as error:
+        raise UnusableInput(f"'{source}' cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError:
+        raise UnusableInput(f"'{source}' is no text: write one id per line.") from None
+    lines = (line.strip() for line in text.splitlines())
+    ids = list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    if not ids:
+        raise UnusableInput(f"'{source}' lists no ids; write one per line.")
+    return ids

@@ -1,0 +1,106 @@
+"""What has to be done now and then: expired media, garbage (abandoned uploads among it), storage
+tiers, deleted rows of search.
+
+Every gateway does it by itself, at its own moments; all steps are safe beside those of others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from itertools import groupby, islice
+
+from prometheus_client import CollectorRegistry, Counter
+
+from serving.removal import Remover
+from serving.services import SearchIndex
+from storage.assembly import Storage
+
+__all__ = ["Housekeeping", "HousekeepingMetrics"]
+
+_BATCH = 256
+_JITTER = 0.2  # of the interval, so that gateways started together do not go on working together
+
+_log = logging.getLogger("manymodal.gateway")
+
+
+class HousekeepingMetrics:
+    """What housekeeping counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.runs = Counter("manymodal_housekeeping_runs", "Rounds that were done.", registry=registry)
+        self.failures = Counter(
+            "manymodal_housekeeping_failures", "Steps that failed.", ("step",), registry=registry
+        )
+        self.removed = Counter(
+            "manymodal_housekeeping_removed", "What was removed or mended.", ("kind",), registry=registry
+        )
+
+
+class Housekeeping:
+    """One gateway's rounds. ``run`` goes on until it is cancelled."""
+
+    def __init__(
+        self, storage: Storage, search: SearchIndex, remover: Remover, metrics: HousekeepingMetrics
+    ) -> None:
+        self._storage = storage
+        self._search = search
+        self._remover = remover
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """A round every ``housekeeping_seconds``, the first after a random part of that."""
+        interval = self._storage.config.housekeeping_seconds
+        await asyncio.sleep(interval * random.random())  # noqa: S311 - no secret
+        while True:
+            await self.round()
+            await asyncio.sleep(interval * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311
+
+    async def round(self) -> None:
+        """Do everything once. A step that fails is logged and counted, and the others are done all the same."""
+        await self._step("expired", self._expired)
+        await self._step("garbage", self._garbage)
+        await self._step("tiers", self._tiers)
+        await self._step("vacuum", self._vacuum)
+        self._metrics.runs.inc()
+
+    async def _step(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:
+            self._failed(name, error)
+
+    def _failed(self, name: str, error: Exception) -> None:
+        self._metrics.failures.labels(name).inc()
+        _log.error("Housekeeping failed: %s", name, exc_info=error)
+
+    def _removed(self, kind: str, count: int) -> None:
+        self._metrics.removed.labels(kind).inc(count)
+
+    async def _expired(self) -> None:
+        records = (record for record in self._storage.media.expired())
+        try:
+            while batch := await asyncio.to_thread(lambda: list(islice(records, _BATCH))):
+                for tenant, owned in groupby(batch, lambda record: record.ref.tenant):
+                    removed = await self._remover.remove_all(
+                        tenant, list(owned), lambda error: self._failed("expired", error)
+                    )
+                    self._removed("expired", removed)
+        except Exception:
+            await asyncio.to_thread(records.close)  # waits for the reads that are under way
+            raise
+
+    async def _garbage(self) -> None:
+        report = await asyncio.to_thread(self._storage.garbage.collect)
+        for kind, count in asdict(report).items():
+            self._removed(kind, count)
+
+    async def _tiers(self) -> None:
+        # Without days, too: rules of earlier settings go, and what broken-off uploads left on S3.
+        await asyncio.to_thread(self._storage.objects.apply_tiers, self._storage.config.tiers)
+
+    async def _vacuum(self) -> None:
+        self._removed("search_bytes", await self._search.vacuum())
