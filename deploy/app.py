@@ -18,12 +18,8 @@ from serving.deployments.perception import PerceptionDeployment
 from serving.deployments.search import SearchDeployment
 from serving.ray_adapter import RayChatEngine, RayPerception, RaySearchIndex
 from serving.services import Services
-from storage.artifacts import ArtifactStore
-from storage.cache import MemoryCache
+from storage.assembly import open_storage
 from storage.config import StorageConfig
-from storage.derived import DerivedCache
-from storage.local import LocalObjectStore
-from storage.media import MediaStore
 
 __all__ = ["APPLICATION_NAME", "GatewayDeployment", "build_application"]
 
@@ -54,13 +50,8 @@ class GatewayDeployment:
         self._storage = storage
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        store = LocalObjectStore(self._storage.root)
-        store.probe()
-        self._storage.spool_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        media = MediaStore(store, self._storage.spool_folder)
-        media.recover()
-        derived = DerivedCache(MemoryCache(self._storage.memory_cache_bytes), ArtifactStore(store))
-        return create_app(self._services, media, derived, self._config)
+        storage = open_storage(self._storage, self._config.cache_secret)
+        return create_app(self._services, storage, self._config)
 
 
 def build_application(settings: Settings) -> serve.Application:
@@ -88,7 +79,7 @@ def build_application(settings: Settings) -> serve.Application:
 
     threads = str(settings.encoders.threads)
     perception = deployment(PerceptionDeployment, "perception", OMP_NUM_THREADS=threads).bind(
-        settings.encoder_config(), LocalObjectStore(storage.root)
+        settings.encoder_config(), storage
     )
     search = deployment(SearchDeployment, "search", OMP_NUM_THREADS=threads).bind(settings.search_config())
     engine = deployment(EngineDeployment, "engine", **engine_environment(settings)).bind(

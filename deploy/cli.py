@@ -6,8 +6,9 @@ import contextlib
 import json
 import signal
 import threading
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -18,8 +19,12 @@ from rich.table import Table
 from deploy.errors import DeployError
 from deploy.settings import Settings, load_settings
 from encoders.errors import EncoderError
+from search.errors import SearchError
 from serving.cli import register as register_client_commands
 from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from deploy.verify import Verification
 
 __all__ = ["app", "main"]
 
@@ -113,6 +118,34 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command()
+def verify(
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    check_only: Annotated[bool, typer.Option("--check-only", help="Repair nothing, only report.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check every stored object, reference and search entry, and repair what can be repaired.
+
+    Safe beside a running platform. The exit code is 1 when something is left that is wrong.
+    """
+    from deploy.verify import verify_platform
+
+    settings = _settings(profile=profile, data_dir=data_dir)
+    with _errors.status("Checking") as status:
+        found = verify_platform(
+            settings,
+            repair=not check_only,
+            progress=lambda what, count: status.update(f"Checking {what}: {count}"),
+        )
+    if as_json:
+        typer.echo(json.dumps({"clean": found.clean, **asdict(found)}, indent=2))
+    else:
+        _print_verification(found)
+    if not found.clean:
+        raise typer.Exit(1)
+
+
 @models_app.command("prepare")
 def prepare(
     names: Annotated[
@@ -162,9 +195,22 @@ def main() -> None:
     """Entry point: every expected failure is one sentence on standard error and exit code 1."""
     try:
         app()
-    except (DeployError, EncoderError, StorageError) as error:
+    except (DeployError, EncoderError, SearchError, StorageError) as error:
         _errors.print(f"[red]{error.message}[/]", highlight=False)
         raise SystemExit(1) from None
+
+
+def _print_verification(found: Verification) -> None:
+    table = Table("What", "Where", "Done", box=None, pad_edge=False)
+    for finding in found.store.findings:
+        table.add_row(finding.kind, finding.key, finding.action)
+    for entry in found.dangling:
+        done = f"{entry.removed_documents} documents removed" if found.repaired else "nothing"
+        table.add_row("search entry without medium", f"{entry.tenant}: {', '.join(entry.media_ids)}", done)
+    if table.row_count:
+        _console.print(table)
+    counts = ", ".join(f"{count} {what}" for what, count in found.store.counts.items())
+    _console.print(f"{counts}. " + ("[green]Clean.[/]" if found.clean else "[red]Not clean.[/]"))
 
 
 def _settings(**options: Any) -> Settings:

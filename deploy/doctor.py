@@ -17,6 +17,7 @@ from deploy.ports import is_free
 from deploy.settings import Settings
 from encoders.errors import ModelUnavailable
 from encoders.registry import model_file, resolve
+from storage.errors import StorageError
 
 __all__ = ["Finding", "examine"]
 
@@ -65,6 +66,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield _model(name, settings)
     yield _memory()
     yield _disk(settings)
+    if settings.storage.s3 is not None:
+        yield _bucket(settings)
+    if settings.storage.redis_url is not None:
+        yield _redis(settings)
     yield _port(settings)
 
 
@@ -152,6 +157,33 @@ def _disk(settings: Settings) -> Finding:
     if free < _NEEDED_DISK_BYTES:
         return Finding("data folder", "warning", facts, "free some space or choose another --data-dir")
     return Finding("data folder", "ok", facts)
+
+
+def _bucket(settings: Settings) -> Finding:
+    from storage.backends import open_object_store  # boto3 takes a while to load
+
+    config = settings.storage_config()
+    facts = f"bucket {config.s3.bucket} at {config.s3.endpoint_url or 'AWS'}" if config.s3 else ""
+    try:
+        open_object_store(config).probe()
+    except StorageError as error:
+        return Finding("object store", "missing", facts, error.message)
+    return Finding("object store", "ok", f"{facts}: writes and conditional writes work")
+
+
+def _redis(settings: Settings) -> Finding:
+    import redis
+
+    config = settings.storage_config()
+    client = redis.Redis.from_url(config.redis_url or "", socket_connect_timeout=2, socket_timeout=2)
+    try:
+        version = client.info("server").get("redis_version", "?")
+    except redis.RedisError:
+        advice = "start it or correct storage.redis_url; the platform runs without it, only slower"
+        return Finding("Redis", "warning", "does not answer", advice)
+    finally:
+        client.close()
+    return Finding("Redis", "ok", f"answers, speaks version {version}")
 
 
 def _port(settings: Settings) -> Finding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DeployError", "PlatformStartFailed", "PortTaken", "TourFailed"]
+__all__ = ["DeployError", "NothingStored", "PlatformStartFailed", "PortTaken", "TourFailed"]
 
 
 class DeployError(Exception):
@@ -19,6 +19,10 @@ class PortTaken(DeployError):
 
 class PlatformStartFailed(DeployError):
     """A deployment did not come up."""
+
+
+class NothingStored(DeployError):
+    """There is no store where one was to be checked."""
 
 
 class TourFailed(DeployError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from importlib import resources
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from deploy.storage_settings import StorageSettings
 from encoders.config import DecodeLimits, EncoderConfig
 from fusion.config import FusionConfig
 from search.config import SearchConfig
@@ -81,7 +83,11 @@ class DeploymentSettings(_Section):
 
 
 class Settings(BaseSettings):
-    """The platform's settings. ``load_settings`` builds them; everything else receives finished configs."""
+    """The platform's settings. ``load_settings`` builds them; everything else receives finished configs.
+
+    ``secret`` (64 hex digits) keys cache keys and signs links. Machines that share a store or a Redis must be
+    given the same one; by default it is made once and kept in the data folder.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="MANYMODAL_", env_nested_delimiter="__", extra="forbid", frozen=True
@@ -100,6 +106,8 @@ class Settings(BaseSettings):
     drain_seconds: int = Field(gt=0)
     start_timeout_seconds: int = Field(gt=0)
     allowed_hosts: tuple[str, ...] = ()
+    storage: StorageSettings = StorageSettings()
+    secret: SecretStr | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     limits: RequestLimits = RequestLimits()
     decoding: DecodeLimits = DecodeLimits()
@@ -115,6 +123,13 @@ class Settings(BaseSettings):
                 "use 127.0.0.1 and put an authenticating proxy in front"
             )
         return host
+
+    @field_validator("secret")
+    @classmethod
+    def _hex(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not re.fullmatch(r"[0-9A-Fa-f]{64}", secret.get_secret_value()):
+            raise ValueError("must be 64 hexadecimal digits, for example of `openssl rand -hex 32`")
+        return secret
 
     @field_validator("data_dir", "models_dir")
     @classmethod
@@ -150,7 +165,7 @@ class Settings(BaseSettings):
             speech_model=self.encoders.speech,
             text_model=self.encoders.text,
             ocr_model=self.encoders.ocr,
-            cache_secret=_secret(self.make_data_dir()),
+            cache_secret=self.secret_bytes(),
             max_frames=self.video.max_frames,
             allowed_hosts=self.allowed_hosts,
             limits=self.limits,
@@ -188,7 +203,13 @@ class Settings(BaseSettings):
 
     def storage_config(self) -> StorageConfig:
         """Settings of storage."""
-        return StorageConfig(root=self.data_dir / "store", spool_folder=self.data_dir / "spool")
+        return self.storage.config(self.data_dir)
+
+    def secret_bytes(self) -> bytes:
+        """The secret that keys every cache key and signs links. Made, once, when none is set."""
+        if self.secret is None:
+            return _secret(self.make_data_dir())
+        return bytes.fromhex(self.secret.get_secret_value())
 
     def make_data_dir(self) -> Path:
         """The data folder, made for its owner alone when it is not there."""

@@ -1,4 +1,4 @@
-"""One real platform for the whole folder: the `manymodal serve` command, real Ray, real models."""
+"""Real platforms: the `manymodal serve` command, real Ray, real models."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ import httpx
 import openai
 import psutil
 import pytest
+
+from deploy.demo.samples import Samples, make_samples
 
 _START_SECONDS = 240
 _STOP_SECONDS = 90
@@ -50,29 +52,29 @@ class RunningPlatform:
         return found[0]
 
 
-@pytest.fixture(scope="session")
-def platform(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
-    """Start the platform as a user does, stop it as a user does, and see that nothing stays behind."""
-    folder = tmp_path_factory.mktemp("platform")
+@contextlib.contextmanager
+def running(folder: Path, **settings: str) -> Iterator[RunningPlatform]:
+    """Start the platform as a user does, stop it as a user does, and see that nothing stays behind.
+
+    ``settings`` are ``MANYMODAL_*`` variables without that prefix.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [
-        Path(sys.executable).with_name("manymodal"),
-        "serve",
-        "--port",
-        str(port),
-        "--data-dir",
-        folder,
-    ]
+    manymodal = Path(sys.executable).with_name("manymodal")
+    command = [manymodal, "serve", "--port", str(port), "--data-dir", folder]
+    environment = {**os.environ, **{f"MANYMODAL_{name}": value for name, value in settings.items()}}
+    folder.mkdir(exist_ok=True)
     with (folder / "serve.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-    running = RunningPlatform(f"http://127.0.0.1:{port}", psutil.Process(process.pid))
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=environment
+        )
+    platform = RunningPlatform(f"http://127.0.0.1:{port}", psutil.Process(process.pid))
     everything: list[psutil.Process] = []
     try:
-        running.wait_until_ready()
-        yield running
-        everything = running.process.children(recursive=True)
+        platform.wait_until_ready()
+        yield platform
+        everything = platform.process.children(recursive=True)
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -87,8 +89,26 @@ def platform(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     assert not alive, f"still running after the stop: {[p.name() for p in alive]}"
 
 
+def client_of(platform: RunningPlatform) -> openai.OpenAI:
+    """The official client, as a user would make it."""
+    return openai.OpenAI(base_url=f"{platform.base_url}/v1", api_key="unused", max_retries=0)
+
+
+@pytest.fixture(scope="module")
+def platform(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
+    """One platform with a local store for a whole module."""
+    with running(tmp_path_factory.mktemp("platform")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    """The demo's media."""
+    return make_samples(tmp_path_factory.mktemp("samples"))
+
+
 @pytest.fixture
 def client(platform: RunningPlatform) -> Iterator[openai.OpenAI]:
-    """The official client, as a user would make it."""
-    with openai.OpenAI(base_url=f"{platform.base_url}/v1", api_key="unused", max_retries=0) as made:
+    """The official client of ``platform``."""
+    with client_of(platform) as made:
         yield made

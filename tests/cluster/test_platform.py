@@ -16,7 +16,7 @@ from PIL import Image
 from rich.console import Console
 
 from cluster.conftest import RunningPlatform
-from deploy.demo.samples import Samples, make_samples
+from deploy.demo.samples import Samples
 from deploy.demo.tour import run_tour
 
 pytestmark = [
@@ -25,11 +25,6 @@ pytestmark = [
     # Rich and the client leave sockets to the garbage collector at interpreter exit.
     pytest.mark.filterwarnings("default::ResourceWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
-    return make_samples(tmp_path_factory.mktemp("samples"))
 
 
 def data_url(content_type: str, data: bytes) -> str:
