@@ -16,7 +16,7 @@ DATA_DIR ?=
 BIN := $(VENV)/bin
 RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-.PHONY: help setup models demo serve test unit lint types imports format bench-chat bench-start clean
+.PHONY: help setup models demo serve test unit lint types imports format bench-chat bench-start bench-media bench-cache bench-repeated clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,15 @@ imports: setup ## Import rules: one direction, Ray in its rooms.
 
 bench-chat: models ## Tokens/s and TTFT against vLLM's own server, same settings, same run.
 	@$(BIN)/python -m benchmarks.chat
+
+bench-media: setup ## Media put and get on a real S3 server against plain boto3.
+	@$(BIN)/python -m benchmarks.media
+
+bench-cache: setup ## Cache hits in memory and in Valkey, hit rate on an 80/20 pattern.
+	@$(BIN)/python -m benchmarks.cache
+
+bench-repeated: models ## TTFT of a question about a photo seen before against plain text.
+	@$(BIN)/python -m benchmarks.repeated
 
 bench-start: models ## Seconds to ready, by stage, and memory.
 	@$(BIN)/python -m benchmarks.start

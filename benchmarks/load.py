@@ -6,10 +6,11 @@ import asyncio
 import json
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 
-__all__ = ["Wave", "run_wave"]
+__all__ = ["Wave", "run_wave", "stream_answer"]
 
 _SUBJECTS = (
     "a lighthouse keeper", "a mountain village", "two brothers at sea", "a clockmaker", "an old library",
@@ -52,17 +53,25 @@ def _prompt(seed: int, index: int) -> str:
 async def _stream(
     session: aiohttp.ClientSession, model: str, prompt: str, max_tokens: int
 ) -> tuple[int, float]:
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": prompt}],
-        "max_tokens": max_tokens,
-        "temperature": 0,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
+    return await stream_answer(
+        session,
+        {
+            "model": model,
+            "messages": [{"role": "user", "content": prompt}],
+            "max_tokens": max_tokens,
+            "temperature": 0,
+        },
+    )
+
+
+async def stream_answer(session: aiohttp.ClientSession, question: dict[str, Any]) -> tuple[int, float]:
+    """Stream the answer to a chat request and read it to the end: completion tokens, and TTFT in seconds."""
+    wanted = {**question, "stream": True, "stream_options": {"include_usage": True}}
+    body = json.dumps(wanted).encode()  # not within the time: a picture in it takes a while to encode
     started = time.perf_counter()
     ttft, usage = None, None
-    async with session.post("/v1/chat/completions", json=body) as response:
+    headers = {"content-type": "application/json"}
+    async with session.post("/v1/chat/completions", data=body, headers=headers) as response:
         response.raise_for_status()
         async for line in response.content:
             if not line.startswith(b"data: {"):
