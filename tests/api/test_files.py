@@ -197,7 +197,7 @@ async def test_expiry(client, tmp_path, platform):
 
 
 async def test_an_expired_file_is_not_found(client, platform):
-    file = await create(client)
+    file = await create(client, expires_after={"anchor": "created_at", "seconds": 3600})
     record = platform.media.get("default", file.id)
     platform.media.extend(record, int(time.time()) + 1_000_000)
     assert (await client.files.retrieve(file.id)).expires_at == pytest.approx(time.time() + 1_000_000, abs=60)
