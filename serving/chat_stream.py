@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from serving.disconnect import wait_until_gone
+from serving.disconnect import unless_gone
 from serving.engine_call import EngineAnswer, raise_engine_error
 from serving.error_handlers import error_event
-from serving.errors import EngineStalled, EngineUnavailable
+from serving.errors import ClientGone, EngineStalled, EngineUnavailable
 from serving.sse import Event, EventRewriter
 
 __all__ = ["ChatStream"]
@@ -47,21 +48,11 @@ class ChatStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream; returns when it is complete or the client is gone."""
-        pumping = asyncio.create_task(self._pump(send))
-        watching = asyncio.create_task(wait_until_gone(receive))
         try:
-            await asyncio.wait({pumping, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if pumping.done():
-                pumping.result()
-        except OSError:
-            return  # the connection broke while sending: the client is gone
+            with suppress(ClientGone, OSError):  # the connection broke while sending: the client is gone, too
+                await unless_gone(receive, self._pump(send))
         finally:
-            for task in (pumping, watching):
-                task.cancel()
-            try:
-                await asyncio.gather(pumping, watching, return_exceptions=True)
-            finally:
-                await self._answer.aclose()
+            await self._answer.aclose()
 
     async def _pump(self, send: Send) -> None:
         async def emit(chunk: bytes) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Generator
+from contextlib import suppress
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -17,7 +18,9 @@ from starlette.types import Message, Receive, Scope, Send
 from serving.byte_range import NOT_SATISFIABLE, ByteRange, matches_etag, read_range
 from serving.concurrency import to_the_end
 from serving.config import RequestLimits
-from serving.disconnect import wait_until_gone
+from serving.disconnect import unless_gone
+from serving.errors import ClientGone
+from serving.gateway import gateway_of
 from serving.protocol.errors import error_bytes
 from storage.errors import StorageError
 from storage.media import MediaStore
@@ -42,13 +45,14 @@ def _file_headers(record: MediaRecord) -> dict[str, str]:
     }
 
 
-async def content_response(
-    request: Request, media: MediaStore, record: MediaRecord, limits: RequestLimits
-) -> Response:
+async def content_response(request: Request, tenant: str, file_id: str) -> Response:
     """Answer GET or HEAD for a file's bytes: 200, 206 for one range, 304, 416.
 
-    Raises whatever ``MediaStore.stream`` raises before its first piece.
+    Raises ``MediaNotFound``, and whatever ``MediaStore.stream`` raises before its first piece.
     """
+    gateway = gateway_of(request)
+    media, limits = gateway.storage.media, gateway.config.limits
+    record = await asyncio.to_thread(media.get, tenant, file_id)
     size_bytes = record.ref.size_bytes
     headers = _file_headers(record) | {"accept-ranges": "bytes"}
     if matches_etag(request.headers.get("if-none-match", ""), headers["etag"]):
@@ -102,16 +106,10 @@ class _Streamed(Response):
         self.init_headers(headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        pumping = asyncio.create_task(self._pump(send))
-        watching = asyncio.create_task(wait_until_gone(receive))
         try:
-            await asyncio.wait({pumping, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if pumping.done():
-                pumping.result()
+            with suppress(ClientGone):
+                await unless_gone(receive, self._pump(send))
         finally:
-            for task in (pumping, watching):
-                task.cancel()
-            await asyncio.gather(pumping, watching, return_exceptions=True)
             # Gives the store's file or connection back now, not whenever the generator is collected.
             await to_the_end(asyncio.to_thread(self._pieces.close))
 

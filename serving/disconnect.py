@@ -11,21 +11,18 @@ from starlette.types import Receive
 
 from serving.errors import ClientGone
 
-__all__ = ["unless_gone", "wait_until_gone"]
+__all__ = ["unless_gone"]
 
 Result = TypeVar("Result")
 
 
-async def wait_until_gone(receive: Receive) -> None:
-    """Return when the client disconnects. The request's body must have been read."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Await ``work``, but cancel it and raise ``ClientGone`` as soon as the client disconnects."""
+async def unless_gone(client: Request | Receive, work: Coroutine[Any, Any, Result]) -> Result:
+    """Await ``work``, but cancel it and raise ``ClientGone`` as soon as the client disconnects. The request's body
+    must have been read.
+    """
+    receive = client.receive if isinstance(client, Request) else client
     working = asyncio.create_task(work)
-    watching = asyncio.create_task(wait_until_gone(request.receive))
+    watching = asyncio.create_task(_wait_until_gone(receive))
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -35,3 +32,8 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Re
         for task in (working, watching):
             task.cancel()
         await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _wait_until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from serving.admission import Admission
 from serving.concurrency import all_of
 from serving.config import RequestLimits
 from serving.errors import InvalidRequest, LimitExceeded
-from serving.media_vectors import media_vector
+from serving.media_vectors import media_vector, unit_vector
 from serving.perceiver import Perceived, Perceiver
 from serving.protocol.search import DateRange, QueryItem, SearchRequest
 from serving.services import Services
@@ -24,7 +23,6 @@ __all__ = ["Found", "Searcher", "date_bounds"]
 
 _RULE = re.compile(r"last_([1-9][0-9]{0,4})_(minute|hour|day|week|month|year)s?")
 _UNIT_HOURS = {"minute": 1 / 60, "hour": 1, "day": 24, "week": 168, "month": 730.5, "year": 8766}
-_SHORTEST_SUM = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,9 @@ class Searcher:
             [np.float32(item.weight) * vector for item, vector in zip(items, vectors, strict=True)], axis=0
         )
         query = Query(
-            vector=_normalised(total),
+            vector=unit_vector(
+                total, "The weighted queries cancel each other out; nothing is left to search by.", "query"
+            ),
             top_k=request.top_k,
             modalities=tuple(dict.fromkeys(request.search_modalities)),
             filters=dict(request.filters.model_extra or {}),
@@ -128,13 +128,3 @@ def _moment(text: str, name: str) -> datetime:
             "Dates must be ISO 8601, such as 2026-01-31 or 2026-01-31T12:00:00Z.",
             f"filters.date_range.{name}",
         ) from error
-
-
-def _normalised(vector: Any) -> Vector:
-    length = float(np.linalg.norm(vector))
-    if length < _SHORTEST_SUM:
-        raise InvalidRequest(
-            "The weighted queries cancel each other out; nothing is left to search by.", "query"
-        )
-    result: Vector = (np.asarray(vector) / length).astype(np.float32)
-    return result

@@ -112,9 +112,7 @@ async def delete_file(request: Request, file_id: str, tenant: CurrentTenant) -> 
 @router.get("/v1/files/{file_id}/content")
 async def get_file_content(request: Request, file_id: str, tenant: CurrentTenant) -> Response:
     """A file's bytes, whole or a range of them."""
-    gateway = gateway_of(request)
-    record = await asyncio.to_thread(gateway.storage.media.get, tenant, file_id)
-    return await content_response(request, gateway.storage.media, record, gateway.config.limits)
+    return await content_response(request, tenant, file_id)
 
 
 @router.post("/v1/files/{file_id}/link", openapi_extra=json_schema(LinkRequest))

@@ -23,11 +23,9 @@ router = APIRouter()
 @router.get("/v1/links/{token}")
 async def follow_link(request: Request, token: str) -> Response:
     """The bytes of the file that a link was made for. Forged, expired and outlived links answer alike."""
-    gateway = gateway_of(request)
-    links, media = gateway.storage.links, gateway.storage.media
+    links = gateway_of(request).storage.links
     try:
-        record = await asyncio.to_thread(media.get, *links.read(token))
-        return await content_response(request, media, record, gateway.config.limits)
+        return await content_response(request, *links.read(token))
     except MediaNotFound:
         raise links.not_found() from None
 

@@ -68,9 +68,7 @@ async def get_media(request: Request, media_id: str, tenant: CurrentTenant) -> d
 @router.get("/v1/media/{media_id}/content")
 async def get_media_content(request: Request, media_id: str, tenant: CurrentTenant) -> Response:
     """A medium's bytes, whole or a range of them."""
-    gateway = gateway_of(request)
-    record = await asyncio.to_thread(gateway.storage.media.get, tenant, media_id)
-    return await content_response(request, gateway.storage.media, record, gateway.config.limits)
+    return await content_response(request, tenant, media_id)
 
 
 @router.get("/v1/media/{media_id}/thumbnail")

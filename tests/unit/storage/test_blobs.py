@@ -23,16 +23,6 @@ MIB = 1 << 20
 ARTIFACT = "ab" * 32
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> LocalObjectStore:
-    return LocalObjectStore(tmp_path / "store")
-
-
-@pytest.fixture
-def media(store: LocalObjectStore) -> MediaStore:
-    return MediaStore(store)
-
-
 def later(store: LocalObjectStore) -> MediaStore:
     """The store when every deletion of today is long over."""
     return MediaStore(store, clock=lambda: 4e9)

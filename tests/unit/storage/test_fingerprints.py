@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 
 import pytest
 from fake_object_store import FakeStoreWithHooks
@@ -11,14 +10,8 @@ from fake_object_store import FakeStoreWithHooks
 from storage.errors import MediaNotFound
 from storage.fingerprints import FingerprintIndex
 from storage.keys import fingerprint_prefix
-from storage.local import LocalObjectStore
 from storage.objects import ObjectStore
 from storage.records import new_media_id
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalObjectStore:
-    return LocalObjectStore(tmp_path / "store")
 
 
 class Timer:

@@ -44,11 +44,6 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalObjectStore:
-    return LocalObjectStore(tmp_path / "store")
-
-
-@pytest.fixture
 def media(store: LocalObjectStore, clock: Clock) -> MediaStore:
     return MediaStore(store, clock=clock, grace_seconds=GRACE_SECONDS)
 

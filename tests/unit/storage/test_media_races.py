@@ -36,16 +36,6 @@ MIB = 1 << 20
 ARTIFACT = "ab" * 32
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> LocalObjectStore:
-    return LocalObjectStore(tmp_path / "store")
-
-
-@pytest.fixture
-def media(store: LocalObjectStore) -> MediaStore:
-    return MediaStore(store)
-
-
 def in_seconds(store: ObjectStore, seconds: float) -> MediaStore:
     return MediaStore(store, clock=lambda: time.time() + seconds)
 

@@ -6,7 +6,6 @@ import io
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from media_uploads import keys, sha256, upload
@@ -24,16 +23,6 @@ from storage.verify import verify_store
 
 ARTIFACT = "ab" * 32
 LARGE = bytes(9 << 20)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalObjectStore:
-    return LocalObjectStore(tmp_path / "store")
-
-
-@pytest.fixture
-def media(store: LocalObjectStore) -> MediaStore:
-    return MediaStore(store)
 
 
 @pytest.fixture
