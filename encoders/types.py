@@ -15,24 +15,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "AudioTokens",
     "Embeddings",
     "EncodedFrame",
     "EncodedImage",
     "EncodedVideo",
     "FrameSampling",
     "ImageLabel",
+    "ImageTokens",
+    "LanguageGuess",
     "MediaInfo",
     "MediaKind",
     "ModelSpec",
+    "Pixels",
+    "Quality",
+    "SamplingMethod",
+    "Sound",
     "TextLine",
     "TranscribeOptions",
     "Transcript",
     "TranscriptSegment",
     "TranscriptWord",
     "Vector",
+    "VideoSummary",
 ]
 
 Vector = NDArray[np.float32]
+
+Pixels = NDArray[np.uint8]
+"""An upright RGB picture, ``(height, width, 3)``."""
+
+Sound = NDArray[np.float32]
+"""Mono sound at 16 kHz in [-1, 1], ``(samples,)``."""
 
 
 class MediaKind(StrEnum):
@@ -43,12 +57,33 @@ class MediaKind(StrEnum):
     VIDEO = "video"
 
 
+class Quality(StrEnum):
+    """What a vision model spends on a picture: one look, or several views of it."""
+
+    FAST = "fast"
+    BEST = "best"
+
+
+class SamplingMethod(StrEnum):
+    """How frames of a video are chosen.
+
+    ``uniform``: the middles of equal stretches. ``fps``: so many a second. ``keyframes``: the encoder's own
+    I-frames, without decoding the others. ``scene``: the middle of each scene.
+    """
+
+    UNIFORM = "uniform"
+    FPS = "fps"
+    KEYFRAMES = "keyframes"
+    SCENE = "scene"
+
+
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
     """Facts read from a medium's header, before anything is decoded.
 
     ``width`` and ``height`` are pixels as displayed (after EXIF or rotation metadata). Fields that do not
-    apply to the kind are ``None`` (``False`` for ``has_audio``).
+    apply to the kind are ``None`` (``False`` for ``has_audio``). ``animated`` says that a picture (GIF, APNG,
+    WebP, AVIF) has several frames, so that it can be looked at as a video too.
     """
 
     kind: MediaKind
@@ -58,6 +93,7 @@ class MediaInfo:
     duration_seconds: float | None = None
     frames_per_second: float | None = None
     has_audio: bool = False
+    animated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +130,63 @@ class EncodedFrame:
 
 @dataclass(frozen=True, slots=True)
 class EncodedVideo:
-    """A video as a time-ordered tuple of encoded frames."""
+    """A video as a time-ordered tuple of encoded frames.
+
+    ``near_duplicates`` is how many chosen frames were left out because they showed the same as the one before.
+    """
 
     duration_seconds: float
     frames: tuple[EncodedFrame, ...]
+    near_duplicates: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class FrameSampling:
-    """How frames are chosen. ``method`` is ``uniform`` here; further methods come with the encoders' issue."""
+    """Which frames of a video are looked at, never more than ``max_frames``.
 
-    method: str = "uniform"
+    ``frames_per_second`` belongs to the method ``fps`` alone; more than ``max_frames`` of them are thinned
+    evenly. ``start_seconds`` and ``end_seconds`` bound the part that is looked at. Frames come with their longer
+    side at most ``max_side`` pixels.
+    """
+
+    method: str = SamplingMethod.UNIFORM
     max_frames: int = 16
+    frames_per_second: float = 1.0
+    start_seconds: float = 0.0
+    end_seconds: float | None = None
+    drop_near_duplicates: bool = True
+    max_side: int = 768
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSummary:
+    """What is known of a video once its frames were sampled."""
+
+    duration_seconds: float
+    near_duplicates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTokens:
+    """Patch token embeddings of one picture, not normalised: the vision tower's last layer.
+
+    ``tokens`` is float32 ``(views, patches, width)``; view 0 is the whole picture, the others are the tiles of
+    ``boxes`` (left, top, right, bottom in pixels of the upright picture) in reading order.
+    """
+
+    tokens: Vector
+    boxes: tuple[tuple[int, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AudioTokens:
+    """A speech encoder's output: ``tokens`` float32 ``(n, width)`` without those of padding, ``pooled`` their
+    L2-normalised mean ``(width,)``. Token ``i`` begins at ``i * seconds_per_token``.
+    """
+
+    tokens: Vector
+    pooled: Vector
+    seconds_per_token: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +203,16 @@ class TextLine:
 
 @dataclass(frozen=True, slots=True)
 class TranscribeOptions:
-    """What a caller may ask of a transcription. ``language`` is ISO-639-1; ``None`` detects it."""
+    """What a caller may ask of a transcription. ``language`` is ISO-639-1; ``None`` detects it.
+
+    ``translate`` gives English whatever is spoken. Without ``words`` no word times are found, which is faster.
+    """
 
     language: str | None = None
     prompt: str | None = None
     temperature: float = 0.0
+    translate: bool = False
+    words: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +227,7 @@ class TranscriptWord:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptSegment:
-    """A run of speech. ``words`` always carries word times."""
+    """A run of speech. ``words`` is empty when no word times were asked for."""
 
     start_seconds: float
     end_seconds: float
@@ -152,6 +238,14 @@ class TranscriptSegment:
     temperature: float
     tokens: tuple[int, ...]
     words: tuple[TranscriptWord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageGuess:
+    """A language (ISO-639-1) and how probable it is that it is spoken, in [0, 1]."""
+
+    language: str
+    probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +266,14 @@ class Transcript:
 class Embeddings:
     """A batch of embeddings: ``vectors`` is float32 ``(n, dimensions)``, rows of L2 norm 1, input order kept.
 
-    ``token_counts`` is how many tokens the encoder read of each text, without padding.
+    ``token_counts`` is how many tokens the encoder read of each text, without padding. ``chunk_counts`` says into
+    how many pieces each text was cut because it was longer than the encoder reads; the pieces' vectors were
+    averaged, weighted by their tokens. 1 each when empty.
     """
 
     vectors: Vector
     token_counts: tuple[int, ...]
+    chunk_counts: tuple[int, ...] = ()
 
     @property
     def token_count(self) -> int:
@@ -191,7 +288,8 @@ class ModelSpec:
     ``revision`` changes when weights change, ``preprocessing`` when the input path or the meaning of an output
     changes: both are part of every cache key. ``packages`` are the Python distributions that carry the
     weights, ``extra`` is free-form facts for the model's own file, for preparing it (``encoders.registry`` lists
-    the keys with a meaning there) and for whoever reads the code.
+    the keys with a meaning there) and for whoever reads the code. ``memory_bytes`` is what the loaded model takes
+    at most on the CPU, a batch at work included; it is held against the machine's memory before loading.
     """
 
     name: str
@@ -203,4 +301,5 @@ class ModelSpec:
     preprocessing: str
     packages: tuple[str, ...] = ()
     hub_id: str | None = None
+    memory_bytes: int = 0
     extra: dict[str, Any] = field(default_factory=dict)

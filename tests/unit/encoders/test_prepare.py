@@ -29,7 +29,8 @@ class FakeModelFile:
         self.calls = 0
         self.error: Exception | None = None
 
-    def prepare(self, target_dir: Path, progress: Progress) -> None:
+    def prepare(self, spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
+        assert spec == self.SPEC
         self.calls += 1
         progress(0.5, "half")
         (target_dir / "weights.bin").write_bytes(b"weights")
@@ -40,7 +41,7 @@ class FakeModelFile:
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, FakeModelFile]]:
     made = {"base": FakeModelFile("base"), "upper": FakeModelFile("upper", needs=("base",))}
-    monkeypatch.setattr(registry, "_files", lambda: made)
+    monkeypatch.setattr(registry, "_files", lambda: {name: (file.SPEC, file) for name, file in made.items()})
     return made
 
 
@@ -155,6 +156,52 @@ def test_the_hub_comes_last_and_is_held_against_checksums(
     prepare_models(["hubbed"], tmp_path, quiet)
     assert resolve(spec, tmp_path).source == WeightSource.DIRECTORY
     assert "hub someone/hubbed" in (tmp_path / "hubbed" / MANIFEST_NAME).read_text()
+
+
+def test_a_hub_model_without_pins_is_held_against_the_hubs_checksums(
+    files: dict[str, FakeModelFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stated = hashlib.sha256(b"weights").hexdigest()
+    content = b"weights"
+
+    class FakeHub:
+        def model_info(self, repo_id: str, files_metadata: bool) -> object:
+            assert repo_id == "someone/free"
+            names = ["config.json", "model.safetensors", "pytorch_model.bin", "onnx/model.json", "run.py"]
+            large = types.SimpleNamespace(sha256=stated)
+            siblings = [
+                types.SimpleNamespace(rfilename=name, lfs=large if "model." in name else None)
+                for name in names
+            ]
+            return types.SimpleNamespace(siblings=siblings)
+
+    def fake_download(repo_id: str, name: str, local_dir: Path) -> str:
+        (local_dir / name).write_bytes(b"{}" if name == "config.json" else content)
+        return str(local_dir / name)
+
+    monkeypatch.setattr("huggingface_hub.HfApi", FakeHub)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fake_download)
+    spec = ModelSpec("free", "vision", ("image",), 4, "MIT", "main", "1", (), "someone/free")
+    files["free"] = types.SimpleNamespace(SPEC=spec)  # type: ignore[assignment]
+    assert "manymodal models prepare free" in resolve(spec, tmp_path).advice
+    content = b"tampered"
+    with pytest.raises(ModelUnavailable, match="SHA-256"):
+        prepare_models(["free"], tmp_path, quiet)
+    content = b"weights"
+    prepare_models(["free"], tmp_path, quiet)
+    assert sorted(path.name for path in (tmp_path / "free").iterdir()) == [
+        "config.json",
+        MANIFEST_NAME,
+        "model.safetensors",
+    ]
+    first = registry.find("free", tmp_path).revision
+    assert first != "main"
+    assert weights.find_directory(registry.find("free", tmp_path), tmp_path) == tmp_path / "free"
+    content, stated = b"new weights", hashlib.sha256(b"new weights").hexdigest()  # updated on the hub
+    (tmp_path / "free" / MANIFEST_NAME).unlink()
+    (tmp_path / "free/config.json").unlink()
+    prepare_models(["free"], tmp_path, quiet)
+    assert registry.find("free", tmp_path).revision != first
 
 
 def test_the_hub_out_of_reach(
