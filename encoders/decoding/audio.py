@@ -1,8 +1,13 @@
-"""Sound to mono 16 kHz float32 samples, from audio files and from videos' sound tracks."""
+"""Sound to mono 16 kHz 16-bit samples, from audio files and from videos' sound tracks, piece by piece.
+
+Channels are mixed by FFmpeg's resampler with the standard coefficients (ITU-R BS.775: centre and surrounds
+at -3 dB, no subwoofer), scaled so that nothing clips.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 import av
 import av.error
@@ -28,32 +33,36 @@ __all__ = ["SAMPLE_RATE", "decode_audio"]
 
 SAMPLE_RATE = 16_000
 
+_PIECE_SAMPLES = 4 * SAMPLE_RATE
 
-def decode_audio(data: bytes, sniffed: Sniffed, limits: DecodeLimits) -> NDArray[np.float32]:
-    """Samples ``(n,)`` in [-1, 1]; time 0 is the medium's beginning, also when a video's sound sets in later.
 
-    Damaged packets are left out; ``CorruptMedia`` only when nothing can be decoded.
+def decode_audio(file: BinaryIO, sniffed: Sniffed, limits: DecodeLimits) -> Iterator[NDArray[np.int16]]:
+    """The samples in pieces ``(n,)`` of some seconds; time 0 is the medium's beginning, also when a video's
+    sound sets in later.
+
+    Damaged packets are left out; ``CorruptMedia`` only when nothing can be decoded. ``MediaTooLarge`` may come
+    after some pieces, when a header was silent or lied about the length.
     """
-    with open_container(data, sniffed) as container:
+    with open_container(file, sniffed) as container:
         kind = media_kind(container)
         stream = track(container, MediaKind.AUDIO, limits)
         check_seconds(kind, seconds_of(container, stream), limits)
         limit_seconds = limits.max_video_seconds if kind is MediaKind.VIDEO else limits.max_audio_seconds
-        collected = _Collector(kind, limits, int((limit_seconds + 1) * SAMPLE_RATE))
+        mono = _Mono(kind, limits, int((limit_seconds + 1) * SAMPLE_RATE))
         if kind is MediaKind.VIDEO and stream.start_time is not None:
             late = float(stream.start_time * stream.time_base) - start_seconds(container, stream)
             if 0.02 < late < limit_seconds:
-                collected.silence(round(late * SAMPLE_RATE))
+                yield from mono.silence(round(late * SAMPLE_RATE))
         heard = False
         for frame in _frames(container, stream):
-            collected.add(frame)
+            yield from mono.add(frame)
             heard = True
         if not heard:
             raise CorruptMedia("The medium's sound is damaged: nothing of it can be decoded.")
-        return collected.finish()
+        yield from mono.finish()
 
 
-def _frames(container: Any, stream: Any) -> Any:
+def _frames(container: Any, stream: Any) -> Iterator[AudioFrame]:
     """Frames that decode; a damaged packet costs its own stretch and no more."""
     packets = container.demux(stream)
     while True:
@@ -69,38 +78,46 @@ def _frames(container: Any, stream: Any) -> Any:
             continue
 
 
-class _Collector:
-    """Resamples frames as they come and keeps 16-bit samples: half the memory of float32 while it grows."""
+class _Mono:
+    """Resamples frames as they come and gives full pieces."""
 
     def __init__(self, kind: MediaKind, limits: DecodeLimits, max_samples: int) -> None:
         self._kind, self._limits, self._max_samples = kind, limits, max_samples
         self._resampler: AudioResampler | None = None
         self._setup: tuple[object, ...] = ()
-        self._samples = bytearray()
+        self._waiting = bytearray()
+        self._given = 0
 
-    def silence(self, count: int) -> None:
-        self._samples += bytes(2 * count)
+    def silence(self, count: int) -> Iterator[NDArray[np.int16]]:
+        while count > 0:
+            part = min(count, _PIECE_SAMPLES)
+            self._waiting += bytes(2 * part)
+            count -= part
+            yield from self._pieces()
 
-    def add(self, frame: AudioFrame) -> None:
+    def add(self, frame: AudioFrame) -> Iterator[NDArray[np.int16]]:
         setup = (frame.format.name, frame.layout.name, frame.sample_rate)
         if setup != self._setup:  # chained Ogg and broken streams change in the middle
-            self._flush()
+            self._take(None)
             self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
             self._setup = setup
         frame.pts = None  # sample counting is more trustworthy than the stamps of damaged files
         self._take(frame)
+        yield from self._pieces()
 
-    def finish(self) -> NDArray[np.float32]:
-        self._flush()
-        samples = np.frombuffer(self._samples, dtype="<i2").astype(np.float32)
-        samples /= 32768.0
-        return samples
-
-    def _flush(self) -> None:
+    def finish(self) -> Iterator[NDArray[np.int16]]:
         self._take(None)
+        yield from self._pieces(least=1)
 
     def _take(self, frame: AudioFrame | None) -> None:
         for resampled in self._resampler.resample(frame) if self._resampler is not None else ():
-            self._samples += bytes(resampled.planes[0])[: 2 * resampled.samples]
-        if len(self._samples) > 2 * self._max_samples:
-            check_seconds(self._kind, len(self._samples) / 2 / SAMPLE_RATE, self._limits)
+            self._waiting += bytes(resampled.planes[0])[: 2 * resampled.samples]
+
+    def _pieces(self, least: int = _PIECE_SAMPLES) -> Iterator[NDArray[np.int16]]:
+        while len(self._waiting) >= 2 * least:
+            piece = np.frombuffer(bytes(self._waiting[: 2 * _PIECE_SAMPLES]), dtype="<i2")
+            del self._waiting[: 2 * _PIECE_SAMPLES]
+            self._given += len(piece)
+            if self._given > self._max_samples:
+                check_seconds(self._kind, self._given / SAMPLE_RATE, self._limits)
+            yield piece

@@ -1,13 +1,17 @@
-"""Still pictures through Pillow: upright, RGB, alpha on white, header limits first."""
+"""Still pictures through Pillow: upright, sRGB, transparency on white, header limits first.
+
+Order of the steps: header and limits; decode (a large JPEG at 1/2, 1/4 or 1/8 where that suffices); shrink; turn
+upright by EXIF; embedded colour profile to sRGB; transparency on white. Shrinking comes first so that the other
+steps never hold a second full-size picture.
+"""
 
 from __future__ import annotations
 
-import io
-from typing import Any
+import contextlib
+from typing import BinaryIO
 
 import numpy as np
 import pillow_heif
-from numpy.typing import NDArray
 
 # All plugins that may be needed are imported here by name: once the sandbox is closed no file can be opened,
 # so nothing can be imported lazily.
@@ -17,60 +21,66 @@ from PIL import (  # noqa: F401
     ExifTags,
     GifImagePlugin,
     Image,
-    ImageCms,
     ImageOps,
     JpegImagePlugin,
     MpoImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
-    UnidentifiedImageError,
     WebPImagePlugin,
 )
 
 from encoders.config import DecodeLimits
+from encoders.decoding.colour import rgb, shrinkable
 from encoders.decoding.sniff import Sniffed
-from encoders.errors import CorruptMedia, MediaTooLarge, UnsupportedMedia
+from encoders.errors import CorruptMedia, MediaTooLarge
+from encoders.types import Pixels
 
-__all__ = ["decode_image", "image_size"]
+__all__ = ["check_pixels", "decode_image", "displayed_size", "finished", "image_size", "open_image"]
 
 pillow_heif.register_heif_opener(thumbnails=False)
 Image.MAX_IMAGE_PIXELS = None  # ``DecodeLimits.max_pixels`` is checked below; Pillow's own only warns
 
+# Shrinking by more than this much twice over averages whole pixels first; the rest is the exact filter.
+_REDUCING_GAP = 3.0
 
-def image_size(data: bytes, sniffed: Sniffed, limits: DecodeLimits) -> tuple[int, int]:
+
+def image_size(file: BinaryIO, sniffed: Sniffed, limits: DecodeLimits) -> tuple[int, int]:
     """Width and height as displayed, from the header, held against ``limits.max_pixels``."""
-    with _open(data, sniffed, limits) as image:
-        return _displayed_size(image)
+    with open_image(file, sniffed, limits) as image:
+        return displayed_size(image)
 
 
 def decode_image(
-    data: bytes, sniffed: Sniffed, limits: DecodeLimits, max_side: int | None
-) -> tuple[NDArray[np.uint8], int, int]:
+    file: BinaryIO, sniffed: Sniffed, limits: DecodeLimits, max_side: int | None
+) -> tuple[Pixels, int, int]:
     """First frame as RGB ``(height, width, 3)``, its longer side at most ``max_side``; and its full size.
 
     Raises ``MediaTooLarge``, ``CorruptMedia`` or ``UnsupportedMedia``.
     """
-    with _open(data, sniffed, limits) as image:
-        width, height = _displayed_size(image)
+    with open_image(file, sniffed, limits) as image:
+        width, height = displayed_size(image)
         if max_side is not None:
-            image.draft(image.mode, (max_side, max_side))  # JPEG: decode at 1/2, 1/4, 1/8 where that suffices
+            image.draft(image.mode, (max_side, max_side))
         image.load()
-        upright = _rgb(_transposed(image))
-    if (upright.width > upright.height) != (width > height):
+        pixels = finished(image, max_side, (width, height))
+    if (pixels.shape[1] > pixels.shape[0]) != (width > height) and pixels.shape[0] != pixels.shape[1]:
         width, height = height, width  # orientation was stated behind the pixels (PNG may)
-    if max_side is not None and max(upright.size) > max_side:
-        scale = max_side / max(width, height)
-        target = (max(1, round(width * scale)), max(1, round(height * scale)))
-        upright = upright.resize(target, Image.Resampling.BICUBIC)
-    return np.asarray(upright), width, height
+    return pixels, width, height
 
 
-def _open(data: bytes, sniffed: Sniffed, limits: DecodeLimits) -> Image.Image:
+def open_image(file: BinaryIO, sniffed: Sniffed, limits: DecodeLimits) -> Image.Image:
     """Read the header with the one plugin that was sniffed."""
+    file.seek(0)
     try:
-        image = Image.open(io.BytesIO(data), formats=[sniffed.format])
-    except UnidentifiedImageError:
+        image = Image.open(file, formats=[sniffed.format])
+    except OSError:  # Pillow's own for what it cannot read, and what its plugins let through
         raise CorruptMedia(f"The {sniffed.subtype.upper()} image's header is damaged.") from None
+    check_pixels(image, limits)
+    return image
+
+
+def check_pixels(image: Image.Image, limits: DecodeLimits) -> None:
+    """Raise for a picture that is too large or empty."""
     pixels = image.width * image.height
     if pixels > limits.max_pixels:
         raise MediaTooLarge(
@@ -79,10 +89,9 @@ def _open(data: bytes, sniffed: Sniffed, limits: DecodeLimits) -> Image.Image:
         )
     if pixels == 0:
         raise CorruptMedia("The image has no pixels.")
-    return image
 
 
-def _displayed_size(image: Image.Image) -> tuple[int, int]:
+def displayed_size(image: Image.Image) -> tuple[int, int]:
     """Size after EXIF orientation. Pillow's TIFF plugin and pillow_heif state it already turned."""
     width, height = image.size
     if image.format in ("TIFF", "HEIF"):
@@ -95,38 +104,17 @@ def _displayed_size(image: Image.Image) -> tuple[int, int]:
     return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
-def _transposed(image: Image.Image) -> Image.Image:
-    """EXIF orientation applied; damaged EXIF is ignored."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        return image
+def finished(image: Image.Image, max_side: int | None, full_size: tuple[int, int]) -> Pixels:
+    """Upright sRGB pixels of a decoded picture, its longer side at most ``max_side``.
 
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """Any of Pillow's modes as 8-bit RGB; transparency on white."""
-    if image.mode.startswith(("I", "F")):
-        return _scaled_to_bytes(image).convert("RGB")
-    try:
-        if image.has_transparency_data:
-            rgba: Any = image.convert("RGBA")
-            white = Image.new("RGBA", rgba.size, "white")
-            return Image.alpha_composite(white, rgba).convert("RGB")
-        return image.convert("RGB")
-    except ValueError:
-        raise UnsupportedMedia(
-            f"The image's colour model ({image.mode}) is not read here; save it as RGB."
-        ) from None
-
-
-def _scaled_to_bytes(image: Image.Image) -> Image.Image:
-    """Deep greys to 8 bits. ``convert`` would clip everything above 255 to white."""
-    values = np.nan_to_num(np.asarray(image).astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    if image.mode.startswith("I;16") or (image.mode == "I" and values.max() <= 65535):
-        # 32-bit integers are mostly how 16-bit pictures arrive.
-        scale = 1.0 if image.mode == "I" and values.max() <= 255 else 255 / 65535
-    elif image.mode == "F":
-        scale = 255.0 if values.max() <= 1.0 else 1.0
-    else:
-        scale = 255 / max(float(values.max()), 1.0)
-    return Image.fromarray(np.clip(values * scale + 0.5, 0, 255).astype(np.uint8), "L")
+    ``full_size`` is the size before any scaled decoding, either way round. The image may be used up.
+    """
+    if max_side is not None and max(image.size) > max_side:
+        # Of the full size, not of what was decoded, so that both sides are rounded once.
+        scale = max_side / max(full_size)
+        long, short = (max(1, round(side * scale)) for side in (max(full_size), min(full_size)))
+        target = (long, short) if image.width >= image.height else (short, long)
+        image = shrinkable(image).resize(target, Image.Resampling.BICUBIC, reducing_gap=_REDUCING_GAP)
+    with contextlib.suppress(Exception):  # damaged EXIF is ignored
+        ImageOps.exif_transpose(image, in_place=True)
+    return np.asarray(rgb(image))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import BinaryIO
+
 from encoders.config import DecodeLimits
+from encoders.decoding.frame_times import frame_seconds
 from encoders.decoding.image import image_size
-from encoders.decoding.sniff import sniff
+from encoders.decoding.sniff import Sniffed, sniff_file
 from encoders.decoding.stream import check_seconds, media_kind, open_container, seconds_of, track
 from encoders.decoding.video import displayed_size
 from encoders.types import MediaInfo, MediaKind
@@ -12,13 +15,15 @@ from encoders.types import MediaInfo, MediaKind
 __all__ = ["probe"]
 
 
-def probe(data: bytes, limits: DecodeLimits) -> MediaInfo:
-    """What the bytes are. A video's first frame is decoded too, as only frames tell how it is turned."""
-    sniffed = sniff(data)
+def probe(file: BinaryIO, limits: DecodeLimits) -> MediaInfo:
+    """What the medium is. A video's first frame is decoded too, as only frames tell how it is turned.
+
+    An animation's length is given, but not held against a limit: as a picture it has its first frame.
+    """
+    sniffed = sniff_file(file)
     if sniffed.decoder == "image":
-        width, height = image_size(data, sniffed, limits)
-        return MediaInfo(MediaKind.IMAGE, f"image/{sniffed.subtype}", width, height)
-    with open_container(data, sniffed) as container:
+        return _image(file, sniffed, limits)
+    with open_container(file, sniffed) as container:
         kind = media_kind(container)
         stream = track(container, kind, limits)
         seconds = seconds_of(container, stream)
@@ -36,3 +41,21 @@ def probe(data: bytes, limits: DecodeLimits) -> MediaInfo:
             float(rate) if rate else None,
             has_audio=bool(container.streams.audio),
         )
+
+
+def _image(file: BinaryIO, sniffed: Sniffed, limits: DecodeLimits) -> MediaInfo:
+    width, height = image_size(file, sniffed, limits)
+    content_type = f"image/{sniffed.subtype}"
+    lengths = frame_seconds(file, sniffed)
+    if len(lengths) < 2:
+        return MediaInfo(MediaKind.IMAGE, content_type, width, height)
+    seconds = sum(lengths)
+    return MediaInfo(
+        MediaKind.IMAGE,
+        content_type,
+        width,
+        height,
+        seconds,
+        len(lengths) / seconds,
+        animated=True,
+    )

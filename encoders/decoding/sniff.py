@@ -9,15 +9,17 @@ The gateway imports this too, so nothing heavy is imported here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from encoders.errors import CorruptMedia, UnsupportedMedia
 from encoders.types import MediaKind
 
-__all__ = ["SNIFF_BYTES", "Sniffed", "sniff"]
+__all__ = ["SNIFF_BYTES", "Sniffed", "sniff", "sniff_file"]
 
 SNIFF_BYTES = 8192
 """How many leading bytes tell the type. Only sound behind a longer ID3 tag needs more: it passes for MP3."""
 
+_ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF"})
 _SOUND_ONLY = frozenset({"wav", "flac", "mp3", "aac", "aiff"})
 
 
@@ -34,9 +36,12 @@ class Sniffed:
 
     @property
     def kinds(self) -> frozenset[MediaKind]:
-        """What the bytes may turn out to be once probed: containers hold sound alone or pictures too."""
+        """What the bytes may turn out to be once probed: containers hold sound alone or pictures too, and an
+        animated picture can be looked at as a video.
+        """
         if self.decoder == "image":
-            return frozenset({MediaKind.IMAGE})
+            may_move = self.format in _ANIMATED
+            return frozenset({MediaKind.IMAGE, MediaKind.VIDEO} if may_move else {MediaKind.IMAGE})
         if self.format in _SOUND_ONLY:
             return frozenset({MediaKind.AUDIO})
         return frozenset({MediaKind.AUDIO, MediaKind.VIDEO})
@@ -92,6 +97,17 @@ def sniff(data: bytes) -> Sniffed:
     return found_here
 
 
+def sniff_file(file: BinaryIO) -> Sniffed:
+    """``sniff`` of a seekable file, also of sound behind an ID3 tag of any length. Moves its position."""
+    file.seek(0)
+    head = file.read(SNIFF_BYTES)
+    behind = _id3_bytes(head)
+    if behind is None or behind + 4 <= len(head):
+        return sniff(head)
+    file.seek(behind)
+    return _behind_id3(file.read(4))
+
+
 def _riff_or_form(data: bytes) -> Sniffed | None:
     if data[:4] in (b"RIFF", b"RF64", b"BW64"):
         return _RIFF.get(data[8:12])
@@ -129,14 +145,9 @@ def _bitmap(data: bytes) -> Sniffed | None:
 
 def _mpeg_audio(data: bytes) -> Sniffed | None:
     """MP3 and AAC have no magic, only a sync word whose reserved bit patterns must not occur."""
-    if data[:3] == b"ID3" and len(data) > 10:
-        size = 10 + sum(
-            (byte & 0x7F) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True)
-        )
-        if data[size : size + 4] == b"fLaC":
-            return Sniffed("stream", "flac", "flac")
-        after = data[size : size + 2]
-        return Sniffed("stream", "aac", "aac") if _is_adts(after) else Sniffed("stream", "mp3", "mpeg")
+    behind = _id3_bytes(data)
+    if behind is not None:
+        return _behind_id3(data[behind : behind + 4])
     if _is_adts(data[:2]):
         return Sniffed("stream", "aac", "aac")
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
@@ -145,6 +156,19 @@ def _mpeg_audio(data: bytes) -> Sniffed | None:
     # Layer I is left out: its sync word is the byte-order mark of UTF-16 text.
     good = version != 1 and layer in (1, 2) and data[2] >> 4 not in (0, 15) and data[2] >> 2 & 3 != 3
     return Sniffed("stream", "mp3", "mpeg") if good else None
+
+
+def _id3_bytes(data: bytes) -> int | None:
+    """Length of the ID3 tag that the bytes begin with, ``None`` without one."""
+    if data[:3] != b"ID3" or len(data) <= 10:
+        return None
+    return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
+
+
+def _behind_id3(start: bytes) -> Sniffed:
+    if start == b"fLaC":
+        return Sniffed("stream", "flac", "flac")
+    return Sniffed("stream", "aac", "aac") if _is_adts(start[:2]) else Sniffed("stream", "mp3", "mpeg")
 
 
 def _is_adts(head: bytes) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import av.error
@@ -32,16 +32,23 @@ _AUDIO_CODECS = frozenset({
 })
 # fmt: on
 
+# Each holds a frame or two of memory.
+_MAX_THREADS = 4
+
 # No track may name a file to open (the closed sandbox would refuse it too).
 _OPTIONS = {"enable_drefs": "0", "use_absolute_path": "0", "protocol_whitelist": ""}
 
 
 @contextmanager
-def open_container(data: bytes, sniffed: Sniffed) -> Iterator[Any]:
-    """The opened container. FFmpeg's errors inside the block become ``CorruptMedia``."""
+def open_container(file: BinaryIO, sniffed: Sniffed) -> Iterator[Any]:
+    """The container in a seekable binary file, read from its beginning. The file stays open afterwards.
+
+    FFmpeg's errors inside the block become ``CorruptMedia``.
+    """
+    file.seek(0)
     try:
         with av.open(
-            io.BytesIO(data),
+            file,
             mode="r",
             format=sniffed.format,
             container_options=_OPTIONS,
@@ -101,7 +108,8 @@ def track(container: Any, kind: MediaKind, limits: DecodeLimits) -> Any:
                 f"at most {limits.max_pixels / 1e6:.1f} megapixels are accepted."
             )
         context.options = {"max_pixels": str(limits.max_pixels)}
-        context.thread_count = 2
+        context.thread_type = "AUTO"  # by frames too; PyAV's default, slices alone, rarely helps
+        context.thread_count = min(_MAX_THREADS, os.cpu_count() or 1)
     elif context.channels > limits.max_audio_channels:
         raise MediaTooLarge(
             f"The sound has {context.channels} channels; at most {limits.max_audio_channels} are accepted."

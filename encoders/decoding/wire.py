@@ -1,28 +1,49 @@
-"""The pipe between the service and its decoder process: a length-framed JSON header and raw bytes.
+"""Between the service and its decoder process: jobs with a file attached one way, framed answers the other.
 
+A job is one datagram of JSON on a Unix socket, its medium an open file sent along. An answer is a
+length-framed JSON header and raw bytes on a pipe, which bounds how far the decoder can run ahead.
 No pickle: what comes back from the decoder has seen hostile bytes and is not to be believed.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import socket
 import struct
 from typing import Any, BinaryIO
 
-__all__ = ["ProtocolError", "read_message", "write_message"]
+__all__ = ["ProtocolError", "read_message", "receive_job", "send_job", "write_message"]
 
 _LENGTHS = struct.Struct("<IQ")
 _MAX_HEADER_BYTES = 1 << 20
+_MAX_JOB_BYTES = 1 << 16
 
 
 class ProtocolError(Exception):
     """The other side does not speak as agreed."""
 
 
+def send_job(channel: socket.socket, job: dict[str, Any], descriptor: int | None = None) -> None:
+    """Send one job, with the medium's descriptor. Raises ``OSError`` when the other side is gone."""
+    socket.send_fds(channel, [json.dumps(job).encode()], [] if descriptor is None else [descriptor])
+
+
+def receive_job(channel: socket.socket) -> tuple[dict[str, Any], int | None]:
+    """Wait for a job and the descriptor that came with it. Raises ``EOFError`` when there will be none."""
+    data, descriptors, _, _ = socket.recv_fds(channel, _MAX_JOB_BYTES, 1)
+    if not data:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise EOFError
+    return json.loads(data), descriptors[0] if descriptors else None
+
+
 def write_message(pipe: BinaryIO, header: dict[str, Any], *bodies: bytes | memoryview) -> None:
     """Write one message; several bodies are sent one after the other as one."""
     encoded = json.dumps(header).encode()
-    for part in (_LENGTHS.pack(len(encoded), sum(len(body) for body in bodies)), encoded, *bodies):
+    length = sum(len(body) for body in bodies)
+    for part in (_LENGTHS.pack(len(encoded), length) + encoded, *bodies):
         view = memoryview(part)
         while view:  # an unbuffered pipe may take less than it is given
             view = view[pipe.write(view) :]
@@ -36,7 +57,7 @@ def read_message(pipe: BinaryIO, max_body_bytes: int) -> tuple[dict[str, Any], b
         raise ProtocolError("message too long")
     try:
         header = json.loads(_read_exactly(pipe, header_bytes))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ProtocolError("header is not JSON") from None
     if not isinstance(header, dict):
         raise ProtocolError("header is not an object")

@@ -133,13 +133,18 @@ def worker_command(tmp_path: Path) -> Callable[[str], tuple[str, ...]]:
     def command(code: str) -> tuple[str, ...]:
         script = tmp_path / "fake_decode_worker.py"
         script.write_text(
-            "import os, signal, sys, time\n"
-            "from encoders.decoding.wire import read_message, write_message\n"
+            "import os, signal, socket, sys, time\n"
+            "from encoders.decoding.source import open_source\n"
+            "from encoders.decoding.wire import receive_job, write_message\n"
+            "jobs = socket.socket(fileno=0)\n"
             "write = lambda header, *body: write_message(sys.stdout.buffer, header, *body)\n"
             "def read():\n"
-            "    job = read_message(sys.stdin.buffer, 1 << 30)\n"
+            "    medium = None\n"
+            "    while medium is None: job, medium = receive_job(jobs)\n"
+            "    with open_source(medium) as file: data = file.read()\n"
+            "    os.close(medium)\n"
             "    write({'begun': True})\n"
-            "    return job\n" + code
+            "    return job, data\n" + code
         )
         return (sys.executable, "-P", "-s", str(script))
 

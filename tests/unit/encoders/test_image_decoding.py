@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pillow_heif
@@ -23,7 +22,7 @@ Encode = Callable[..., bytes]
 
 
 def decode(data: bytes, max_side: int | None = None) -> np.ndarray:
-    pixels, _, _ = decode_image(data, sniff(data), LIMITS, max_side)
+    pixels, _, _ = decode_image(io.BytesIO(data), sniff(data), LIMITS, max_side)
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 3
     assert pixels.shape[2] == 3
@@ -72,32 +71,9 @@ def test_one_bit(image_bytes: Encode) -> None:
     assert (decode(image_bytes(Image.new("1", (8, 8), 1))) == 255).all()
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_exif_orientation(orientation: int, kind: str, image_bytes: Encode) -> None:
-    """What a viewer shows is red on the left; the stored pixels are turned the other way round."""
-    upright = Image.new("RGB", (48, 32), "blue")
-    upright.paste((255, 0, 0), (0, 0, 16, 32))
-    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # orientation -> the Transpose that undoes it
-    stored = upright if orientation == 1 else upright.transpose(Image.Transpose(back[orientation]))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = image_bytes(stored, kind, exif=exif)
-    info = probe(data, LIMITS)
-    assert (info.width, info.height) == (48, 32)
-    pixels = decode(data)
-    assert pixels.shape == (32, 48, 3)
-    assert pixels[16, 4, 0] > 200
-    assert pixels[16, 40, 2] > 200
-
-
-def test_damaged_exif_does_not_refuse_the_picture(image_bytes: Encode) -> None:
-    assert decode(image_bytes((8, 8), "JPEG", exif=b"Exif\0\0nonsense")).shape == (8, 8, 3)
-
-
 def test_shrinking_keeps_the_full_size_known(image_bytes: Encode) -> None:
     data = image_bytes((3000, 1500), "JPEG")
-    pixels, width, height = decode_image(data, sniff(data), LIMITS, 768)
+    pixels, width, height = decode_image(io.BytesIO(data), sniff(data), LIMITS, 768)
     assert pixels.shape == (384, 768, 3)
     assert (width, height) == (3000, 1500)
     small = image_bytes((30, 15))
@@ -108,15 +84,15 @@ def test_shrinking_keeps_the_full_size_known(image_bytes: Encode) -> None:
 def test_pixel_limit_at_and_over_the_edge(image_bytes: Encode) -> None:
     data = image_bytes((100, 50))
     sniffed = sniff(data)
-    decode_image(data, sniffed, replace(LIMITS, max_pixels=5000), None)
+    decode_image(io.BytesIO(data), sniffed, replace(LIMITS, max_pixels=5000), None)
     with pytest.raises(MediaTooLarge, match=r"100x50.*accepted"):
-        decode_image(data, sniffed, replace(LIMITS, max_pixels=4999), None)
+        decode_image(io.BytesIO(data), sniffed, replace(LIMITS, max_pixels=4999), None)
 
 
 def test_sixty_megapixels_are_refused_by_the_header(image_bytes: Encode) -> None:
     data = image_bytes(Image.new("1", (10000, 6000)))
     with pytest.raises(MediaTooLarge, match=r"10000x6000 = 60\.0 megapixels; at most 50\.0"):
-        probe(data, LIMITS)
+        probe(io.BytesIO(data), LIMITS)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP"])
@@ -131,18 +107,3 @@ def test_cut_off_files_are_corrupt(kind: str, image_bytes: Encode) -> None:
 def test_header_only_is_corrupt() -> None:
     with pytest.raises(CorruptMedia, match="JPEG"):
         decode(b"\xff\xd8\xff\xe0")
-
-
-def test_real_exif_set_is_upright(shared_data: Path) -> None:
-    """All nine versions of each photo, one per orientation, show the same picture."""
-    for name, (width, height) in {"Landscape": (1800, 1200), "Portrait": (1200, 1800)}.items():
-        pictures = []
-        for number in range(9):
-            data = (shared_data / f"photos/exif-orientation/{name}_{number}.jpg").read_bytes()
-            pixels, *size = decode_image(data, sniff(data), LIMITS, 120)
-            assert size == [width, height]
-            info = probe(data, LIMITS)
-            assert (info.width, info.height) == (width, height)
-            pictures.append(pixels.astype(float))
-        for other in pictures[1:]:
-            assert np.abs(other - pictures[0]).mean() < 12  # only the orientation's number differs

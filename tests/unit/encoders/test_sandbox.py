@@ -23,8 +23,8 @@ from encoders.errors import (
     MediaTooLarge,
     UnsupportedMedia,
 )
-from encoders.sandbox import MediaDecoder
-from encoders.types import FrameSampling, MediaInfo, MediaKind
+from encoders.sandbox import DecodedFrame, MediaDecoder
+from encoders.types import FrameSampling, MediaInfo, MediaKind, VideoSummary
 
 LIMITS = DecodeLimits()
 Encode = Callable[..., bytes]
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def pids(decoder: MediaDecoder) -> list[int]:
-    return [worker.pid for worker in decoder._workers]
+    return [process.pid for process in decoder._processes]
 
 
 def environment_of(pid: int) -> bytes:
@@ -61,9 +61,15 @@ async def test_probe_image_audio_frames(
     info = await decoder.probe(wav_bytes(1.0))
     assert (info.kind, info.content_type, info.duration_seconds) == (MediaKind.AUDIO, "audio/wav", 1.0)
 
-    video = await decoder.frames(video_bytes([0, 0.5, 1.0, 1.5]), FrameSampling(max_frames=2))
-    assert [frame.pixels.shape for frame in video.frames] == [(48, 64, 3)] * 2
-    assert video.frames[0].time_seconds < video.frames[1].time_seconds < video.duration_seconds
+    sampled = [
+        one async for one in decoder.frames(video_bytes([0, 0.5, 1.0, 1.5]), FrameSampling(max_frames=2))
+    ]
+    first, second, summary = sampled
+    assert isinstance(first, DecodedFrame)
+    assert isinstance(second, DecodedFrame)
+    assert isinstance(summary, VideoSummary)
+    assert first.pixels.shape == second.pixels.shape == (48, 64, 3)
+    assert first.time_seconds < second.time_seconds < summary.duration_seconds
 
 
 async def test_typed_errors_cross_the_pipe(
@@ -180,7 +186,7 @@ async def test_wall_clock_limit(
 async def test_wall_clock_limit_while_the_job_is_handed_over(
     make_decoder: Callable[..., MediaDecoder], worker_command: Callable[[str], tuple[str, ...]]
 ) -> None:
-    """A process that never reads fills the pipe; the write must not wait for ever."""
+    """A process that never takes its job is not waited for for ever."""
     decoder = make_decoder(
         replace(LIMITS, max_wall_seconds=0.3),
         command=worker_command("write({'ready': True})\ntime.sleep(600)\n"),
@@ -197,7 +203,7 @@ async def test_processor_time_limit_is_per_job(make_decoder: Callable[..., Media
         "def spin(seconds):\n"
         "    start = time.process_time()\n"
         "    while time.process_time() - start < seconds: pass\n"
-        "    return []\n"
+        "    yield from ()\n"
         "worker._warm_up()\n"
         "worker._warm_up = lambda: None\n"
         "worker.sample_frames = lambda *args: spin(1e9)\n"
@@ -213,7 +219,7 @@ async def test_processor_time_limit_is_per_job(make_decoder: Callable[..., Media
         await decoder.audio(b"OggS")
     assert pids(decoder) == [pid]
     with pytest.raises(DecodeTimeout, match="1 seconds of processor time"):
-        await decoder.frames(b"OggS", FrameSampling())
+        await anext(decoder.frames(b"OggS", FrameSampling()))
     await decoder.audio(b"OggS")
     assert pids(decoder) != [pid]
 
@@ -293,7 +299,7 @@ async def test_processes_die_with_their_parent(death: str, eventually: Eventuall
         "    decoder = MediaDecoder(DecodeLimits())\n"
         "    try: await decoder.probe(b'x')\n"
         "    except Exception: pass\n"
-        "    print([w.pid for w in decoder._workers][0], flush=True)\n"
+        "    print([p.pid for p in decoder._processes][0], flush=True)\n"
         f"    {death}\n"
         "asyncio.run(main())\n"
     )
@@ -305,7 +311,7 @@ async def test_processes_die_with_their_parent(death: str, eventually: Eventuall
 
 
 def test_the_closed_process_can_do_nothing_but_decode(tmp_path: Path) -> None:
-    """After giving up its rights it opens no file, no socket, writes nothing, and starts nothing."""
+    """After giving up its rights it writes nothing, and with a medium open it opens and starts nothing else."""
     code = (
         "import os, socket, sys\n"
         "from encoders.config import DecodeLimits\n"
@@ -316,13 +322,18 @@ def test_the_closed_process_can_do_nothing_but_decode(tmp_path: Path) -> None:
         "    try: act()\n"
         "    except OSError: return True\n"
         "    return False\n"
-        "print(refused(lambda: open('/etc/passwd')), refused(socket.socket), refused(lambda: os.pipe()),\n"
-        "      refused(lambda: os.write(target, b'x')), flush=True)\n"
+        "medium = os.open('/etc/hostname', os.O_RDONLY)  # the one slot that is left\n"
+        "acts = (lambda: open('/etc/passwd'), socket.socket, os.pipe, lambda: os.dup(0),\n"
+        "        lambda: os.write(target, b'x'))\n"
+        "print(*map(refused, acts[:4]), refused(acts[4]))\n"
+        "with decode_worker._no_descriptors():\n"
+        "    os.close(0)  # nor in the place of another\n"
+        "    print(*map(refused, acts[:4]), flush=True)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=30, check=False
     )
-    assert done.stdout.split() == ["True"] * 4, done.stderr
+    assert done.stdout.split() == ["True"] * 9, done.stderr
 
 
 async def test_the_process_gets_no_environment(
