@@ -1,138 +1,239 @@
-"""A small asyncio micro-batcher: requests that arrive close together share one run of the model.
+"""The micro-batcher: what callers ask of a model at the same time shares its runs.
 
-Ray Serve has one of its own, but it only works inside a replica; this one works wherever there is a loop.
+A call's items are prepared (tokenised, resized) together by one of a few CPU threads and then line up one by
+one, by shape (``encoders.batch_queue`` says in which order). The model's own thread takes the next batch the
+moment the last one ends, without the event loop in between, so that a busy model never idles; the batch is put
+together only then, so it is as full as it can be and nobody who has left is in it. The loop does no more than
+hand over calls and answers. (infinity-emb overlaps preparing and running in a similar way, but its threads poll
+every few milliseconds; Ray Serve's ``batch`` has no phase before the model.)
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import contextlib
+import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+from encoders.batch_queue import BatchQueue, Call, Entry
+from encoders.config import BatchLimits
+from encoders.encoder import BatchEncoder
 from encoders.errors import EncoderOverloaded
 
-__all__ = ["MicroBatcher"]
+__all__ = ["BatchFacts", "BatchObserver", "MicroBatcher"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_log = logging.getLogger(__name__)
 
-@dataclass(slots=True, eq=False)
-class _Waiting(Generic[Item, Result]):
-    item: Item
-    future: asyncio.Future[Result]
+
+@dataclass(frozen=True, slots=True)
+class BatchFacts:
+    """What happened to one batch.
+
+    ``cost`` is in the encoder's own measure (tokens, pixels). ``wait_seconds`` has one value per item, from
+    ``submit`` to the batch's begin, preparing included. ``service_seconds`` is the model's time, for a batch that
+    failed with all attempts to isolate the bad item. ``queued`` items waited when the batch ended.
+    """
+
+    items: int
+    cost: int
+    wait_seconds: tuple[float, ...]
+    service_seconds: float
+    queued: int
+
+
+class BatchObserver(Protocol):
+    """Is told of every batch, in the event loop."""
+
+    def __call__(self, facts: BatchFacts, /) -> None:
+        """Look at the facts; what this raises is logged."""
 
 
 class MicroBatcher(Generic[Item, Result]):
-    """Gathers items for ``max_wait_seconds`` or until ``max_batch_size``, then runs them as one batch.
+    """Runs a ``BatchEncoder`` for many callers. All calls must come from one event loop.
 
-    ``run`` is called with a list in a thread of its own, one batch at a time, and returns as many results in
-    the same order. While a batch runs the next one gathers, so under load batches fill by themselves and the
-    wait costs nothing. With a batch size of 1 it is a bounded queue. All calls must come from one event loop.
+    Never more than ``limits.max_items`` items or ``limits.max_cost`` (a single dearer item runs alone) share a
+    run, and only items of one bucket. When a batch fails it is halved until the bad items are found, so everybody
+    else is answered after about ``2 log2(n)`` more runs for one bad item. At most ``limits.max_queued`` items wait.
     """
 
     def __init__(
         self,
-        run: Callable[[list[Item]], Sequence[Result]],
+        encoder: BatchEncoder[Item, Any, Result],
+        limits: BatchLimits,
+        observe: BatchObserver | None = None,
         *,
-        max_batch_size: int,
-        max_wait_seconds: float,
-        max_queued: int,
+        prepare_threads: int = 2,
+        timeout_seconds: float = 300.0,
     ) -> None:
-        if max_batch_size < 1 or max_queued < 1:
-            raise ValueError("max_batch_size and max_queued must be at least 1")
-        self._run = run
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="micro-batcher")
-        self._max_batch_size = max_batch_size
-        self._max_wait_seconds = max_wait_seconds
-        self._max_queued = max_queued
-        self._queue: deque[_Waiting[Item, Result]] = deque()
-        self._full = asyncio.Event()
-        self._worker: asyncio.Task[None] | None = None
+        """``timeout_seconds`` bounds every ``submit``; it is there for a model that hangs."""
+        self._encoder = encoder
+        self._observe = observe
+        self._timeout_seconds = timeout_seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._preparing = ThreadPoolExecutor(prepare_threads, thread_name_prefix="prepare-batch")
+        self._running = ThreadPoolExecutor(1, thread_name_prefix="run-batch")
+        self._queue = BatchQueue(limits, lambda: self._running.submit(self._work))
 
-    async def submit(self, item: Item) -> Result:
-        """The result for one item. Raises ``EncoderOverloaded`` for a full queue, or what ``run`` raised."""
-        if len(self._queue) >= self._max_queued:
-            raise EncoderOverloaded("Too much work is queued for this model; try again shortly.")
-        waiting = _Waiting[Item, Result](item, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
-        if len(self._queue) >= self._max_batch_size:
-            self._full.set()
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work(), name="micro-batcher")
+    @property
+    def queued(self) -> int:
+        """Items accepted whose batch has not begun."""
+        return self._queue.queued
+
+    async def submit(self, items: Sequence[Item]) -> list[Result]:
+        """One result per item, in their order; an empty list at once for no items.
+
+        Raises ``EncoderOverloaded`` when the queue has no room for all of them, the batcher is closed or the
+        model does not answer; what ``prepare`` raised; or the first error the model raised for one of the items,
+        the others of this call being dropped then. When cancelled, items that have not begun are dropped.
+        """
+        if not items:
+            return []
+        self._loop = loop = asyncio.get_running_loop()
+        call = self._queue.enter(tuple(items), loop.create_future())
+        alarm = loop.call_later(self._timeout_seconds, self._time_out, call)
         try:
-            return await waiting.future
-        except asyncio.CancelledError:
-            if waiting in self._queue:
-                self._queue.remove(waiting)  # its place is free for another at once
-            raise
+            self._preparing.submit(self._prepare, call)
+            return await call.future
+        finally:
+            alarm.cancel()
+            self._queue.leave(call)  # does nothing unless this was cancelled
 
     async def aclose(self) -> None:
         """Stop. Whoever still waits gets ``EncoderOverloaded``; the running batch ends in its thread."""
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
-        self._fail_all()
-        self._executor.shutdown(wait=False)
+        for call in self._queue.close():
+            _fail(call, EncoderOverloaded("The model is shutting down; send the request again later."))
+        self._preparing.shutdown(wait=False, cancel_futures=True)
+        self._running.shutdown(wait=False, cancel_futures=True)
 
-    async def _work(self) -> None:
-        """Take batches until nothing waits."""
-        batch: list[_Waiting[Item, Result]] = []
-        try:
-            while self._queue:
-                if self._max_wait_seconds > 0 and len(self._queue) < self._max_batch_size:
-                    await self._gather()
-                count = min(len(self._queue), self._max_batch_size)
-                batch = [self._queue.popleft() for _ in range(count)]
-                if batch:
-                    await self._finish(batch)
-        except asyncio.CancelledError:
-            self._queue.extendleft(reversed(batch))
-            self._fail_all()
-            raise
-
-    async def _gather(self) -> None:
-        """Wait a moment for company."""
-        self._full.clear()
-        try:
-            async with asyncio.timeout(self._max_wait_seconds):
-                await self._full.wait()
-        except TimeoutError:
-            pass
-
-    async def _finish(self, batch: list[_Waiting[Item, Result]]) -> None:
-        """Run a batch; when it fails, run its items one by one so that a bad one harms nobody else."""
-        try:
-            results = await self._call([one.item for one in batch])
-        except Exception as error:
-            if len(batch) == 1:
-                _set_error(batch[0].future, error)
-                return
-            for one in batch:
-                if not one.future.done():
-                    await self._finish([one])
-            return
-        for one, result in zip(batch, results, strict=True):
-            if not one.future.done():  # cancelled while it ran
-                one.future.set_result(result)
-
-    async def _call(self, items: list[Item]) -> Sequence[Result]:
-        results = await asyncio.get_running_loop().run_in_executor(self._executor, self._run, items)
-        if len(results) != len(items):
-            raise RuntimeError(f"the batch function returned {len(results)} results for {len(items)} items")
-        return results
-
-    def _fail_all(self) -> None:
-        for one in self._queue:
-            _set_error(
-                one.future, EncoderOverloaded("The model is shutting down; send the request again later.")
+    def _time_out(self, call: Call) -> None:
+        if self._queue.leave(call):
+            _fail(
+                call,
+                EncoderOverloaded(
+                    f"The model has not answered within {self._timeout_seconds:g} seconds; try again later."
+                ),
             )
-        self._queue.clear()
+
+    # In a preparing thread:
+
+    def _prepare(self, call: Call) -> None:
+        items = call.items
+        if call.over:  # also says that ``items`` above was still there
+            return
+        try:
+            prepared = self._encoder.prepare(items)
+            if len(prepared) != len(items):
+                raise RuntimeError(f"The model prepared {len(prepared)} of {len(items)} items.")
+            entries = [
+                Entry(call, index, one, self._encoder.bucket(one), int(self._encoder.cost(one)))
+                for index, one in enumerate(prepared)
+            ]
+            self._queue.put(call, entries)
+        except BaseException as error:  # a panic in a tokeniser's Rust is not an Exception
+            call.error = error
+            if self._queue.leave(call):
+                self._in_loop(self._deliver, [call])
+
+    # In the model's thread:
+
+    def _work(self) -> None:
+        """Run batches until nothing waits.
+
+        The next batch is taken before the last one's answers wake the loop, which would hold the interpreter then.
+        """
+        batch = self._queue.take()
+        while batch is not None:
+            begun = time.perf_counter()
+            cost = sum(entry.cost for entry in batch)
+            waits = tuple(begun - entry.call.submitted_seconds for entry in batch)
+            ended = self._answer(batch)
+            took = time.perf_counter() - begun
+            facts = BatchFacts(len(batch), cost, waits, took, self._queue.queued)
+            batch = self._queue.take(wait=False)
+            self._in_loop(self._deliver, ended, facts)
+            batch = batch or self._queue.take()
+
+    def _answer(self, batch: list[Entry]) -> list[Call]:
+        """Run a batch; when it fails, search for the bad items. Gives the calls that have ended by it."""
+        try:
+            return self._run(batch)
+        except BaseException as error:
+            if len(batch) == 1:
+                return self._failed(batch[0], error)
+        self._search(batch)
+        return []
+
+    def _search(self, batch: list[Entry]) -> None:
+        """Run the halves of a batch that has failed, and theirs; whoever has an answer gets it at once."""
+        half = len(batch) // 2
+        first_is_good = self._answer_part(batch[:half])
+        self._answer_part(batch[half:], known_bad=first_is_good)
+
+    def _answer_part(self, part: list[Entry], known_bad: bool = False) -> bool:
+        """True when all is good. A part that is ``known_bad``, the other half being good, is not run as a whole."""
+        wanted = [entry for entry in part if not entry.call.over]
+        if not wanted:
+            return False
+        if not known_bad or len(wanted) == 1 or len(wanted) < len(part):
+            try:
+                self._in_loop(self._deliver, self._run(wanted))
+            except BaseException as error:
+                if len(wanted) == 1:
+                    self._in_loop(self._deliver, self._failed(wanted[0], error))
+                    return False
+            else:
+                return len(wanted) == len(part)
+        self._search(wanted)
+        return False
+
+    def _run(self, batch: list[Entry]) -> list[Call]:
+        results = self._encoder.run([entry.prepared for entry in batch])
+        if len(results) != len(batch):
+            raise RuntimeError(f"The model returned {len(results)} results for {len(batch)} items.")
+        complete = []
+        for entry, result in zip(batch, results, strict=True):
+            call = entry.call
+            call.results[entry.index] = result
+            call.missing -= 1
+            if not call.missing and self._queue.leave(call):
+                complete.append(call)
+        return complete
+
+    def _failed(self, entry: Entry, error: BaseException) -> list[Call]:
+        entry.call.error = error
+        return [entry.call] if self._queue.leave(entry.call) else []
+
+    # From any thread into the loop:
+
+    def _in_loop(self, callback: Callable[..., None], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            assert self._loop is not None  # noqa: S101 - there was a call
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+    def _deliver(self, ended: Sequence[Call], facts: BatchFacts | None = None) -> None:
+        for call in ended:
+            if call.error is not None:
+                _fail(call, call.error)
+            elif not call.future.done():
+                call.future.set_result(call.results)
+        if facts is not None and self._observe is not None:
+            try:
+                self._observe(facts)
+            except Exception:
+                _log.exception("The observer of a batch failed.")
 
 
-def _set_error(future: asyncio.Future[Result], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
+def _fail(call: Call, error: BaseException) -> None:
+    if call.future.done():
+        return
+    if not isinstance(error, Exception) or isinstance(error, StopIteration):
+        # Neither may travel through a future as it is: it would end the loop, or be refused.
+        error = RuntimeError(f"The model stopped with {type(error).__name__}.")
+    call.future.set_exception(error)

@@ -5,18 +5,16 @@ Pixels come out of the sandbox (``encoders.sandbox``), never from bytes of a str
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+
+from encoders.image_pipeline import CompressionTarget, compress
+from encoders.types import Pixels
 
 __all__ = ["brightest_enough", "perceptual_hash", "small_jpeg"]
 
-Pixels = NDArray[np.uint8]
-
 _DARK_MEAN = 24.0  # of 255: fades and black leaders lie below, night scenes above
-_JPEG_QUALITY = 82
 
 
 def perceptual_hash(pixels: Pixels) -> str:
@@ -33,13 +31,7 @@ def perceptual_hash(pixels: Pixels) -> str:
 
 def small_jpeg(pixels: Pixels, max_side: int) -> bytes:
     """An RGB picture ``(height, width, 3)`` as JPEG, its longer side at most ``max_side``; never enlarged."""
-    from PIL import Image
-
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((max_side, max_side))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return buffer.getvalue()
+    return compress(pixels, CompressionTarget(max_side=max_side)).data
 
 
 def brightest_enough(pictures: Sequence[Pixels]) -> Pixels:

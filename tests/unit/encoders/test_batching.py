@@ -1,4 +1,4 @@
-"""The micro-batcher gathers, keeps order, isolates failures, and is bounded."""
+"""The micro-batcher gathers, overlaps, keeps order and is bounded."""
 
 from __future__ import annotations
 
@@ -7,171 +7,237 @@ import threading
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from fake_batch_encoder import FakeEncoder, Held, Make, batchers
 
-from encoders.batching import MicroBatcher
+from encoders.batching import BatchFacts, MicroBatcher
+from encoders.config import BatchLimits
 from encoders.errors import EncoderOverloaded
+from encoders.turns import OneAtATime
 
-
-class FakeModel:
-    """Doubles numbers, remembers its batches, fails for negative ones, and can be held up."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-        self.go = threading.Event()
-        self.go.set()
-
-    def __call__(self, items: list[int]) -> list[int]:
-        assert self.go.wait(10)
-        self.batches.append(list(items))
-        if any(item < 0 for item in items):
-            raise ValueError("negative")
-        return [2 * item for item in items]
-
-
-Make = Callable[..., tuple[FakeModel, MicroBatcher[int, int]]]
+Eventually = Callable[[Callable[[], bool]], object]
 
 
 @pytest.fixture
 async def make() -> AsyncIterator[Make]:
-    made: list[tuple[FakeModel, MicroBatcher[int, int]]] = []
-
-    def build(
-        size: int = 4, wait_seconds: float = 0.02, queued: int = 100
-    ) -> tuple[FakeModel, MicroBatcher[int, int]]:
-        model = FakeModel()
-        made.append(
-            (
-                model,
-                MicroBatcher(model, max_batch_size=size, max_wait_seconds=wait_seconds, max_queued=queued),
-            )
-        )
-        return made[-1]
-
-    yield build
-    for model, batcher in made:
-        model.go.set()
-        await batcher.aclose()
+    async with batchers() as build:
+        yield build
 
 
-async def test_what_arrives_together_runs_together(make: Make) -> None:
-    model, batcher = make(size=4)
-    assert await asyncio.gather(*map(batcher.submit, range(4))) == [0, 2, 4, 6]
-    assert model.batches == [[0, 1, 2, 3]]
+@pytest.fixture
+def held(make: Make, eventually: Eventually) -> Callable[..., Held]:
+    """A batcher whose model is busy with ``[0]``."""
+    return lambda **options: Held(*make(**options), eventually)
 
 
-async def test_a_full_batch_does_not_wait(make: Make) -> None:
-    _, batcher = make(size=2, wait_seconds=3600)
+async def test_a_call_keeps_its_order_over_buckets_and_batches(make: Make) -> None:
+    encoder, batcher = make(max_items=2)
+    items = [5, 11, 3, 25, 12, 4, 13]
+    assert await batcher.submit(items) == [2 * item for item in items]
+    assert encoder.preparing == [items]
+    assert encoder.begun == [[5, 3], [11, 12], [25], [4], [13]]
+    assert len(encoder.threads) == 1
+    assert await batcher.submit([]) == []
+
+
+async def test_calls_share_a_batch(held: Callable[..., Held]) -> None:
+    async with held(max_items=8) as model:
+        tasks = await model.waiting([1], [2, 3], [4])
+        model.encoder.go.set()
+        assert await asyncio.gather(*tasks) == [[2], [4, 6], [8]]
+    assert model.encoder.begun == [[0], [1, 2, 3, 4]]
+
+
+async def test_preparing_goes_on_while_the_model_runs(make: Make, eventually: Eventually) -> None:
+    encoder, batcher = make(max_items=4)
+    encoder.go.clear()
+    first = asyncio.create_task(batcher.submit([1]))
+    await eventually(lambda: encoder.begun == [[1]])  # the model runs and will until ``go``
+    second = asyncio.create_task(batcher.submit([2]))
+    await eventually(lambda: encoder.preparing == [[1], [2]])
+    assert encoder.begun == [[1]]
+    encoder.go.set()
+    assert await asyncio.gather(first, second) == [[2], [4]]
+
+
+async def test_the_model_goes_on_while_the_loop_is_busy(held: Callable[..., Held]) -> None:
+    async with held(max_items=1) as model:
+        tasks = await model.waiting([1], [2], [3])
+        model.encoder.go.set()
+        waiting_since = threading.Event()
+        for _ in range(1000):  # the loop is blocked: nobody awaits here
+            if model.encoder.begun == [[0], [1], [2], [3]]:
+                break
+            waiting_since.wait(0.01)
+        assert model.encoder.begun == [[0], [1], [2], [3]]
+        assert await asyncio.gather(*tasks) == [[2], [4], [6]]
+
+
+async def test_a_lone_item_waits_for_company_no_longer_than_told(make: Make) -> None:
+    encoder, batcher = make(max_items=100, max_wait_seconds=0.01)
     async with asyncio.timeout(5):
-        assert await asyncio.gather(batcher.submit(1), batcher.submit(2)) == [2, 4]
+        assert await batcher.submit([1]) == [2]
+    assert encoder.begun == [[1]]
 
 
-async def test_a_lone_item_waits_no_longer_than_told(make: Make) -> None:
-    model, batcher = make(size=100, wait_seconds=0.01)
-    async with asyncio.timeout(5):
-        assert await batcher.submit(1) == 2
-    assert model.batches == [[1]]
+@pytest.mark.parametrize("limits", [{"max_items": 2}, {"max_items": 9, "max_cost": 3}], ids=str)
+async def test_a_full_batch_does_not_wait(make: Make, limits: dict[str, int]) -> None:
+    encoder, batcher = make(max_wait_seconds=50, **limits)
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(batcher.submit([1]), batcher.submit([2])) == [[2], [4]]
+    assert sorted(encoder.begun[0]) == [1, 2]
 
 
-async def test_the_next_batch_gathers_while_one_runs(make: Make) -> None:
-    model, batcher = make(size=8, wait_seconds=0)
-    model.go.clear()
-    first = asyncio.create_task(batcher.submit(0))
-    await asyncio.sleep(0.01)
-    rest = [asyncio.create_task(batcher.submit(item)) for item in range(1, 6)]
-    await asyncio.sleep(0.01)
-    model.go.set()
-    assert await asyncio.gather(first, *rest) == [0, 2, 4, 6, 8, 10]
-    assert model.batches == [[0], [1, 2, 3, 4, 5]]
+async def test_a_full_bucket_passes_one_that_waits_for_company(make: Make) -> None:
+    encoder, batcher = make(max_wait_seconds=50, max_items=2)
+    lone = asyncio.create_task(batcher.submit([15]))
+    async with asyncio.timeout(10):
+        assert await batcher.submit([1, 2]) == [2, 4]
+    lone.cancel()
+    assert encoder.begun == [[1, 2]]
 
 
-async def test_a_bad_item_harms_nobody(make: Make) -> None:
-    model, batcher = make(size=4)
-    results = await asyncio.gather(*map(batcher.submit, (1, -1, 3, 4)), return_exceptions=True)
-    assert isinstance(results[1], ValueError)
-    assert [results[0], *results[2:]] == [2, 6, 8]
-    assert model.batches == [[1, -1, 3, 4], [1], [-1], [3], [4]]
+async def test_cost_is_bounded_but_for_one_dear_item(held: Callable[..., Held]) -> None:
+    async with held(max_items=8, max_cost=10) as model:
+        tasks = await model.waiting([4], [5], [6], [1], [25], [21])
+        model.encoder.go.set()
+        await asyncio.gather(*tasks)
+    assert model.encoder.begun == [[0], [4, 5], [6, 1], [25], [21]]
 
 
-async def test_a_full_queue_refuses(make: Make) -> None:
-    model, batcher = make(size=1, wait_seconds=0, queued=2)
-    model.go.clear()
-    running = asyncio.create_task(batcher.submit(0))
-    await asyncio.sleep(0.01)
-    waiting = [asyncio.create_task(batcher.submit(item)) for item in (1, 2)]
-    await asyncio.sleep(0)
-    with pytest.raises(EncoderOverloaded, match="try again"):
-        await batcher.submit(3)
-    model.go.set()
-    assert await asyncio.gather(running, *waiting) == [0, 2, 4]
-    assert await batcher.submit(5) == 10
+async def test_the_first_item_decides_the_bucket(held: Callable[..., Held]) -> None:
+    async with held(max_items=2) as model:
+        tasks = await model.waiting([1], [77], [2], [3], [4], [5])
+        model.encoder.go.set()
+        await asyncio.gather(*tasks)
+    assert model.encoder.begun == [[0], [1, 2], [77], [3, 4], [5]]
 
 
-async def test_cancelled_requests_are_dropped_and_free_their_place(make: Make) -> None:
-    model, batcher = make(size=1, wait_seconds=0, queued=1)
-    model.go.clear()
-    running = asyncio.create_task(batcher.submit(0))
-    await asyncio.sleep(0.01)
-    dropped = asyncio.create_task(batcher.submit(1))
-    await asyncio.sleep(0)
-    dropped.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await dropped
-    kept = asyncio.create_task(batcher.submit(2))
-    await asyncio.sleep(0)
-    running.cancel()  # in the thread already: its result is thrown away
-    model.go.set()
-    assert await kept == 4
-    assert model.batches == [[0], [2]]
+async def test_a_small_call_passes_most_of_a_large_one(held: Callable[..., Held]) -> None:
+    async with held(max_items=2) as model:
+        tasks = await model.waiting([1, 2, 3, 4, 5, 6, 7, 8], [9])
+        model.encoder.go.set()
+        await asyncio.gather(*tasks)
+    assert model.encoder.begun == [[0], [1, 2], [9, 3], [4, 5], [6, 7], [8]]
 
 
-async def test_closing_fails_who_waits(make: Make) -> None:
-    model, batcher = make(size=1, wait_seconds=0)
-    model.go.clear()
-    tasks = [asyncio.create_task(batcher.submit(item)) for item in range(3)]
-    await asyncio.sleep(0.01)
-    await batcher.aclose()
-    model.go.set()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(isinstance(result, EncoderOverloaded) for result in results)
+async def test_a_large_call_is_not_starved_by_small_ones(
+    held: Callable[..., Held], eventually: Eventually
+) -> None:
+    async with held(max_items=1) as model:
+        (large,) = await model.waiting([1, 2, 3])
+        encoder = model.encoder
+        encoder.steps = threading.Semaphore(1)  # lets [0] end
+        encoder.go.set()
+        small = []
+        for step in range(2, 12):  # before every batch another small call has come
+            await eventually(lambda step=step: len(encoder.begun) == step)
+            small.append(asyncio.create_task(model.batcher.submit([9])))
+            await eventually(lambda step=step: len(encoder.preparing) == step + 1)
+            await eventually(lambda: model.batcher._queue.lined_up == model.batcher.queued)
+            encoder.steps.release()
+        encoder.steps.release(20)
+        await asyncio.gather(large, *small)
+    begun = [batch[0] for batch in encoder.begun]
+    assert begun.index(3) <= 6
 
 
-async def test_a_model_that_returns_too_few(make: Make) -> None:
-    batcher: MicroBatcher[int, int] = MicroBatcher(
-        lambda items: [], max_batch_size=2, max_wait_seconds=0, max_queued=2
-    )
-    with pytest.raises(RuntimeError, match="0 results for 1 items"):
-        await batcher.submit(1)
-    await batcher.aclose()
+async def test_a_full_queue_refuses(held: Callable[..., Held]) -> None:
+    async with held(max_items=2, max_queued=3) as model:
+        with pytest.raises(EncoderOverloaded, match="4 items are more than the 3"):
+            await model.batcher.submit([1, 2, 3, 4])
+        (first,) = await model.waiting([1, 2])
+        assert model.batcher.queued == 2
+        with pytest.raises(EncoderOverloaded, match="try again shortly"):
+            await model.batcher.submit([3, 4])
+        (second,) = await model.waiting([5])
+        model.encoder.go.set()
+        assert await asyncio.gather(first, second) == [[2, 4], [10]]
+        assert await model.batcher.submit([6, 7, 8]) == [12, 14, 16]
 
 
-def test_nonsense_sizes_are_refused() -> None:
-    for size, queued in ((0, 1), (1, 0)):
-        with pytest.raises(ValueError, match="at least 1"):
-            MicroBatcher(list, max_batch_size=size, max_wait_seconds=0, max_queued=queued)
+async def test_closing_fails_who_waits(held: Callable[..., Held]) -> None:
+    async with held(max_items=1) as model:
+        tasks = await model.waiting([1], [2])
+        await model.batcher.aclose()
+        model.encoder.go.set()
+        results = await asyncio.gather(model.first, *tasks, return_exceptions=True)
+        assert all(isinstance(result, EncoderOverloaded) for result in results)
+        with pytest.raises(EncoderOverloaded, match="shutting down"):
+            await model.batcher.submit([3])
+        assert model.batcher.queued == 0
+    await model.batcher.aclose()
 
 
-@settings(max_examples=50, deadline=None)
-@given(
-    items=st.lists(st.tuples(st.integers(-3, 20), st.sampled_from([0.0, 0.0, 0.002])), max_size=30),
-    size=st.integers(1, 5),
+async def test_a_model_that_hangs_does_not_hang_its_callers(make: Make) -> None:
+    encoder, batcher = make(timeout=0.01)
+    encoder.go.clear()
+    with pytest.raises(EncoderOverloaded, match=r"not answered within 0\.01 seconds"):
+        await batcher.submit([1])
+    assert batcher.queued == 0
+
+
+async def test_the_observer_is_told_the_facts(held: Callable[..., Held]) -> None:
+    seen: list[BatchFacts] = []
+    loop_thread = threading.get_ident()
+
+    def observe(facts: BatchFacts) -> None:
+        assert threading.get_ident() == loop_thread
+        seen.append(facts)
+
+    async with held(observe=observe, max_items=2) as model:
+        tasks = await model.waiting([4, 5, 6])
+        model.encoder.go.set()
+        await asyncio.gather(*tasks)
+        await asyncio.sleep(0.01)
+    assert [(facts.items, facts.cost, facts.queued) for facts in seen] == [(1, 0, 3), (2, 9, 1), (1, 6, 0)]
+    for facts in seen:
+        assert len(facts.wait_seconds) == facts.items
+        assert min(*facts.wait_seconds, facts.service_seconds, 0) == 0
+
+
+async def test_an_observer_that_fails_harms_nobody(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    def observe(facts: BatchFacts) -> None:
+        raise ValueError("broken observer")
+
+    _, batcher = make(observe=observe)
+    assert await batcher.submit([1]) == [2]
+    assert await batcher.submit([2]) == [4]
+    assert "broken observer" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "limits", [{"max_items": 0}, {"max_queued": 0}, {"max_cost": -1}, {"max_wait_seconds": -1}], ids=str
 )
-def test_every_request_gets_its_own_answer(items: list[tuple[int, float]], size: int) -> None:
-    async def run() -> None:
-        model = FakeModel()
-        batcher: MicroBatcher[int, int] = MicroBatcher(
-            model, max_batch_size=size, max_wait_seconds=0.001, max_queued=100
-        )
+def test_nonsense_limits_are_refused(limits: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        MicroBatcher(FakeEncoder(), BatchLimits(**limits))
 
-        async def one(item: int, delay: float) -> int:
-            await asyncio.sleep(delay)
-            return await batcher.submit(item)
 
-        results = await asyncio.gather(*[one(*item) for item in items], return_exceptions=True)
-        for (item, _), result in zip(items, results, strict=True):
-            assert isinstance(result, ValueError) if item < 0 else result == 2 * item
-        assert all(len(batch) <= size for batch in model.batches)
-        await batcher.aclose()
+async def test_one_at_a_time(eventually: Eventually) -> None:
+    go, begun = threading.Event(), []
 
-    asyncio.run(run())
+    def run(item: int) -> int:
+        begun.append(item)
+        assert go.wait(10)
+        if item < 0:
+            raise ValueError("negative")
+        return 2 * item
+
+    turns: OneAtATime[int, int] = OneAtATime(run, max_queued=3)
+    first = asyncio.create_task(turns.submit(1))
+    await eventually(lambda: begun == [1])
+    rest = [asyncio.create_task(turns.submit(item)) for item in (-2, 3, 4)]
+    await asyncio.sleep(0)
+    assert turns.queued == 3
+    with pytest.raises(EncoderOverloaded, match="try again shortly"):
+        await turns.submit(5)
+    rest[1].cancel()
+    await asyncio.gather(rest[1], return_exceptions=True)
+    go.set()
+    results = await asyncio.gather(first, *rest, return_exceptions=True)
+    assert [results[0], results[3]] == [2, 8]
+    assert isinstance(results[1], ValueError)
+    assert begun == [1, -2, 4]
+    await turns.aclose()
+    with pytest.raises(EncoderOverloaded, match="shutting down"):
+        await turns.submit(6)
