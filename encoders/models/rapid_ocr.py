@@ -1,20 +1,33 @@
 """RapidOCR (PP-OCRv6 small, ONNX): lines of printed text with boxes and confidence, in reading order.
 
-Words found on four scanned pages of tesseract's test set (two of them newspaper pages), longer side at most
-2000 / 1600 / 1280 / 960 pixels: 0.986 / 0.988 / 0.988 / 0.978; the time falls with the pixels.
+The three networks and the code around each are RapidOCR's; what happens between them is done here.
+
+* Lines are read alone, as many at once as there are threads, instead of six padded to one length with all threads
+  on them: 2.5 times as fast (39 lines of a magazine page, alternating).
+* A line whose direction is doubtful goes with the rest of the page: three of the eight lines of a page on its head
+  were read upside down.
+* Lines come in the order of ``encoders.reading_order``. Word error rate of two magazine pages in columns: from 0.92
+  and 0.92 in RapidOCR's order (from top to bottom) to 0.03 and 0.10; the same turned by 180 or -5 degrees.
+
+Words found and word error rate on these pages by the size of the picture and of its copy for the detector (longer
+side): 1600/1600 0.97, 0.03 and 0.10; 1600/1280 0.97, 0.05 and 0.09; 2000/1600 0.97, 0.03 and 0.10; 2000/2000 0.97,
+0.06 and 0.10; 2560/1600 0.97, 0.04 and 0.10. So 1600 stays.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from encoders.config import EncoderConfig
-from encoders.types import ModelSpec, TextLine
+from encoders.reading_order import reading_order
+from encoders.types import ModelSpec, Pixels, TextLine
 from encoders.weights import find_directory, package_file, verify_file
 
 if TYPE_CHECKING:
@@ -35,6 +48,9 @@ _SHA256 = {
 
 _MIN_SIDE_PIXELS = 8  # smaller letters are not readable
 _MAX_ASPECT = 4
+_TALL = 1.5  # RapidOCR's own bound: higher than this times its width, a line is taken to stand on its side
+_READ_HEIGHT = 48
+_SURE = 0.9  # of a line's direction; RapidOCR's own bound
 
 SPEC = ModelSpec(
     name="rapidocr",
@@ -43,8 +59,9 @@ SPEC = ModelSpec(
     dimensions=None,
     licence="Apache-2.0",
     revision="ppocrv6-small-6f327246",
-    preprocessing="rgb1600-2",
+    preprocessing="rgb1600-3",
     packages=("rapidocr",),
+    memory_bytes=1 << 30,
     extra={
         "files": tuple(_SHA256),
         "package_folder": "rapidocr/models",
@@ -55,19 +72,21 @@ SPEC = ModelSpec(
     },
 )
 
+_Corners = NDArray[np.float32]
 
-def prepare(target_dir: Path, progress: Progress) -> None:
+
+def prepare(spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
     """Check the package's files; they are used where they lie, so nothing is written."""
     for index, (name, sha256) in enumerate(_SHA256.items()):
         progress(index / len(_SHA256), f"checking {name}")
         verify_file(
-            package_file(SPEC.packages[0], f"{SPEC.extra['package_folder']}/{name}"), sha256, SPEC.name
+            package_file(spec.packages[0], f"{spec.extra['package_folder']}/{name}"), sha256, spec.name
         )
 
 
-def load(config: EncoderConfig) -> RapidOcr:
+def load(spec: ModelSpec, config: EncoderConfig) -> RapidOcr:
     """Load and warm up. Raises ``ModelUnavailable`` when the model files are not found."""
-    model = RapidOcr(find_directory(SPEC, config.models_dir), config.threads)
+    model = RapidOcr(find_directory(spec, config.models_dir), config.threads)
     model.warm_up()
     return model
 
@@ -76,20 +95,11 @@ class RapidOcr:
     """The loaded reader. Safe to call from several threads; they take turns."""
 
     def __init__(self, directory: Path, threads: int = 2) -> None:
-        from rapidocr import RapidOCR
-
-        # Every path is given, because RapidOCR downloads what it does not find under its own folder.
-        self._engine = RapidOCR(
-            params={
-                "Global.log_level": "critical",  # it warns about every picture without text
-                "Global.text_score": SPEC.extra["min_confidence"],
-                "Global.max_side_len": SPEC.extra["max_side_pixels"],
-                "EngineConfig.onnxruntime.intra_op_num_threads": threads,
-                "Det.model_path": str(directory / _DETECT),
-                "Cls.model_path": str(directory / _ROTATE),
-                "Rec.model_path": str(directory / _READ),
-            }
-        )
+        self._detector = _engine(directory, threads, "det")
+        # One thread each: as many lines are read at once as there are threads.
+        self._classifier = _engine(directory, 1, "cls")
+        self._reader = _engine(directory, 1, "rec")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="ocr")
         self._lock = threading.Lock()  # the detector keeps the current picture's scale in itself
 
     def warm_up(self) -> None:
@@ -100,34 +110,131 @@ class RapidOcr:
         cv2.putText(page, "warm up", (10, 42), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (0, 0, 0), 2)
         self.read(page)
 
-    def read(self, image: NDArray[np.uint8]) -> tuple[TextLine, ...]:
-        """Lines of text in an RGB picture ``(height, width, 3)``, top to bottom, then left to right.
+    def read(self, image: Pixels) -> tuple[TextLine, ...]:
+        """Lines of text in an RGB picture ``(height, width, 3)``, in the order in which they are read.
 
-        Lines read with too little confidence (``min_confidence`` and ``min_single_character_confidence`` in
-        ``SPEC.extra``) are left out. A picture without text gives an empty tuple.
+        A box begins at the top-left of the text as it is read: at the picture's own top-left for upright text, at
+        its bottom-right for text that stands on its head. Lines read with too little confidence
+        (``min_confidence`` and ``min_single_character_confidence`` in ``SPEC.extra``) are left out. A picture
+        without text gives an empty tuple.
         """
         height, width = image.shape[:2]
         if min(height, width) < _MIN_SIDE_PIXELS:
             return ()
+        # Its networks were trained on OpenCV's channel order.
+        page = np.ascontiguousarray(_padded(image)[:, :, ::-1])
         with self._lock:
-            # Its networks were trained on OpenCV's channel order.
-            found = self._engine(np.ascontiguousarray(_padded(image)[:, :, ::-1]))
-        boxes, texts, scores = (getattr(found, name, None) for name in ("boxes", "txts", "scores"))
-        if boxes is None or texts is None or scores is None:
-            return ()
-        return tuple(
-            TextLine(text, float(score), tuple((min(float(x), width), min(float(y), height)) for x, y in box))
-            for box, text, score in zip(boxes, texts, scores, strict=True)
-            if _is_credible(text, float(score))
-        )
+            boxes = getattr(self._detector(page), "boxes", None)
+            if boxes is None or not len(boxes):
+                return ()
+            read = self._read_boxes(page, np.asarray(boxes, dtype=np.float32))
+        lines = [
+            TextLine(text, score, tuple((min(float(x), width), min(float(y), height)) for x, y in box))
+            for box, text, score in read
+            if _is_credible(text, score)
+        ]
+        return tuple(lines[index] for index in reading_order([line.box for line in lines]))
+
+    def _read_boxes(self, page: Pixels, boxes: _Corners) -> list[tuple[_Corners, str, float]]:
+        """Corners as the text is read, text and confidence of each box."""
+        tall = np.array([_is_tall(box) for box in boxes])
+        # A line that stands on its side is taken to begin at the picture's right.
+        boxes = np.where(tall[:, None, None], np.roll(boxes, -1, axis=1), boxes)
+        pieces = list(self._pool.map(lambda box: _cut(page, box), boxes))
+        turned = _turned(boxes, tall, list(self._pool.map(self._upside_down, pieces)))
+        boxes = np.where(turned[:, None, None], np.roll(boxes, -2, axis=1), boxes)
+        pieces = [
+            np.ascontiguousarray(piece[::-1, ::-1]) if over else piece
+            for piece, over in zip(pieces, turned, strict=True)
+        ]
+        # The longest first, so that no thread is left with a long line in the end.
+        order = np.argsort([-piece.shape[1] / piece.shape[0] for piece in pieces], kind="stable")
+        found = list(self._pool.map(lambda index: self._read_piece(pieces[index]), order))
+        read = dict(zip(order.tolist(), found, strict=True))
+        return [(box, *read[index]) for index, box in enumerate(boxes)]
+
+    def _upside_down(self, piece: Pixels) -> float:
+        """Probability that the piece stands on its head."""
+        label, probability = self._classifier(piece).cls_res[0]
+        return float(probability) if label == "180" else 1 - float(probability)
+
+    def _read_piece(self, piece: Pixels) -> tuple[str, float]:
+        found = self._reader(piece)
+        return str(found.txts[0]), float(found.scores[0])
+
+
+def _engine(directory: Path, threads: int, stage: str) -> Any:
+    """RapidOCR doing one of its three stages (``det``, ``cls``, ``rec``) alone."""
+    from rapidocr import RapidOCR
+
+    # Every path is given, because RapidOCR downloads what it does not find under its own folder.
+    return RapidOCR(
+        params={
+            "Global.log_level": "critical",  # it warns about every picture without text
+            "Global.max_side_len": SPEC.extra["max_side_pixels"],
+            "Global.use_preprocess_img": stage == "det",
+            "Global.use_det": stage == "det",
+            "Global.use_cls": stage == "cls",
+            "Global.use_rec": stage == "rec",
+            "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+            "Det.model_path": str(directory / _DETECT),
+            "Cls.model_path": str(directory / _ROTATE),
+            "Rec.model_path": str(directory / _READ),
+        }
+    )
+
+
+def _sides(box: _Corners) -> tuple[float, float]:
+    """Width and height of a box in pixels, the longer of each pair of sides."""
+    along = max(float(np.linalg.norm(box[0] - box[1])), float(np.linalg.norm(box[2] - box[3])))
+    across = max(float(np.linalg.norm(box[0] - box[3])), float(np.linalg.norm(box[1] - box[2])))
+    return along, across
+
+
+def _is_tall(box: _Corners) -> bool:
+    width, height = _sides(box)
+    return height >= _TALL * width
+
+
+def _cut(page: Pixels, box: _Corners) -> Pixels:
+    """The piece of the page in the box, straightened: its first corner becomes the top-left."""
+    import cv2
+
+    width, height = (max(1, int(side)) for side in _sides(box))
+    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], dtype=np.float32)
+    piece = cv2.warpPerspective(
+        page,
+        cv2.getPerspectiveTransform(np.ascontiguousarray(box), corners),
+        (width, height),
+        flags=cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    if height >= 2 * _READ_HEIGHT:  # what follows shrinks it without filtering
+        size = (max(1, round(width * _READ_HEIGHT / height)), _READ_HEIGHT)
+        piece = cv2.resize(piece, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(piece, dtype=np.uint8)
+
+
+def _turned(boxes: _Corners, tall: NDArray[np.bool_], upside_down: Iterable[float]) -> NDArray[np.bool_]:
+    """Which lines are turned round: the doubtful ones (short, or of few letters) go with the rest of the page."""
+    probabilities = np.fromiter(upside_down, dtype=np.float64)
+    lengths = np.array([_sides(box)[0] for box in boxes])
+    turned = probabilities > 0.5
+    doubtful = np.maximum(probabilities, 1 - probabilities) <= _SURE
+    for alike in (tall, ~tall):
+        majority = float(((probabilities - 0.5) * lengths)[alike].sum()) > 0
+        turned[alike & doubtful] = majority
+    return turned
 
 
 def _is_credible(text: str, confidence: float) -> bool:
+    if not text.strip():
+        return False
     single = len(text.strip()) <= 1
     return confidence >= float(SPEC.extra["min_single_character_confidence" if single else "min_confidence"])
 
 
-def _padded(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _padded(image: Pixels) -> Pixels:
     """The picture with a margin to the right or below, so that it is at most four times as long as wide.
 
     The detector enlarges the shorter side to 736 pixels: a strip of 30x2000 would become 736x49000 and take
