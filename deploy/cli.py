@@ -151,44 +151,63 @@ def prepare(
     names: Annotated[
         list[str] | None, typer.Argument(help="Models; without any, all of the profile.")
     ] = None,
+    packaged: Annotated[bool, typer.Option(help="All models that installed packages carry.")] = False,
     profile: Profile = None,
     models_dir: ModelsDir = None,
 ) -> None:
     """Make models ready to load. What is ready already is left alone."""
+    from encoders.registry import installed, specs
+
     settings = _settings(profile=profile, models_dir=models_dir)
-    _prepare(settings, tuple(names or settings.model_names()))
+    carried = tuple(spec.name for spec in specs() if installed(spec)) if packaged else ()
+    _prepare(settings, (*(names or ()), *carried) or settings.model_names())
 
 
 @models_app.command("available")
 def available(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
-    """All models this installation knows, and where their weights come from."""
+    """All models this installation knows, where their weights come from, and the SHA-256 (its first 12 digits) over
+    all files of those that are ready.
+    """
     from encoders.registry import resolve, specs
+    from encoders.weights import content_revision, find_directory
 
-    settings = _settings(models_dir=models_dir)
-    rows = [(spec, resolve(spec, settings.models_dir)) for spec in specs()]
+    folder = _settings(models_dir=models_dir).models_dir
+    rows = [
+        {
+            "name": spec.name,
+            "task": spec.task,
+            "takes": list(spec.modalities),
+            "licence": spec.licence,
+            "memory_bytes": spec.memory_bytes,
+            "source": found.source,
+            "ready": found.ready,
+            "checksum": content_revision(find_directory(spec, folder)) if found.ready else None,
+            "advice": found.advice,
+        }
+        for spec in specs()
+        for found in (resolve(spec, folder),)
+    ]
     if as_json:
-        typer.echo(
-            json.dumps(
-                [
-                    {
-                        "name": s.name,
-                        "task": s.task,
-                        "licence": s.licence,
-                        "source": r.source,
-                        "ready": r.ready,
-                    }
-                    for s, r in rows
-                ],
-                indent=2,
-            )
-        )
+        typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("Model", "Task", "Licence", "Weights from", "Ready", box=None, pad_edge=False)
-    for spec, found in rows:
-        table.add_row(
-            spec.name, spec.task, spec.licence, found.source, "yes" if found.ready else found.advice
+    table = Table(box=None, pad_edge=False)
+    for heading in ("Model", "Task", "Licence", "Memory", "Weights", "Checksum", "Ready"):
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        memory = f"{row['memory_bytes'] >> 20} MiB" if row["memory_bytes"] else "?"  # type: ignore[operator]
+        ready = "yes" if row["ready"] else "no"
+        named = (
+            row["name"],
+            row["task"],
+            row["licence"],
+            memory,
+            row["source"],
+            row["checksum"] or "",
+            ready,
         )
+        table.add_row(*map(str, named))
     _console.print(table)
+    _console.print("What is not ready is made ready by: manymodal models prepare NAME", highlight=False)
 
 
 def main() -> None:

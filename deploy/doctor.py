@@ -16,7 +16,7 @@ from typing import Literal
 from deploy.ports import is_free
 from deploy.settings import Settings
 from encoders.errors import ModelUnavailable
-from encoders.registry import model_file, resolve
+from encoders.registry import find, resolve
 from storage.errors import StorageError
 
 __all__ = ["Finding", "examine"]
@@ -130,11 +130,11 @@ def _numa() -> Finding:
 
 def _model(name: str, settings: Settings) -> Finding:
     try:
-        spec = model_file(name).SPEC
+        spec = find(name, settings.models_dir)
     except ModelUnavailable as error:
         return Finding(f"model {name}", "missing", error.message, "correct the profile or the setting")
     found = resolve(spec, settings.models_dir)
-    facts = f"{spec.task}, {spec.licence}; from {found.source}: {found.location or 'nowhere'}"
+    facts = f"{spec.task}, {spec.licence}, revision {spec.revision}; from {found.source}: {found.location or 'nowhere'}"
     return Finding(f"model {name}", "ok" if found.ready else "missing", facts, found.advice)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DeployError", "NothingStored", "PlatformStartFailed", "PortTaken", "TourFailed"]
+__all__ = ["DeployError", "NothingStored", "PlatformStartFailed", "PortTaken", "SpacesDiffer", "TourFailed"]
 
 
 class DeployError(Exception):
@@ -19,6 +19,10 @@ class PortTaken(DeployError):
 
 class PlatformStartFailed(DeployError):
     """A deployment did not come up."""
+
+
+class SpacesDiffer(DeployError):
+    """The vision and the text model do not place things in one space."""
 
 
 class NothingStored(DeployError):

@@ -15,8 +15,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from deploy.errors import SpacesDiffer
 from deploy.storage_settings import StorageSettings
-from encoders.config import DecodeLimits, EncoderConfig
+from encoders.config import TEXT_BATCHES, VISION_BATCHES, BatchLimits, DecodeLimits, EncoderConfig
+from encoders.registry import find, space
+from encoders.types import FrameSampling, Quality, SamplingMethod
 from fusion.config import FusionConfig
 from search.config import SearchConfig
 from serving.config import ChatModel, EngineConfig, GatewayConfig, RequestLimits
@@ -57,19 +60,41 @@ class ChatSettings(_Section):
 
 
 class EncoderSettings(_Section):
-    """Which model does what, and how many threads encoders use."""
+    """Which model does what, and what they may use.
+
+    ``quality`` ``best`` looks at a picture several times. ``device`` ``auto`` is a GPU where there is one.
+    ``max_memory_bytes`` bounds what the models say they take, without it what the machine has free does.
+    """
 
     vision: str
     speech: str
     text: str
     ocr: str
     threads: int = Field(gt=0)
+    quality: Quality = Quality.FAST
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    compiled: bool = False
+    text_batches: BatchLimits = TEXT_BATCHES
+    vision_batches: BatchLimits = VISION_BATCHES
+    max_memory_bytes: int | None = Field(default=None, gt=0)
 
 
 class VideoSettings(_Section):
-    """How videos are looked at."""
+    """How videos are looked at: see ``encoders.types.FrameSampling``."""
 
     max_frames: int = Field(gt=0, le=128)
+    method: SamplingMethod = SamplingMethod.UNIFORM
+    frames_per_second: float = Field(default=1.0, gt=0, le=60)
+    drop_near_duplicates: bool = True
+
+    def sampling(self) -> FrameSampling:
+        """The same as the encoders take it."""
+        return FrameSampling(
+            method=self.method,
+            max_frames=self.max_frames,
+            frames_per_second=self.frames_per_second,
+            drop_near_duplicates=self.drop_near_duplicates,
+        )
 
 
 class DeploymentSettings(_Section):
@@ -158,15 +183,27 @@ class Settings(BaseSettings):
         )
 
     def gateway_config(self) -> GatewayConfig:
-        """Settings of the gateway's deployment. Makes, once, the secret that keys every cache key."""
+        """Settings of the gateway's deployment. Makes, once, the secret that keys every cache key.
+
+        Raises ``ModelUnavailable`` for models there are not, and ``SpacesDiffer`` when texts and pictures would not
+        be comparable.
+        """
+        vision, text = (find(name, self.models_dir) for name in (self.encoders.vision, self.encoders.text))
+        if space(vision) != space(text):
+            raise SpacesDiffer(
+                f"The vision model '{vision.name}' places pictures in the space '{space(vision)}', but the text "
+                f"model '{text.name}' has '{space(text)}'. Search needs one space: set encoders.vision and "
+                "encoders.text to models of the same one."
+            )
         return GatewayConfig(
             chat_model=self.chat_model(),
-            vision_model=self.encoders.vision,
-            speech_model=self.encoders.speech,
-            text_model=self.encoders.text,
-            ocr_model=self.encoders.ocr,
+            vision_model=vision,
+            speech_model=find(self.encoders.speech, self.models_dir),
+            text_model=text,
+            ocr_model=find(self.encoders.ocr, self.models_dir),
             cache_secret=self.secret_bytes(),
-            max_frames=self.video.max_frames,
+            sampling=self.video.sampling(),
+            quality=self.encoders.quality,
             allowed_hosts=self.allowed_hosts,
             limits=self.limits,
             decode_limits=self.decoding,
@@ -182,6 +219,12 @@ class Settings(BaseSettings):
             text_model=self.encoders.text,
             ocr_model=self.encoders.ocr,
             threads=self.encoders.threads,
+            device=self.encoders.device,
+            quality=self.encoders.quality,
+            compiled=self.encoders.compiled,
+            text_batches=self.encoders.text_batches,
+            vision_batches=self.encoders.vision_batches,
+            max_memory_bytes=self.encoders.max_memory_bytes,
             limits=self.decoding,
         )
 
@@ -219,7 +262,8 @@ class Settings(BaseSettings):
     def model_names(self) -> tuple[str, ...]:
         """Every model this profile needs prepared."""
         encoders = self.encoders
-        return (self.chat.model, encoders.text, encoders.vision, encoders.speech, encoders.ocr)
+        names = (self.chat.model, encoders.text, encoders.vision, encoders.speech, encoders.ocr)
+        return tuple(dict.fromkeys(names))
 
 
 class _ProfileSource(PydanticBaseSettingsSource):

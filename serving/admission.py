@@ -28,7 +28,7 @@ from serving.fetch import MediaFetcher
 from serving.inline_memo import InlineMemo
 from serving.intake import Intake, Received
 from serving.perceiver import Perceiver
-from serving.refusals import ANY_KIND, check_kind, in_field, naming, no_medium, too_large
+from serving.refusals import ANY_KIND, as_expected, in_field, naming, no_medium, too_large
 from storage.assembly import Storage
 from storage.errors import CorruptObject, MediaNotFound, StoreUnavailable
 from storage.types import MediaRecord, MediaRef, modality_of
@@ -292,8 +292,7 @@ class Admission:
     async def _probed(self, ref: MediaRef, expected: frozenset[MediaKind], param: str | None) -> MediaInfo:
         with naming(param):
             info = await self._perceiver.probe(ref)
-        check_kind(info, expected, param)
-        return info
+        return as_expected(info, expected, param)
 
     @asynccontextmanager
     async def _taking_back(self, ref: MediaRef) -> AsyncIterator[None]:

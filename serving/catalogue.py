@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from encoders.registry import model_file
 from encoders.types import ModelSpec
 from serving.config import GatewayConfig
 from serving.errors import ModelNotFound
@@ -35,7 +34,9 @@ class ModelCatalogue:
         self.text = _encoder(config.text_model, "text")
         self.vision = _encoder(config.vision_model, "vision")
         self.ocr = _encoder(config.ocr_model, "ocr")
-        self.all = (self.chat, self.speech, self.text, self.vision, self.ocr)
+        served = (self.chat, self.speech, self.text, self.vision, self.ocr)
+        # A model of texts and pictures alike does two tasks under one name.
+        self.all = tuple({model.name: model for model in reversed(served)}.values())[::-1]
 
     def find(self, name: str) -> ServedModel:
         """A model of any task by name or alias."""
@@ -50,8 +51,8 @@ class ModelCatalogue:
             raise _not_found(name)
 
 
-def _encoder(name: str, task: str) -> ServedModel:
-    return ServedModel(name, task, model_file(name).SPEC, _ALIASES.get(task, ()))
+def _encoder(spec: ModelSpec, task: str) -> ServedModel:
+    return ServedModel(spec.name, task, spec, _ALIASES.get(task, ()))
 
 
 def _not_found(name: str) -> ModelNotFound:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from encoders.config import DecodeLimits
+from encoders.types import FrameSampling, ModelSpec, Quality
 from fusion.config import FusionConfig
 
 __all__ = ["ChatModel", "EngineConfig", "GatewayConfig", "RequestLimits"]
@@ -58,12 +59,13 @@ class GatewayConfig:
     """
 
     chat_model: ChatModel
-    vision_model: str
-    speech_model: str
-    text_model: str
-    ocr_model: str
+    vision_model: ModelSpec
+    speech_model: ModelSpec
+    text_model: ModelSpec
+    ocr_model: ModelSpec
     cache_secret: bytes = field(repr=False)
-    max_frames: int = 16
+    sampling: FrameSampling = FrameSampling()
+    quality: Quality = Quality.FAST
     allow_private_urls: bool = False
     allowed_hosts: tuple[str, ...] = ()
     default_tenant: str = "default"

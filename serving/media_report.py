@@ -25,7 +25,8 @@ class MediaReport:
         seconds = 0.0
         for item, block in zip(perceived, blocks, strict=True):
             self._tokens[f"{item.medium.info.kind.value}_tokens"] += block.tokens
-            seconds += item.medium.info.duration_seconds or 0.0
+            if item.medium.info.kind is not MediaKind.IMAGE:  # an animation that was looked at as a picture
+                seconds += item.medium.info.duration_seconds or 0.0
         tiers = [tier for item in perceived for tier in item.tiers.values()]
         self._media_usage = {
             "seconds": round(seconds, 3),
@@ -64,9 +65,14 @@ def _facts(item: Perceived) -> dict[str, Any]:
         entry["ocr_lines"] = len(medium.text_lines)
     if medium.video is not None:
         entry["frames"] = [
-            {"time_seconds": round(frame.time_seconds, 3), "labels": _labels(frame.labels)}
+            {
+                "time_seconds": round(frame.time_seconds, 3),
+                "reason": frame.reason,
+                "labels": _labels(frame.labels),
+            }
             for frame in medium.video.frames
         ]
+        entry["near_duplicate_frames"] = medium.video.near_duplicates
     if medium.transcript is not None:
         entry["seconds_heard"] = round(medium.transcript.duration_seconds, 3)
         entry["transcript_segments"] = len(medium.transcript.segments)

@@ -16,7 +16,6 @@ from encoders.types import (
     Embeddings,
     EncodedImage,
     EncodedVideo,
-    FrameSampling,
     MediaInfo,
     MediaKind,
     ModelSpec,
@@ -43,7 +42,7 @@ __all__ = ["Perceived", "Perceiver"]
 Kind = TypeVar("Kind")
 
 _MAX_CONCURRENT_TASKS = 16
-_CODEC_VERSION = 2
+_CODEC_VERSION = 3
 _MANY_TEXTS = 64  # whose keys are made in a thread
 
 _log = logging.getLogger("manymodal.gateway")
@@ -75,7 +74,8 @@ class Perceiver:
         self._metrics = metrics
         self._secret = config.cache_secret
         self._timeout_seconds = config.limits.perception_timeout_seconds
-        self._sampling = FrameSampling(max_frames=config.max_frames)
+        self._sampling = config.sampling
+        self._quality = config.quality
         self._decode_limits = asdict(config.decode_limits)
         self._slots = asyncio.Semaphore(_MAX_CONCURRENT_TASKS)
         # A picture's place in the text space is made of its labels' text embeddings: both models are in its
@@ -100,7 +100,12 @@ class Perceiver:
     async def encode_image(self, media: MediaRef) -> tuple[EncodedImage, str]:
         """Labels and embedding of a picture, and the tier."""
         return await self._task(
-            "labels", media, self._vision, {}, EncodedImage, lambda: self._perception.encode_image(media)
+            "labels",
+            media,
+            self._vision,
+            {"quality": self._quality},
+            EncodedImage,
+            lambda: self._perception.encode_image(media, self._quality),
         )
 
     async def read_text(self, media: MediaRef) -> tuple[tuple[TextLine, ...], str]:
@@ -111,12 +116,11 @@ class Perceiver:
 
     async def encode_video(self, media: MediaRef) -> tuple[EncodedVideo, str]:
         """Sampled frames of a video, and the tier."""
-        params = {"method": self._sampling.method, "max_frames": self._sampling.max_frames}
         return await self._task(
             "frames",
             media,
             self._vision,
-            params,
+            {"sampling": asdict(self._sampling)},
             EncodedVideo,
             lambda: self._perception.encode_video(media, self._sampling),
         )
@@ -130,6 +134,8 @@ class Perceiver:
             "language": wanted.language,
             "prompt": wanted.prompt,
             "temperature": float(wanted.temperature),
+            "translate": wanted.translate,
+            "words": wanted.words,
         }
         return await self._task(
             "transcript",
@@ -173,15 +179,17 @@ class Perceiver:
 
         async def compute(missing: Sequence[int]) -> list[StoredVector]:
             made = await self._embed(tuple(texts[index] for index in missing))
-            return [
-                StoredVector(vector, tokens)
-                for vector, tokens in zip(made.vectors, made.token_counts, strict=True)
-            ]
+            pieces = made.chunk_counts or (1,) * len(missing)
+            return list(map(StoredVector, made.vectors, made.token_counts, pieces))
 
         found, tiers = await self._vectors.get_or_compute(keys, "text", compute)
         for tier in tiers:
             self._metrics.cache.labels("text_embedding", tier).inc()
-        return Embeddings(np.stack([one.vector for one in found]), tuple(one.tokens for one in found))
+        return Embeddings(
+            np.stack([one.vector for one in found]),
+            tuple(one.tokens for one in found),
+            tuple(one.pieces for one in found),
+        )
 
     def _text_keys(self, tenant: str, texts: Sequence[str]) -> list[str]:
         return [

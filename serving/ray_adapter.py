@@ -23,6 +23,7 @@ from encoders.types import (
     EncodedVideo,
     FrameSampling,
     MediaInfo,
+    Quality,
     TextLine,
     TranscribeOptions,
     Transcript,
@@ -80,8 +81,8 @@ class RayPerception(_Caller):
         result: MediaInfo = await self.call("probe", media)
         return result
 
-    async def encode_image(self, media: MediaRef) -> EncodedImage:
-        result: EncodedImage = await self.call("encode_image", media)
+    async def encode_image(self, media: MediaRef, quality: Quality = Quality.FAST) -> EncodedImage:
+        result: EncodedImage = await self.call("encode_image", media, quality)
         return result
 
     async def read_text(self, media: MediaRef) -> tuple[TextLine, ...]:
@@ -105,6 +106,9 @@ class RayPerception(_Caller):
     async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
         result: Embeddings = await self.call("embed_texts", texts)
         return result
+
+    async def metrics(self) -> bytes:
+        return bytes(await self.call("metrics"))
 
 
 class RaySearchIndex(_Caller):

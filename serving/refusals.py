@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from encoders.errors import EncoderError
 from encoders.types import MediaInfo, MediaKind
 from serving.errors import InvalidRequest, LimitExceeded, MediaKindMismatch, answer_for
 
-__all__ = ["ANY_KIND", "check_kind", "in_field", "kind_mismatch", "naming", "no_medium", "too_large"]
+__all__ = ["ANY_KIND", "as_expected", "in_field", "kind_mismatch", "naming", "no_medium", "too_large"]
 
 ANY_KIND = frozenset(MediaKind)
 
@@ -30,10 +31,16 @@ def naming(param: str | None) -> Iterator[None]:
         ) from error
 
 
-def check_kind(info: MediaInfo, expected: frozenset[MediaKind], param: str | None) -> None:
-    """Raise ``MediaKindMismatch`` when a medium turned out to be of another kind than was expected."""
+def as_expected(info: MediaInfo, expected: frozenset[MediaKind], param: str | None) -> MediaInfo:
+    """``info``, that of an animated picture as a video's where a video is expected and a picture is not.
+
+    Raises ``MediaKindMismatch`` when a medium turned out to be of another kind than was expected.
+    """
+    if info.animated and MediaKind.IMAGE not in expected and MediaKind.VIDEO in expected:
+        return replace(info, kind=MediaKind.VIDEO)
     if info.kind not in expected:
         raise kind_mismatch(f"{_words(frozenset({info.kind}))} ({info.content_type})", expected, param)
+    return info
 
 
 def kind_mismatch(what: str, expected: frozenset[MediaKind], param: str | None) -> MediaKindMismatch:

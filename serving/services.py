@@ -16,6 +16,7 @@ from encoders.types import (
     EncodedVideo,
     FrameSampling,
     MediaInfo,
+    Quality,
     TextLine,
     TranscribeOptions,
     Transcript,
@@ -33,7 +34,7 @@ class Perception(Protocol):
         """Read the header of stored bytes and hold it against the limits."""
         ...
 
-    async def encode_image(self, media: MediaRef) -> EncodedImage:
+    async def encode_image(self, media: MediaRef, quality: Quality = Quality.FAST) -> EncodedImage:
         """Labels and shared-space embedding of a picture."""
         ...
 
@@ -62,6 +63,10 @@ class Perception(Protocol):
 
     async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
         """Embeddings of texts, in order. Texts over the model's length are cut, and counted as cut."""
+        ...
+
+    async def metrics(self) -> bytes:
+        """What the encoders count, in Prometheus text format."""
         ...
 
     async def ready(self) -> bool:

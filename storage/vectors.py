@@ -48,18 +48,21 @@ class PackedArray(msgspec.Struct, array_like=True, forbid_unknown_fields=True, f
 
 @dataclass(frozen=True, slots=True)
 class StoredVector:
-    """An embedding, usually of shape ``(dimensions,)``, and how many tokens the model read to make it.
+    """An embedding, usually of shape ``(dimensions,)``, how many tokens the model read to make it, and in how many
+    pieces.
 
     Treat the vector as read-only: several callers may hold the same one.
     """
 
     vector: NDArray[Any]
     tokens: int
+    pieces: int = 1
 
 
 class _Packed(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     vector: PackedArray
     tokens: int
+    pieces: int = 1
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -68,15 +71,15 @@ _DECODER = msgspec.msgpack.Decoder(_Packed)
 
 def pack_vector(stored: StoredVector) -> bytes:
     """``stored`` as bytes. Raises ``ValueError`` for a dtype that ``PackedArray`` does not take."""
-    return _ENCODER.encode(_Packed(PackedArray.of(stored.vector), stored.tokens))
+    return _ENCODER.encode(_Packed(PackedArray.of(stored.vector), stored.tokens, stored.pieces))
 
 
 def unpack_vector(packed: bytes) -> StoredVector | None:
     """What was packed, or ``None`` if these bytes are anything else."""
     try:
         fields = _DECODER.decode(packed)
-        if fields.tokens < 0:
+        if fields.tokens < 0 or fields.pieces < 1:
             return None
-        return StoredVector(fields.vector.unpacked(), fields.tokens)
+        return StoredVector(fields.vector.unpacked(), fields.tokens, fields.pieces)
     except (msgspec.MsgspecError, ValueError):
         return None

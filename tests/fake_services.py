@@ -25,6 +25,7 @@ from encoders.types import (
     ImageLabel,
     MediaInfo,
     MediaKind,
+    Quality,
     TextLine,
     TranscribeOptions,
     Transcript,
@@ -101,6 +102,7 @@ class FakePerception:
         self._media = media
         self.calls: dict[str, int] = {}
         self.embedded: list[str] = []
+        self.pieces: dict[str, int] = {}
         self.failure: Exception | None = None
         self.wait: asyncio.Event | None = None
         self.is_ready = True
@@ -127,13 +129,15 @@ class FakePerception:
             width, height = facts.get("size", (640, 480))
             if width * height > 50_000_000:
                 raise MediaTooLarge("The image has more than 50000000 pixels (max_pixels).")
-            return MediaInfo(kind, "image/png", width, height)
+            frames = facts.get("frames")
+            length = float(len(frames)) if frames else None
+            return MediaInfo(kind, "image/png", width, height, length, animated=frames is not None)
         if kind is MediaKind.AUDIO:
             return MediaInfo(kind, "audio/wav", duration_seconds=facts["seconds"], has_audio=True)
         seconds = float(len(facts["frames"]))
         return MediaInfo(kind, "video/mp4", 320, 240, seconds, 25.0, facts["sound"])
 
-    async def encode_image(self, media: MediaRef) -> EncodedImage:
+    async def encode_image(self, media: MediaRef, quality: Quality = Quality.FAST) -> EncodedImage:
         _, facts = await self._facts("encode_image", media)
         labels = _labels(facts["labels"])
         return EncodedImage(labels, fake_embedding(" ".join(label.text for label in labels)), 640, 480)
@@ -149,7 +153,7 @@ class FakePerception:
             EncodedFrame(float(time), sampling.method, _labels(labels), fake_embedding(" ".join(labels)))
             for time, labels in enumerate(facts["frames"][: sampling.max_frames])
         )
-        return EncodedVideo(float(len(facts["frames"])), frames)
+        return EncodedVideo(float(len(facts["frames"])), frames, facts.get("near_duplicates", 0))
 
     async def transcribe(self, media: MediaRef, options: TranscribeOptions) -> Transcript:
         _, facts = await self._facts("transcribe", media)
@@ -176,8 +180,15 @@ class FakePerception:
         if self.failure is not None:
             raise self.failure
         return Embeddings(
-            np.stack([fake_embedding(text) for text in texts]), tuple(len(text.split()) for text in texts)
+            np.stack([fake_embedding(text) for text in texts]),
+            tuple(len(text.split()) for text in texts),
+            tuple(self.pieces.get(text, 1) for text in texts),
         )
+
+    async def metrics(self) -> bytes:
+        if self.failure is not None:
+            raise self.failure
+        return b"# HELP manymodal_encoder_batch_items Items of a batch.\n"
 
     async def ready(self) -> bool:
         return self.is_ready

@@ -46,7 +46,7 @@ SPEC = ModelSpec(
 )
 
 
-def prepare(target_dir: Path, progress: Progress) -> None:
+def prepare(spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
     """Write config, float32 safetensors, tokenizer, chat template and generation config to ``target_dir``."""
     progress(0.0, "checking the quantised weights")
     gguf = package_file(SPEC.packages[0], _GGUF)

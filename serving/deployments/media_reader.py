@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO, TypeVar
 
 from encoders.errors import EncoderOverloaded
 from serving.concurrency import turn
@@ -16,25 +19,56 @@ __all__ = ["MediaReader"]
 
 Decoded = TypeVar("Decoded")
 
-# A medium is held whole while it waits for the decoder, up to 256 MiB of it.
 _MAX_HELD = 4
 _WAIT_SECONDS = 120.0
+_MAX_BYTES_IN_MEMORY = 16 << 20
 
 
 class MediaReader:
-    """Reads media and has them decoded. Use from one event loop."""
+    """Reads media and has them decoded. Use from one event loop.
 
-    def __init__(self, store: ObjectStore, wait_seconds: float = _WAIT_SECONDS) -> None:
+    What comes out was checked against the medium's hash. Small media are held in memory, others in a nameless file
+    of ``spool_folder``: at most four media at a time, so never more than 64 MiB.
+    """
+
+    def __init__(self, store: ObjectStore, spool_folder: Path, wait_seconds: float = _WAIT_SECONDS) -> None:
         self._media = MediaStore(store)
+        self._spool_folder = spool_folder
         self._wait_seconds = wait_seconds
         self._slots = asyncio.Semaphore(_MAX_HELD)
 
-    async def decoded(self, media: MediaRef, decode: Callable[[bytes], Awaitable[Decoded]]) -> Decoded:
-        """``decode`` of the medium's bytes, which are checked against their hash first.
+    async def decoded(
+        self, media: MediaRef, decode: Callable[[bytes | BinaryIO], Awaitable[Decoded]]
+    ) -> Decoded:
+        """``decode`` of the medium. Raises as ``opened`` does, and what ``decode`` raises."""
+        async with self.opened(media) as source:
+            return await decode(source)
 
-        Raises ``EncoderOverloaded`` when other media take too long, ``MediaNotFound``, ``CorruptObject``, and
-        what ``decode`` raises.
+    @asynccontextmanager
+    async def opened(self, media: MediaRef) -> AsyncIterator[bytes | BinaryIO]:
+        """The medium's bytes, or a file of them.
+
+        Raises ``EncoderOverloaded`` when other media take too long, ``MediaNotFound`` and ``CorruptObject``.
         """
         busy = EncoderOverloaded("Too many media wait to be decoded; try again shortly.")
         async with turn(self._slots, self._wait_seconds, busy):
-            return await decode(await asyncio.to_thread(self._media.read, media))
+            if media.size_bytes <= _MAX_BYTES_IN_MEMORY:
+                yield await asyncio.to_thread(self._media.read, media)
+                return
+            file = await asyncio.to_thread(self._spooled, media)
+            try:
+                yield file
+            finally:
+                file.close()
+
+    def _spooled(self, media: MediaRef) -> BinaryIO:
+        self._spool_folder.mkdir(parents=True, exist_ok=True)
+        file: BinaryIO = TemporaryFile(dir=self._spool_folder)  # noqa: SIM115 - the caller closes it
+        try:
+            for chunk in self._media.stream(media):
+                file.write(chunk)
+            file.flush()
+        except BaseException:
+            file.close()
+            raise
+        return file

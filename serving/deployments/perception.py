@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry, generate_latest
 
 from encoders import registry
+from encoders.batch_metrics import BatchMetrics
 from encoders.batching import MicroBatcher
 from encoders.config import EncoderConfig
 from encoders.errors import EncoderOverloaded, UnsupportedMedia
+from encoders.memory_budget import available_bytes, check_memory
 from encoders.picture import brightest_enough, perceptual_hash, small_jpeg
-from encoders.sandbox import MediaDecoder
+from encoders.sandbox import DecodedFrame, MediaDecoder
+from encoders.sights import Sight, SightEncoder
+from encoders.text import TextEmbedding, stacked, text_of
+from encoders.turns import OneAtATime
 from encoders.types import (
     Embeddings,
-    EncodedFrame,
     EncodedImage,
     EncodedVideo,
     FrameSampling,
     MediaInfo,
+    Pixels,
+    Quality,
+    Sound,
     TextLine,
     TranscribeOptions,
     Transcript,
 )
-from serving.concurrency import all_of
+from encoders.vision import vision_of
+from serving.deployments.frame_encoding import encode_frames
 from serving.deployments.media_reader import MediaReader
 from storage.backends import open_object_store
 from storage.config import StorageConfig
@@ -36,14 +42,11 @@ from storage.types import MediaRef
 
 __all__ = ["PerceptionDeployment"]
 
-Pixels = NDArray[np.uint8]
-Speech = tuple[NDArray[np.float32], TranscribeOptions]
-
 # Decoded media wait in these queues, and each holds memory: a picture for reading up to 8 MB, half an hour
 # of sound 115 MB.
 _MAX_QUEUED_READINGS = 32
 _MAX_QUEUED_TRANSCRIPTIONS = 8
-_VISION_SIDE_PIXELS = 768
+_VISION_SIDE_PIXELS = 768  # of models that do not say what they make use of
 _READING_SIDE_PIXELS = 1600  # as the OCR model's file says
 _HASHING_SIDE_PIXELS = 256  # 32 x 32 is what a perceptual hash looks at
 _THUMBNAIL_FRAMES = FrameSampling(max_frames=4)
@@ -53,38 +56,42 @@ class PerceptionDeployment:
     """Satisfies ``serving.services.Perception``. Loading is done when the constructor returns."""
 
     def __init__(self, config: EncoderConfig, storage: StorageConfig) -> None:
-        import torch
-
-        torch.set_num_threads(config.threads)  # Ray sets OMP_NUM_THREADS to the replica's share
-        self._reader = MediaReader(open_object_store(storage))
-        self._max_texts = config.max_batch_size
+        names = (config.vision_model, config.text_model, config.ocr_model, config.speech_model)
+        specs = {name: registry.find(name, config.models_dir) for name in names}
+        budget_bytes = config.max_memory_bytes
+        check_memory(specs.values(), available_bytes() if budget_bytes is None else budget_bytes)
+        self._reader = MediaReader(open_object_store(storage), storage.spool_folder)
         self._decoder = MediaDecoder(config.limits, workers=config.decoder_processes)
-        self._decoder.start()  # its process starts while the models load
+        self._decoder.start()  # its processes start while the models load
         # Loading them in parallel threads was measured: 3.5-3.9 s instead of 4.0 s, so it is not done.
-        vision: Any = registry.load(config.vision_model, config)
-        text: Any = registry.load(config.text_model, config)
-        ocr: Any = registry.load(config.ocr_model, config)
-        speech: Any = registry.load(config.speech_model, config)
-        self._vision: MicroBatcher[Pixels, EncodedImage] = _batcher(vision.encode, config)
-        self._text: MicroBatcher[tuple[str, ...], Embeddings] = _batcher(text.embed_many, config)
-        reading = replace(config, max_batch_size=1, max_queued=_MAX_QUEUED_READINGS)
-        self._ocr: MicroBatcher[Pixels, tuple[TextLine, ...]] = _batcher(
-            lambda one: [ocr.read(one[0])], reading
+        models: dict[str, Any] = {name: registry.load(name, config) for name in specs}
+        self._vision_side = int(specs[config.vision_model].extra.get("side_pixels", _VISION_SIDE_PIXELS))
+        self._dimensions = specs[config.text_model].dimensions or 0
+        self._counts = CollectorRegistry()
+        observer = BatchMetrics(self._counts).observer
+        self._text: MicroBatcher[str, TextEmbedding] = MicroBatcher(
+            text_of(models[config.text_model]), config.text_batches, observer("text")
         )
-        hearing = replace(config, max_batch_size=1, max_queued=_MAX_QUEUED_TRANSCRIPTIONS)
-        self._speech: MicroBatcher[Speech, Transcript] = _batcher(
-            lambda one: [speech.transcribe(*one[0])], hearing
+        self._vision: MicroBatcher[Sight, EncodedImage] = MicroBatcher(
+            SightEncoder(vision_of(models[config.vision_model])), config.vision_batches, observer("image")
+        )
+        self._ocr: OneAtATime[Pixels, tuple[TextLine, ...]] = OneAtATime(
+            models[config.ocr_model].read, _MAX_QUEUED_READINGS, observer("ocr")
+        )
+        speech = models[config.speech_model]
+        self._speech: OneAtATime[tuple[Sound, TranscribeOptions], Transcript] = OneAtATime(
+            lambda heard: speech.transcribe(*heard), _MAX_QUEUED_TRANSCRIPTIONS, observer("speech")
         )
 
     async def probe(self, media: MediaRef) -> MediaInfo:
         """See ``Perception.probe``."""
         return await self._reader.decoded(media, self._decoder.probe)
 
-    async def encode_image(self, media: MediaRef) -> EncodedImage:
+    async def encode_image(self, media: MediaRef, quality: Quality = Quality.FAST) -> EncodedImage:
         """See ``Perception.encode_image``. Width and height are those of the full picture."""
-        decode = partial(self._decoder.image, max_side=_VISION_SIDE_PIXELS)
+        decode = partial(self._decoder.image, max_side=self._vision_side)
         image = await self._reader.decoded(media, decode)
-        encoded = await self._vision.submit(image.pixels)
+        encoded = await self._see(image.pixels, quality)
         return replace(encoded, width=image.width, height=image.height)
 
     async def read_text(self, media: MediaRef) -> tuple[TextLine, ...]:
@@ -97,13 +104,9 @@ class PerceptionDeployment:
 
     async def encode_video(self, media: MediaRef, sampling: FrameSampling) -> EncodedVideo:
         """See ``Perception.encode_video``."""
-        video = await self._reader.decoded(media, partial(self._decoder.frames, sampling=sampling))
-        seen = await all_of(self._vision.submit(frame.pixels) for frame in video.frames)
-        frames = tuple(
-            EncodedFrame(frame.time_seconds, frame.reason, one.labels, one.embedding)
-            for frame, one in zip(video.frames, seen, strict=True)
-        )
-        return EncodedVideo(video.duration_seconds, frames)
+        smaller = replace(sampling, max_side=min(sampling.max_side, self._vision_side))
+        async with self._reader.opened(media) as source:
+            return await encode_frames(self._decoder.frames(source, smaller), self._see)
 
     async def transcribe(self, media: MediaRef, options: TranscribeOptions) -> Transcript:
         """See ``Perception.transcribe``. One at a time: a transcription uses all threads it is given."""
@@ -122,21 +125,24 @@ class PerceptionDeployment:
             decode = partial(self._decoder.image, max_side=max_side)
             pixels = (await self._reader.decoded(media, decode)).pixels
         elif kind == "video":
-            frames = partial(self._decoder.frames, sampling=_THUMBNAIL_FRAMES)
-            video = await self._reader.decoded(media, frames)
-            pixels = brightest_enough([frame.pixels for frame in video.frames])
+            async with self._reader.opened(media) as source:
+                shown = [
+                    frame.pixels
+                    async for frame in self._decoder.frames(source, _THUMBNAIL_FRAMES)
+                    if isinstance(frame, DecodedFrame)
+                ]
+            pixels = brightest_enough(shown)
         else:
             raise UnsupportedMedia("This medium has no picture to show: it is neither an image nor a video.")
         return await asyncio.to_thread(small_jpeg, pixels, max_side)
 
     async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
-        """See ``Perception.embed_texts``. Long lists go in pieces, so that short ones get in between."""
-        starts = range(0, max(len(texts), 1), self._max_texts)
-        parts = [await self._text.submit(texts[start : start + self._max_texts]) for start in starts]
-        if len(parts) == 1:
-            return parts[0]
-        counts = tuple(count for part in parts for count in part.token_counts)
-        return Embeddings(np.concatenate([part.vectors for part in parts]), counts)
+        """See ``Perception.embed_texts``."""
+        return stacked(await self._text.submit(texts), self._dimensions)
+
+    async def metrics(self) -> bytes:
+        """See ``Perception.metrics``."""
+        return generate_latest(self._counts)
 
     async def ready(self) -> bool:
         """The constructor has loaded and warmed everything."""
@@ -150,16 +156,10 @@ class PerceptionDeployment:
             return
 
     async def aclose(self) -> None:
-        """Stop the decoder process and the queues."""
+        """Stop the decoder processes and the queues."""
         await self._decoder.aclose()
-        for batcher in (self._vision, self._text, self._ocr, self._speech):
-            await batcher.aclose()
+        for worker in (self._vision, self._text, self._ocr, self._speech):
+            await worker.aclose()
 
-
-def _batcher(run: Callable[[list[Any]], Sequence[Any]], config: EncoderConfig) -> MicroBatcher[Any, Any]:
-    return MicroBatcher(
-        run,
-        max_batch_size=config.max_batch_size,
-        max_wait_seconds=config.max_batch_wait_seconds,
-        max_queued=config.max_queued,
-    )
+    async def _see(self, pixels: Pixels, quality: Quality = Quality.FAST) -> EncodedImage:
+        return (await self._vision.submit((Sight(pixels, quality),)))[0]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from encoders.text import check_dimensions, shortened
+from encoders.types import ModelSpec
 from search.types import Vector
 from serving.auth import CurrentTenant
 from serving.concurrency import all_of
@@ -43,40 +46,45 @@ async def create_embeddings(request: Request, tenant: CurrentTenant) -> Response
     model = gateway.catalogue.text
     gateway.catalogue.check(model, wanted.model)
     items = _items(wanted.input, gateway.config.limits)
-    dimensions = model.spec.dimensions if model.spec is not None else None
-    if wanted.dimensions is not None and wanted.dimensions != dimensions:
-        raise InvalidRequest(
-            f"'{model.name}' gives {dimensions} dimensions, no other number; leave 'dimensions' out.",
-            "dimensions",
-        )
-    vectors, token_count, media = await unless_gone(request, _embed(gateway, tenant, items))
-    kinds = {medium.medium.info.kind.value for medium in media}
-    kinds |= {"text"} if len(media) < len(items) else set()
+    _check_dimensions(wanted.dimensions, gateway.config.text_model)
+    made = await unless_gone(request, _embed(gateway, tenant, items))
+    kinds = {medium.medium.info.kind.value for medium in made.media}
+    kinds |= {"text"} if len(made.media) < len(items) else set()
     request.state.modality = kinds.pop() if len(kinds) == 1 else "mixed"
     data = [
         {
             "object": "embedding",
             "index": index,
-            "embedding": base64.b64encode(vector.tobytes()).decode()
+            "embedding": base64.b64encode(vector.astype("<f4").tobytes()).decode()
             if wanted.encoding_format == "base64"
             else vector.tolist(),
         }
-        for index, vector in enumerate(vectors)
+        for index, vector in enumerate(shortened(made.vectors, wanted.dimensions))
     ]
-    usage = {"prompt_tokens": token_count, "total_tokens": token_count}
-    gateway.metrics.count_usage(token_count, None)
+    usage = {"prompt_tokens": made.token_count, "total_tokens": made.token_count}
+    gateway.metrics.count_usage(made.token_count, None)
     body = {"object": "list", "data": data, "model": model.name, "usage": usage}
-    if media:
-        body["manymodal"] = media_used(media)
+    extension = (media_used(made.media) if made.media else {}) | (
+        {"pieces": made.pieces} if made.pieces else {}
+    )
+    if extension:
+        body["manymodal"] = extension
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 
-async def _embed(
-    gateway: Gateway, tenant: str, items: Sequence[str | MediaPart]
-) -> tuple[list[Vector], int, list[Perceived]]:
-    """The items' vectors (little-endian float32) in order, the tokens of the texts, and what was perceived of
-    the media.
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """The items' vectors (float32, ``(n, dimensions)``) in order, the tokens of the texts, what was perceived of
+    the media, and of texts too long for the encoder in how many pieces they were read, by the item's index.
     """
+
+    vectors: Vector
+    token_count: int
+    media: list[Perceived]
+    pieces: dict[int, int]
+
+
+async def _embed(gateway: Gateway, tenant: str, items: Sequence[str | MediaPart]) -> _Embedded:
 
     async def of_medium(part: MediaPart, param: str) -> tuple[Vector, Perceived]:
         return await gateway.admission.use(
@@ -89,11 +97,26 @@ async def _embed(
     looked_at = await all_of(of_medium(part, f"input[{index}]") for index, part in parts)
     embedded = await gateway.perceiver.embed_texts(tenant, texts) if texts else None
     of_texts = iter(embedded.vectors if embedded is not None else ())
+    pieces = zip(
+        (index for index, item in enumerate(items) if isinstance(item, str)),
+        embedded.chunk_counts if embedded is not None else (),
+        strict=False,  # an encoder that cuts nothing may leave the counts out
+    )
     of_media = iter(vector for vector, _ in looked_at)
-    vectors = [
-        np.ascontiguousarray(next(of_texts if isinstance(item, str) else of_media), "<f4") for item in items
-    ]
-    return vectors, embedded.token_count if embedded is not None else 0, [medium for _, medium in looked_at]
+    vectors = np.stack([next(of_texts if isinstance(item, str) else of_media) for item in items])
+    return _Embedded(
+        vectors,
+        embedded.token_count if embedded is not None else 0,
+        [medium for _, medium in looked_at],
+        {index: count for index, count in pieces if count > 1},
+    )
+
+
+def _check_dimensions(wanted: int | None, spec: ModelSpec) -> None:
+    try:
+        check_dimensions(wanted, spec.dimensions or 0, spec.extra.get("smallest_dimensions"))
+    except ValueError as error:
+        raise InvalidRequest(f"{error} Leave 'dimensions' out, or change it.", "dimensions") from None
 
 
 def _items(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -16,30 +17,38 @@ __all__ = ["router"]
 
 router = APIRouter()
 
-_ENGINE_TIMEOUT_SECONDS = 5.0
+_TIMEOUT_SECONDS = 5.0
 _log = logging.getLogger("manymodal.gateway")
 
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """The gateway's metrics, and the engine's own behind them when it answers."""
+    """The gateway's metrics, behind them those of the encoders and the engine when they answer."""
     gateway = gateway_of(request)
-    body = gateway.metrics.exposition() + await _engine_metrics(gateway.services.engine)
-    return Response(body, media_type=CONTENT_TYPE_LATEST)
+    services = gateway.services
+    others = await asyncio.gather(
+        _unless_in_trouble("encoders", services.perception.metrics()),
+        _unless_in_trouble("engine", _engine_metrics(services.engine)),
+    )
+    return Response(b"".join((gateway.metrics.exposition(), *others)), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _unless_in_trouble(service: str, asked: Awaitable[bytes]) -> bytes:
+    """What a service says, or nothing: our own metrics matter most while others are in trouble."""
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            return await asked
+    except Exception as error:
+        _log.warning("The %s gave no metrics: %s", service, type(error).__name__)
+        return b""
 
 
 async def _engine_metrics(engine: ChatEngine) -> bytes:
     body = b""
-    try:
-        async with asyncio.timeout(_ENGINE_TIMEOUT_SECONDS):
-            async for item in engine.request("GET", "/metrics", {"accept": "text/plain"}, b""):
-                if isinstance(item, EngineResponse):
-                    if item.status != 200:
-                        return b""
-                else:
-                    body += item
-    except Exception as error:
-        # Our own metrics matter most while the engine is in trouble.
-        _log.warning("The engine gave no metrics: %s", type(error).__name__)
-        return b""
+    async for item in engine.request("GET", "/metrics", {"accept": "text/plain"}, b""):
+        if isinstance(item, EngineResponse):
+            if item.status != 200:
+                return b""
+        else:
+            body += item
     return body

@@ -10,6 +10,7 @@ import httpx2
 import openai
 import pytest
 from fake_platform import Platform, build_platform, http_client, openai_client, serving
+from served_models import served_models
 
 from serving.config import ChatModel, GatewayConfig, RequestLimits
 
@@ -34,11 +35,8 @@ def limits() -> RequestLimits:
 def config(limits: RequestLimits) -> GatewayConfig:
     """The laptop profile's models."""
     return GatewayConfig(
-        chat_model=ChatModel("smollm2-135m-instruct", 2048, None),
-        vision_model="efficientnet-lite2",
-        speech_model="whisper-base",
-        text_model="all-minilm-l6-v2",
-        ocr_model="rapidocr",
+        ChatModel("smollm2-135m-instruct", 2048, None),
+        *served_models(),
         cache_secret=b"0123456789abcdef",
         allow_private_urls=True,
         limits=limits,

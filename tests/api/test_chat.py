@@ -24,6 +24,20 @@ def ask(*parts: dict, text: str = "What is this?") -> list[dict]:
     return [{"role": "user", "content": [{"type": "text", "text": text}, *parts]}]
 
 
+async def test_an_animated_picture_is_a_video_where_one_is_asked_for(client, platform):
+    moving = fake_png({"cat": 0.9}, frames=[{"cat": 0.9}, {"dog": 0.8}], near_duplicates=1)
+    url = data_url(moving)
+    for kind, task in (("image_url", "labels"), ("video_url", "frames")):
+        answer = await client.chat.completions.create(
+            model="default", messages=[{"role": "user", "content": [{"type": kind, kind: {"url": url}}]}]
+        )
+        used = answer.model_extra["manymodal"]["media"][0]
+        assert used["kind"] == kind.removesuffix("_url")
+        assert task in used["cache"]
+    assert [frame["reason"] for frame in used["frames"]] == ["uniform", "uniform"]
+    assert used["near_duplicate_frames"] == 1
+
+
 async def test_text_passes_through_unchanged(client, platform):
     messages = [
         {"role": "system", "content": "Be brief."},

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import numpy as np
 import openai
 import pytest
+from fake_platform import build_platform, http_client
 from fake_services import fake_embedding, fake_mp4, fake_png, fake_wav
 
 MODEL = "all-minilm-l6-v2"
@@ -25,6 +27,26 @@ async def test_one_and_many_as_base64_and_numbers(client):
         assert answer.usage.prompt_tokens == answer.usage.total_tokens == 6
     one = await client.embeddings.create(model=MODEL, input="a red house", dimensions=384, user="u")
     assert len(one.data) == 1
+
+
+async def test_fewer_dimensions_of_models_trained_for_it(tmp_path, config):
+    spec = replace(config.text_model, extra={**config.text_model.extra, "smallest_dimensions": 64})
+    async with http_client(build_platform(tmp_path, replace(config, text_model=spec))) as http:
+        text = "a red house and a blue car by the green sea"
+        body = {"model": MODEL, "input": [text], "dimensions": 128}
+        vector = np.array((await http.post("/v1/embeddings", json=body)).json()["data"][0]["embedding"])
+        kept = fake_embedding(text)[:128]
+        np.testing.assert_allclose(vector, kept / np.linalg.norm(kept), atol=1e-6)
+        refused = await http.post("/v1/embeddings", json={**body, "dimensions": 63})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "dimensions")
+        assert "64 to 384" in refused.json()["error"]["message"]
+
+
+async def test_texts_read_in_pieces_are_named(platform, http):
+    platform.perception.pieces = {"long": 3}
+    for _ in range(2):  # the second time from the cache
+        answer = await http.post("/v1/embeddings", json={"model": MODEL, "input": ["short", "long", "brief"]})
+        assert answer.json()["manymodal"] == {"pieces": {"1": 3}}
 
 
 @pytest.mark.parametrize(

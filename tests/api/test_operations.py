@@ -12,6 +12,8 @@ import openai
 import pytest
 from fake_services import fake_png
 
+from serving.errors import ServiceUnavailable
+
 
 async def test_models(client):
     models = [model async for model in client.models.list()]
@@ -88,9 +90,18 @@ async def test_metrics_count_requests_tokens_and_cache(client, http):
     assert value("manymodal_errors_total") == 1
     assert value("manymodal_cache_store_failures_total") == 0
     assert value("manymodal_cache_entries") == 3
+    assert "# HELP manymodal_encoder_batch_items" in body
     assert 0 < value("manymodal_cache_bytes") < value("manymodal_cache_max_bytes")
     assert "vllm:num_requests_running" in body
     assert not re.search(r"file-[0-9a-f]{8}", body)
+
+
+async def test_metrics_answer_while_the_encoders_are_in_trouble(platform, http):
+    platform.perception.failure = ServiceUnavailable("The encoders are restarting.")
+    answer = await http.get("/metrics")
+    assert answer.status_code == 200
+    assert "manymodal_requests_total" in answer.text
+    assert "manymodal_encoder" not in answer.text
 
 
 async def test_the_openapi_document_is_whole(http):

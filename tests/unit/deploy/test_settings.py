@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from deploy.errors import SpacesDiffer
 from deploy.ray_environment import engine_environment, ray_environment
 from deploy.settings import load_settings, profile_names
+from encoders.config import VISION_BATCHES
+from encoders.types import Quality
 
 
 def test_the_default_profile_is_laptop_and_serves_loopback() -> None:
@@ -144,3 +147,28 @@ def test_machines_that_share_a_store_are_given_one_secret(tmp_path: Path) -> Non
     assert "0f0f" not in repr(settings)
     with pytest.raises(ValueError, match="64 hexadecimal digits"):
         load_settings({"secret": "short"})
+
+
+def test_how_videos_and_pictures_are_looked_at_reaches_gateway_and_encoders(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MANYMODAL_VIDEO__METHOD", "scene")
+    monkeypatch.setenv("MANYMODAL_VIDEO__DROP_NEAR_DUPLICATES", "false")
+    monkeypatch.setenv("MANYMODAL_ENCODERS__QUALITY", "best")
+    monkeypatch.setenv("MANYMODAL_ENCODERS__TEXT_BATCHES__MAX_ITEMS", "8")
+    settings = load_settings({"data_dir": tmp_path})
+    sampling = settings.gateway_config().sampling
+    assert (sampling.method, sampling.drop_near_duplicates, sampling.max_frames) == ("scene", False, 16)
+    assert settings.gateway_config().quality is Quality.BEST
+    assert settings.encoder_config().text_batches.max_items == 8
+    assert settings.encoder_config().vision_batches == VISION_BATCHES
+
+
+def test_texts_and_pictures_must_share_a_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MANYMODAL_ENCODERS__VISION", "clip-vit-base-patch32")
+    with pytest.raises(SpacesDiffer, match="'clip-vit-base-patch32' places .* 'all-minilm-l6-v2'"):
+        load_settings({"data_dir": tmp_path}).gateway_config()
+    monkeypatch.setenv("MANYMODAL_ENCODERS__TEXT", "clip-vit-base-patch32")
+    settings = load_settings({"data_dir": tmp_path})
+    assert settings.gateway_config().vision_model == settings.gateway_config().text_model
+    assert settings.model_names().count("clip-vit-base-patch32") == 1

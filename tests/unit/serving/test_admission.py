@@ -12,6 +12,7 @@ import pytest
 from fake_platform import build_platform
 from fake_services import fake_png, fake_wav
 from fake_store import FakeTroubledStore
+from served_models import served_models
 
 from encoders.types import MediaKind
 from serving.concurrency import in_thread_or_undone
@@ -34,9 +35,8 @@ def store(tmp_path):
 
 @pytest.fixture
 def platform(tmp_path, store):
-    models = ("efficientnet-lite2", "whisper-base", "all-minilm-l6-v2", "rapidocr")
     limits = RequestLimits(max_media_bytes=10_000)
-    config = GatewayConfig(ChatModel("m", 2048, None), *models, bytes(16), limits=limits)
+    config = GatewayConfig(ChatModel("m", 2048, None), *served_models(), bytes(16), limits=limits)
     return build_platform(tmp_path, config, store)
 
 

@@ -25,6 +25,7 @@ FORBIDDEN = (
 
 SCRIPT = f"""
 import pathlib, sys, tempfile
+from encoders import registry
 from serving.app import create_app
 from serving.config import ChatModel, GatewayConfig
 from serving.services import Services
@@ -32,7 +33,8 @@ from storage.assembly import open_storage
 from storage.config import StorageConfig
 
 root = pathlib.Path(tempfile.mkdtemp())
-models = ("efficientnet-lite2", "whisper-base", "all-minilm-l6-v2", "rapidocr")
+names = ("efficientnet-lite2", "whisper-base", "all-minilm-l6-v2", "rapidocr")
+models = (registry.find(name, root) for name in names)
 config = GatewayConfig(ChatModel("m", 2048, None), *models, bytes(16))
 storage = open_storage(StorageConfig(root / "store", root / "spool"), bytes(16))
 create_app(Services(None, None, None), storage, config)

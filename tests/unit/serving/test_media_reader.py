@@ -8,6 +8,7 @@ import io
 import pytest
 
 from encoders.errors import EncoderOverloaded
+from serving.deployments import media_reader
 from serving.deployments.media_reader import MediaReader
 from storage.errors import CorruptObject, MediaNotFound
 from storage.local import LocalObjectStore
@@ -24,8 +25,8 @@ def ref(store):
     return MediaStore(store).receive("default", io.BytesIO(b"a medium"), "x/y", 100)
 
 
-async def test_no_more_than_a_few_are_held_at_once(store, ref):
-    reader = MediaReader(store, wait_seconds=0.05)
+async def test_no_more_than_a_few_are_held_at_once(store, ref, tmp_path):
+    reader = MediaReader(store, tmp_path / "spool", wait_seconds=0.05)
     go, held = asyncio.Event(), 0
 
     async def decode(data: bytes) -> int:
@@ -45,12 +46,29 @@ async def test_no_more_than_a_few_are_held_at_once(store, ref):
     assert await reader.decoded(ref, decode) == 8
 
 
-async def test_damaged_and_missing_media(store, ref):
+async def test_large_media_lie_in_a_file(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(media_reader, "_MAX_BYTES_IN_MEMORY", 10)
+    content = bytes(range(256)) * 40_000
+    ref = MediaStore(store).receive("default", io.BytesIO(content), "x/y", 1 << 30)
+    reader = MediaReader(store, tmp_path / "spool")
+    async with reader.opened(ref) as source:
+        source.seek(0)
+        assert source.read() == content
+    assert source.closed
+    assert list((tmp_path / "spool").iterdir()) == []
+    store.put(ref.blob_key, content[:-1] + b"x")
+    with pytest.raises(CorruptObject):
+        async with reader.opened(ref):
+            pytest.fail("damaged bytes reached the decoder")
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+async def test_damaged_and_missing_media(store, ref, tmp_path):
     async def decode(data: bytes) -> None:
         pytest.fail("damaged bytes reached the decoder")
 
     store.put(ref.blob_key, b"a medlum")
-    reader = MediaReader(store)
+    reader = MediaReader(store, tmp_path / "spool")
     with pytest.raises(CorruptObject):
         await reader.decoded(ref, decode)
     store.delete(ref.blob_key)

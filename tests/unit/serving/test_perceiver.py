@@ -10,10 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 from fake_services import FakePerception, fake_mp4, fake_png, fake_wav
+from served_models import served_models
 
 from encoders.config import DecodeLimits
 from encoders.errors import CorruptMedia, UnsupportedMedia
-from encoders.types import TranscribeOptions
+from encoders.types import FrameSampling, TranscribeOptions
 from serving.catalogue import ModelCatalogue
 from serving.concurrency import all_of
 from serving.config import ChatModel, GatewayConfig, RequestLimits
@@ -38,9 +39,8 @@ class Bench:
 
     def restarted(self, frames: int = 16, decoding: DecodeLimits | None = None) -> Perceiver:
         """A gateway with empty memory over the same store."""
-        models = ("efficientnet-lite2", "whisper-base", "all-minilm-l6-v2", "rapidocr")
-        chat = ChatModel("m", 2048, None)
-        config = GatewayConfig(chat, *models, bytes(16), max_frames=frames, limits=self.limits)
+        chat, sampling = ChatModel("m", 2048, None), FrameSampling(max_frames=frames)
+        config = GatewayConfig(chat, *served_models(), bytes(16), sampling=sampling, limits=self.limits)
         if decoding is not None:
             config = replace(config, decode_limits=decoding)
         memory = MemoryCache(1 << 20)

@@ -1,0 +1,86 @@
+"""All default models behind the deployment that serves them."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from loaded_models import JFK, page, plain
+
+from encoders.config import EncoderConfig
+from encoders.errors import UnsupportedMedia
+from encoders.types import FrameSampling, MediaKind, TranscribeOptions
+from serving.deployments.perception import PerceptionDeployment
+from storage.config import StorageConfig
+from storage.local import LocalObjectStore
+from storage.media import MediaStore
+from storage.types import MediaRef
+
+
+class Stored:
+    """Media in a store of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = StorageConfig(folder / "store", folder / "spool")
+        self._media = MediaStore(LocalObjectStore(self.config.root))
+
+    def add(self, data: bytes, content_type: str = "application/octet-stream") -> MediaRef:
+        return self._media.receive("tenant", io.BytesIO(data), content_type, 1 << 30)
+
+
+@pytest.fixture
+async def perception(models_dir: Path, tmp_path: Path) -> AsyncIterator[tuple[PerceptionDeployment, Stored]]:
+    store = Stored(tmp_path)
+    deployment = PerceptionDeployment(EncoderConfig(models_dir), store.config)
+    yield deployment, store
+    await deployment.aclose()
+
+
+@pytest.mark.models
+async def test_perception(perception: tuple[PerceptionDeployment, Stored], shared_data: Path) -> None:
+    from PIL import Image
+
+    deployment, store = perception
+    assert await deployment.ready()
+    await deployment.check_health()
+
+    buffer = io.BytesIO()
+    Image.fromarray(page()).resize((2800, 1200)).save(buffer, "PNG")
+    large = store.add(buffer.getvalue(), "image/png")
+    lines = await deployment.read_text(large)
+    assert [line.text for line in lines] == ["First line here", "Second line 42", "Third and last"]
+    assert lines[2].box[0][1] > 700  # in pixels of the full picture
+    picture = await deployment.encode_image(large)
+    assert (picture.width, picture.height) == (2800, 1200)
+    assert (await deployment.probe(large)).kind is MediaKind.IMAGE
+    assert re.fullmatch("[0-9a-f]{16}", await deployment.fingerprint(large))
+    assert Image.open(io.BytesIO(await deployment.thumbnail(large, 256))).size == (256, 110)
+
+    film = (shared_data / "video/intel-sample-videos/car-detection.mp4").read_bytes()
+    video = store.add(film, "video/mp4")
+    small = Image.open(io.BytesIO(await deployment.thumbnail(video, 128)))
+    assert (small.format, max(small.size)) == ("JPEG", 128)
+    seen = await deployment.encode_video(video, FrameSampling(max_frames=4))
+    assert len(seen.frames) == 4
+    assert seen.duration_seconds == pytest.approx(30.16)
+    times = [frame.time_seconds for frame in seen.frames]
+    assert times == sorted(times)
+
+    speech = store.add((shared_data / "speech/whisper/jfk.mp3").read_bytes(), "audio/mpeg")
+    with pytest.raises(UnsupportedMedia):
+        await deployment.thumbnail(speech, 128)
+    assert plain((await deployment.transcribe(speech, TranscribeOptions())).text) == JFK
+    with pytest.raises(UnsupportedMedia):
+        await deployment.transcribe(large, TranscribeOptions())
+
+    texts = tuple(f"text {index}" for index in range(75))
+    embedded = await deployment.embed_texts(texts)
+    alone = await deployment.embed_texts(texts[70:71])
+    np.testing.assert_allclose(embedded.vectors[70], alone.vectors[0], atol=1e-5)
+    assert embedded.token_counts[70:71] == alone.token_counts
+    assert len(embedded.token_counts) == 75
+    assert (await deployment.embed_texts(())).vectors.shape == (0, 384)

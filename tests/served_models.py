@@ -1,0 +1,19 @@
+"""The laptop profile's encoders, as a gateway is told of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from encoders import registry
+from encoders.types import ModelSpec
+
+__all__ = ["served_models"]
+
+
+def served_models() -> tuple[ModelSpec, ModelSpec, ModelSpec, ModelSpec]:
+    """Vision, speech, text and OCR, in the order of ``GatewayConfig``."""
+    vision, speech, text, ocr = (
+        registry.find(name, Path("nowhere"))
+        for name in ("efficientnet-lite2", "whisper-base", "all-minilm-l6-v2", "rapidocr")
+    )
+    return vision, speech, text, ocr
