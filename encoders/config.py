@@ -36,7 +36,7 @@ class BatchLimits:
     max_queued: int = 256
 
 
-TEXT_BATCHES = BatchLimits(max_items=64, max_cost=8192, max_queued=4096)
+TEXT_BATCHES = BatchLimits(max_items=64, max_cost=2048, max_queued=4096)  # half a second on two cores
 VISION_BATCHES = BatchLimits(max_items=32, max_queued=512)
 
 
