@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from encoders.errors import CorruptMedia, DecodeTimeout
 from encoders.types import FrameSampling, MediaInfo, MediaKind, Pixels, Sound, VideoSummary
 
 __all__ = [
+    "UNUSABLE",
     "Answer",
     "DecodedFrame",
     "DecodedImage",
@@ -31,12 +33,17 @@ __all__ = [
 ]
 
 Result = TypeVar("Result", covariant=True)
+Told = TypeVar("Told")
 
 _SAMPLE_RATE = 16_000
 _SOUND_PART_BYTES = 1 << 20
 _FRAMES_READY = 2
 _MAX_REASON_LETTERS = 128
-_UNUSABLE = "The medium is damaged: its decoder gave no usable answer."
+_LONGEST_SIDE = (1 << 31) - 1
+# Without a plus: an SVG is a program to a browser, and this becomes a header of the medium's own address.
+_CONTENT_TYPE = re.compile(r"(image|audio|video)/[a-z0-9.-]{1,32}")
+UNUSABLE = "The medium is damaged: its decoder gave no usable answer."
+"""What the caller is told of a process that lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,7 @@ class _Whole(Generic[Result]):
         self._read = read
 
     def take(self, header: Mapping[str, Any], body: bytearray) -> bool:
-        raise CorruptMedia(_UNUSABLE)
+        raise CorruptMedia(UNUSABLE)
 
     def finish(self, header: Mapping[str, Any], body: bytearray) -> Result:
         return _checked(lambda: self._read(header, body))
@@ -93,8 +100,25 @@ class ProbeAnswer(_Whole[MediaInfo]):
 
     @staticmethod
     def _info(header: Mapping[str, Any], _: bytearray) -> MediaInfo:
-        info = dict(header["info"])
-        return MediaInfo(MediaKind(info.pop("kind")), **info)
+        info = header["info"]
+        kind = MediaKind(info["kind"])
+        content_type = str(info["content_type"])
+        if not _CONTENT_TYPE.fullmatch(content_type):
+            raise ValueError
+
+        def told(name: str, read: Callable[[Any], Told]) -> Told | None:
+            return None if info.get(name) is None else read(info[name])
+
+        return MediaInfo(
+            kind,
+            content_type,
+            told("width", _side),
+            told("height", _side),
+            told("duration_seconds", _not_negative),
+            told("frames_per_second", _not_negative),
+            has_audio=info.get("has_audio") is True,
+            animated=info.get("animated") is True,
+        )
 
 
 class PictureAnswer(_Whole[DecodedImage]):
@@ -103,10 +127,11 @@ class PictureAnswer(_Whole[DecodedImage]):
     def __init__(self, limits: DecodeLimits, max_side: int | None) -> None:
         pixels = limits.max_pixels if max_side is None else min(limits.max_pixels, max_side * max_side)
         super().__init__(3 * pixels, self._picture)
+        self._max_side = max_side
 
-    @staticmethod
-    def _picture(header: Mapping[str, Any], body: bytearray) -> DecodedImage:
-        return DecodedImage(_pixels(header["shape"], body), int(header["width"]), int(header["height"]))
+    def _picture(self, header: Mapping[str, Any], body: bytearray) -> DecodedImage:
+        pixels = _pixels(header["shape"], body, self._max_side)
+        return DecodedImage(pixels, _side(header["width"]), _side(header["height"]))
 
 
 class SoundAnswer:
@@ -117,22 +142,18 @@ class SoundAnswer:
     def __init__(self, limits: DecodeLimits) -> None:
         seconds = max(limits.max_audio_seconds, limits.max_video_seconds) + 60
         self._samples_left = int(seconds * _SAMPLE_RATE)
-        self._parts: list[bytearray] = []
+        self._samples = bytearray()  # one for all: parts may be of a sample each
 
     def take(self, header: Mapping[str, Any], body: bytearray) -> bool:
         self._samples_left -= len(body) // 2
         if len(body) % 2 or self._samples_left < 0:
-            raise CorruptMedia(_UNUSABLE)
-        self._parts.append(body)
+            raise CorruptMedia(UNUSABLE)
+        self._samples += body
         return True
 
     def finish(self, header: Mapping[str, Any], body: bytearray) -> Sound:
-        sound = np.empty(sum(len(part) for part in self._parts) // 2, dtype=np.float32)
-        at = 0
-        for part in self._parts:
-            samples = np.frombuffer(part, dtype="<i2")
-            np.divide(samples, np.float32(32768), out=sound[at : at + len(samples)], casting="unsafe")
-            at += len(samples)
+        samples = np.frombuffer(self._samples, dtype="<i2")
+        sound: Sound = np.divide(samples, np.float32(32768), dtype=np.float32)
         return sound
 
 
@@ -152,6 +173,7 @@ class FramesAnswer:
     ) -> None:
         self.max_body_bytes = 3 * min(limits.max_pixels, sampling.max_side * sampling.max_side)
         self._frames_left = sampling.max_frames
+        self._max_side = sampling.max_side
         self._patience_seconds = patience_seconds
         self._loop = loop
         self._items: asyncio.Queue[DecodedFrame | None] = asyncio.Queue()
@@ -176,14 +198,14 @@ class FramesAnswer:
     def take(self, header: Mapping[str, Any], body: bytearray) -> bool:
         frame = _checked(
             lambda: DecodedFrame(
-                _finite(header["time"]),
+                _not_negative(header["time"]),
                 str(header["reason"])[:_MAX_REASON_LETTERS],
-                _pixels(header["shape"], body),
+                _pixels(header["shape"], body, self._max_side),
             )
         )
         self._frames_left -= 1
         if self._frames_left < 0:
-            raise CorruptMedia(_UNUSABLE)
+            raise CorruptMedia(UNUSABLE)
         began = time.monotonic()
         if not self._room.acquire(timeout=max(0.0, self._patience_seconds)):
             raise DecodeTimeout("The video's decoded frames were not taken in time; send the request again.")
@@ -192,7 +214,7 @@ class FramesAnswer:
 
     def finish(self, header: Mapping[str, Any], body: bytearray) -> VideoSummary:
         return _checked(
-            lambda: VideoSummary(_finite(header["seconds"]), max(0, int(header["near_duplicates"])))
+            lambda: VideoSummary(_not_negative(header["seconds"]), max(0, int(header["near_duplicates"])))
         )
 
     def _hand_over(self, item: DecodedFrame | None) -> bool:
@@ -209,19 +231,28 @@ Checked = TypeVar("Checked")
 def _checked(read: Callable[[], Checked]) -> Checked:
     try:
         return read()
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise CorruptMedia(_UNUSABLE) from None
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+        raise CorruptMedia(UNUSABLE) from None
 
 
-def _finite(value: Any) -> float:
+def _not_negative(value: Any) -> float:
     number = float(value)
-    if not math.isfinite(number):
+    if not (math.isfinite(number) and number >= 0):
         raise ValueError
     return number
 
 
-def _pixels(shape: Any, body: bytearray) -> Pixels:
-    height, width, channels = (int(side) for side in shape)
-    if height < 1 or width < 1 or channels != 3:
+def _side(value: Any) -> int:
+    """Pixels along a side of any picture there is."""
+    side = int(value)
+    if not 1 <= side <= _LONGEST_SIDE:
+        raise ValueError
+    return side
+
+
+def _pixels(shape: Any, body: bytearray, max_side: int | None) -> Pixels:
+    height, width, channels = shape
+    height, width = _side(height), _side(width)
+    if channels != 3 or (max_side is not None and max(height, width) > max_side):
         raise ValueError
     return np.frombuffer(body, dtype=np.uint8).reshape(height, width, channels)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from encoders.config import DecodeLimits
-from encoders.decode_answers import Answer
+from encoders.decode_answers import UNUSABLE, Answer
 from encoders.decoding.wire import ProtocolError, read_message, send_job
 from encoders.errors import (
     CorruptMedia,
@@ -90,19 +90,24 @@ class DecodeProcess:
     """Used by the one thread that made it; ``cancel`` and ``kill`` from any."""
 
     def __init__(self, command: Sequence[str], limits: DecodeLimits) -> None:
+        """Start it. ``OSError`` when the machine has no descriptors or memory left for it."""
         self._limits = limits
         root = str(Path(__file__).resolve().parents[1])
         self._jobs, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._jobs.shutdown(socket.SHUT_RD)  # jobs go one way
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module, fixed arguments
-                [*command, str(os.getpid()), json.dumps(asdict(limits))],
-                stdin=theirs.fileno(),
-                stdout=subprocess.PIPE,
-                env=_ENVIRONMENT | {"PYTHONPATH": root},
-                cwd="/",
-                bufsize=0,
-            )
+        try:
+            with theirs:
+                self._process = subprocess.Popen(  # noqa: S603 - our own module, fixed arguments
+                    [*command, str(os.getpid()), json.dumps(asdict(limits))],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.PIPE,
+                    env=_ENVIRONMENT | {"PYTHONPATH": root},
+                    cwd="/",
+                    bufsize=0,
+                )
+        except OSError:
+            self._jobs.close()
+            raise
         self._answers = _TimedPipe(cast(BinaryIO, self._process.stdout))
         self._greeted = self._stopped = False
 
@@ -130,14 +135,17 @@ class DecodeProcess:
         """The job that ``cancel`` was about is over."""
         self._answers.hurry(math.inf)
 
-    def run(self, job: dict[str, Any], medium: int, answer: Answer[Result]) -> Result:
-        """Send a job with its medium's descriptor and read the answer, no longer than the wall-clock limit.
-
-        Time that ``answer.take`` needs does not count.
-        """
+    def greet(self) -> None:
+        """Wait until it is ready. Before it has a job: one that is cancelled meanwhile must not cost the start."""
         if not self._greeted:
             self._receive(_START_TIMEOUT_SECONDS)
             self._greeted = True
+
+    def run(self, job: dict[str, Any], medium: int, answer: Answer[Result]) -> Result:
+        """Send a job with its medium's descriptor and read the answer, no longer than the wall-clock limit.
+
+        Time that ``answer.take`` needs does not count. ``greet`` must have been called before.
+        """
         self._answers.allow(self._limits.max_wall_seconds)
         try:
             send_job(self._jobs, job, medium)
@@ -147,7 +155,10 @@ class DecodeProcess:
         self._receive(None)  # only a process that has confirmed the job has touched its bytes
         header, body = self._read_answer(answer)
         if "error" in header:
-            raise _ERRORS.get(str(header["error"]), CorruptMedia)(str(header.get("message", ""))[:500])
+            error, message = _ERRORS.get(str(header["error"])), str(header.get("message", ""))[:500]
+            if error is None or not message or not message.isprintable():
+                raise CorruptMedia(UNUSABLE)
+            raise error(message)
         return answer.finish(header, body)
 
     def bury(self) -> int:
@@ -191,12 +202,12 @@ class DecodeProcess:
             raise self._timeout() from None
         except ProtocolError:
             self.bury()
-            raise CorruptMedia("The medium is damaged: its decoder gave no usable answer.") from None
-        except EncoderError:
-            self.bury()
-            raise
+            raise CorruptMedia(UNUSABLE) from None
         except (EOFError, OSError, ValueError):  # ValueError: closed by ``MediaDecoder.close``
             raise self._why_it_died(self.bury()) from None
+        except BaseException:  # what is left of this answer must not be taken for the next one
+            self.bury()
+            raise
 
     def _timeout(self) -> DecodeTimeout:
         return DecodeTimeout(

@@ -11,6 +11,7 @@ they are decoded.
 from __future__ import annotations
 
 import asyncio
+import errno
 import sys
 import threading
 from collections.abc import AsyncGenerator, Sequence
@@ -36,6 +37,8 @@ from encoders.types import FrameSampling, MediaInfo, Sound, VideoSummary
 __all__ = ["DecodedFrame", "DecodedImage", "MediaDecoder"]
 
 Result = TypeVar("Result")
+
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class MediaDecoder:
@@ -93,7 +96,9 @@ class MediaDecoder:
 
         Decoding runs a few frames ahead and then waits. Only its own time counts against
         ``max_wall_seconds``; the consumer may keep it waiting for as long again, in all, and is then told
-        ``DecodeTimeout``. Leaving early (``aclose``, cancellation) ends the job.
+        ``DecodeTimeout``. Leaving early (``aclose``, cancellation) ends the job. A consumer that awaits
+        anything between frames closes the iterator itself (``contextlib.aclosing``): an exception there keeps
+        it alive, and with it the job.
         """
         loop = asyncio.get_running_loop()
         answer = FramesAnswer(self._limits, sampling, self._limits.max_wall_seconds, loop)
@@ -150,7 +155,12 @@ class MediaDecoder:
             raise _shutting_down()
         if self._pending >= self._max_pending:
             raise EncoderOverloaded("Too many media wait to be decoded; try again shortly.")
-        medium = Medium(source)
+        try:
+            medium = Medium(source)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise _no_room() from None
+            raise
         with self._lock:
             self._pending += 1
         try:
@@ -171,11 +181,18 @@ class MediaDecoder:
     ) -> Result:
         """In a pool thread: hand the job to this thread's worker; once more if that died before it began."""
         for _ in range(2):
-            process = self._process()
+            try:
+                process = self._process()
+                process.greet()
+                descriptor = medium.descriptor()
+            except NeverBegan:
+                continue
+            except OSError:
+                raise _no_room() from None
             if not ticket.give_to(process):
                 raise EncoderOverloaded("The request was cancelled.")
             try:
-                return process.run(job, medium.descriptor(), answer)
+                return process.run(job, descriptor, answer)
             except NeverBegan:
                 continue
             finally:
@@ -189,16 +206,25 @@ class MediaDecoder:
         """
         process: DecodeProcess | None = getattr(self._local, "process", None)
         if process is None or not process.alive():
-            with self._lock:
-                if process is not None:
+            if process is not None:
+                with self._lock:
                     self._processes.discard(process)
-                    process.bury()
-                if self._closed:
-                    raise _shutting_down()
-                process = DecodeProcess(self._command, self._limits)
-                self._processes.add(process)
+                process.bury()
+            # Not under the lock, which an event loop takes too: starting a process takes a while.
+            process = DecodeProcess(self._command, self._limits)
+            with self._lock:
+                closed = self._closed
+                if not closed:
+                    self._processes.add(process)
+            if closed:
+                process.bury()
+                raise _shutting_down()
             self._local.process = process
         return process
+
+
+def _no_room() -> EncoderOverloaded:
+    return EncoderOverloaded("The media decoder has no memory or open files left; try again shortly.")
 
 
 def _shutting_down() -> EncoderOverloaded:

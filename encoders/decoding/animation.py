@@ -17,7 +17,16 @@ from encoders.config import DecodeLimits
 from encoders.decoding.frame_times import frame_seconds
 from encoders.decoding.image import check_pixels, finished, open_image
 from encoders.decoding.near_duplicates import NearDuplicates
-from encoders.decoding.sampling import FEWEST, Wanted, check_sampling, filled, stretch, thinned, timed
+from encoders.decoding.sampling import (
+    FEWEST,
+    Wanted,
+    check_sampling,
+    filled,
+    middles,
+    stretch,
+    thinned,
+    timed,
+)
 from encoders.decoding.scenes import SceneFinder
 from encoders.decoding.sniff import Sniffed
 from encoders.decoding.video import SampledFrame
@@ -114,9 +123,8 @@ def _scenes(
         if begin >= start:
             small = finished(image.copy(), _SCENE_SIDE, image.size)
             finder.add(begin, np.ascontiguousarray(small[:, :, ::-1]))
-    edges = [start, *(cut for cut in finder.cuts() if start < cut < end), end]
-    middles = [(earlier + later) / 2 for earlier, later in itertools.pairwise(edges)]
-    scenes = [Wanted(time, SamplingMethod.SCENE.value) for time in thinned(middles, count)]
+    times = thinned(middles(start, end, finder.cuts()), count)
+    scenes = [Wanted(time, SamplingMethod.SCENE.value) for time in times]
     return filled(scenes, start, end, min(FEWEST, count))
 
 

@@ -20,10 +20,10 @@ from encoders.config import DecodeLimits
 from encoders.decoding.sniff import Sniffed
 from encoders.decoding.stream import (
     check_seconds,
+    late_seconds,
     media_kind,
     open_container,
     seconds_of,
-    start_seconds,
     track,
 )
 from encoders.errors import CorruptMedia
@@ -35,10 +35,17 @@ SAMPLE_RATE = 16_000
 
 _PIECE_SAMPLES = 4 * SAMPLE_RATE
 
+# A sound track may last a little longer than its pictures, and a file a little longer than its header says.
+_SLACK_SECONDS = 1.0
+
+# Their times of frames can be believed; other formats have none, or FFmpeg counts them itself.
+_TIMED_FORMATS = frozenset({"mp4", "matroska"})
+_LEAST_GAP_SECONDS = 0.1
+
 
 def decode_audio(file: BinaryIO, sniffed: Sniffed, limits: DecodeLimits) -> Iterator[NDArray[np.int16]]:
     """The samples in pieces ``(n,)`` of some seconds; time 0 is the medium's beginning, also when a video's
-    sound sets in later.
+    sound sets in later. Where a recording pauses there is silence, so that what follows has its right time.
 
     Damaged packets are left out; ``CorruptMedia`` only when nothing can be decoded. ``MediaTooLarge`` may come
     after some pieces, when a header was silent or lied about the length.
@@ -46,15 +53,19 @@ def decode_audio(file: BinaryIO, sniffed: Sniffed, limits: DecodeLimits) -> Iter
     with open_container(file, sniffed) as container:
         kind = media_kind(container)
         stream = track(container, MediaKind.AUDIO, limits)
-        check_seconds(kind, seconds_of(container, stream), limits)
+        seconds = seconds_of(container, stream)
         limit_seconds = limits.max_video_seconds if kind is MediaKind.VIDEO else limits.max_audio_seconds
-        mono = _Mono(kind, limits, int((limit_seconds + 1) * SAMPLE_RATE))
-        if kind is MediaKind.VIDEO and stream.start_time is not None:
-            late = float(stream.start_time * stream.time_base) - start_seconds(container, stream)
-            if 0.02 < late < limit_seconds:
-                yield from mono.silence(round(late * SAMPLE_RATE))
+        if kind is MediaKind.AUDIO or (seconds or 0.0) > limit_seconds + _SLACK_SECONDS:
+            check_seconds(kind, seconds, limits)
+        mono = _Mono(kind, limits, int((limit_seconds + _SLACK_SECONDS) * SAMPLE_RATE))
+        late = late_seconds(container, stream)
+        if late < limit_seconds:
+            yield from mono.silence(late)
+        gaps = _Gaps(seconds or limit_seconds) if sniffed.format in _TIMED_FORMATS else None
         heard = False
         for frame in _frames(container, stream):
+            if gaps is not None:
+                yield from mono.silence(gaps.before(frame))
             yield from mono.add(frame)
             heard = True
         if not heard:
@@ -78,6 +89,32 @@ def _frames(container: Any, stream: Any) -> Iterator[AudioFrame]:
             continue
 
 
+class _Gaps:
+    """Pauses between frames: recorders send nothing while nobody speaks, and packets get lost."""
+
+    def __init__(self, most_seconds: float) -> None:
+        """``most_seconds``: how long the sound is. A time beyond is damage, no pause."""
+        self._most = most_seconds + _SLACK_SECONDS
+        self._first = self._next = 0.0
+        self._any = False
+
+    def before(self, frame: AudioFrame) -> float:
+        """Seconds of the pause that ends with this frame."""
+        length = frame.samples / frame.sample_rate if frame.sample_rate else 0.0
+        time = frame.time
+        if time is None:
+            self._next += length
+            return 0.0
+        if not self._any:
+            self._first = self._next = time
+            self._any = True
+        gap = time - self._next
+        if not (gap > _LEAST_GAP_SECONDS and time + length - self._first <= self._most):
+            gap = 0.0
+        self._next += gap + length
+        return gap
+
+
 class _Mono:
     """Resamples frames as they come and gives full pieces."""
 
@@ -88,7 +125,8 @@ class _Mono:
         self._waiting = bytearray()
         self._given = 0
 
-    def silence(self, count: int) -> Iterator[NDArray[np.int16]]:
+    def silence(self, seconds: float) -> Iterator[NDArray[np.int16]]:
+        count = round(seconds * SAMPLE_RATE)
         while count > 0:
             part = min(count, _PIECE_SAMPLES)
             self._waiting += bytes(2 * part)

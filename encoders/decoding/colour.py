@@ -22,6 +22,7 @@ _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 # Which of Pillow's modes a profile of each colour space is about.
 _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 _BAND_ROWS = 256
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 
 
 def shrinkable(image: Image.Image) -> Image.Image:
@@ -93,18 +94,22 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     """Deep greys to 8 bits. ``convert`` would clip everything above 255 to white."""
     values = np.asarray(image)
     highest = float(np.max(values, initial=0, where=np.isfinite(values)))
-    if image.mode.startswith("I;16") or (image.mode == "I" and highest <= 65535):
-        # 32-bit integers are mostly how 16-bit pictures arrive.
-        scale = 1.0 if image.mode == "I" and highest <= 255 else 255 / 65535
-    elif image.mode == "F":
-        scale = 255.0 if highest <= 1.0 else 1.0
-    else:
-        scale = 255 / max(highest, 1.0)
+    # What Pillow leaves to its callers of a TIFF deeper than eight bits: 12 bits in 16, and negatives.
+    tags: Any = getattr(image, "tag_v2", {})
+    bits, negative = tags.get(_BITS_PER_SAMPLE, (16,))[0], tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    if image.mode.startswith("I;16"):
+        white = (1 << bits) - 1 if 8 < bits < 16 else 65535
+    else:  # integers of 32 bits and fractions are mostly how shallower pictures arrive
+        usual = (1, 255, 65535) if image.mode == "F" else (255, 65535)
+        white = next((one for one in usual if highest <= one), highest)
+    scale = 255 / white
     grey = np.empty(values.shape, dtype=np.uint8)
     for top in range(0, len(values), _BAND_ROWS):  # in bands: as float32 the whole is four times as large
         band = values[top : top + _BAND_ROWS].astype(np.float32)
         np.nan_to_num(band, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         grey[top : top + _BAND_ROWS] = np.clip(band * scale + 0.5, 0, 255)
+    if negative:
+        np.subtract(255, grey, out=grey)
     eight = Image.fromarray(grey)
     eight.info = {key: value for key, value in image.info.items() if key != "transparency"}
     clear = image.info.get("transparency")

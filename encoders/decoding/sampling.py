@@ -18,6 +18,7 @@ __all__ = [
     "Wanted",
     "check_sampling",
     "filled",
+    "middles",
     "stretch",
     "thinned",
     "timed",
@@ -92,6 +93,12 @@ def timed(sampling: FrameSampling, seconds: float) -> list[Wanted]:
 def uniform(start: float, end: float, count: int) -> list[float]:
     """The middles of ``count`` equal stretches."""
     return [start + (end - start) * (index + 0.5) / count for index in range(count)]
+
+
+def middles(start: float, end: float, cuts: Sequence[float]) -> list[float]:
+    """The middle of each scene between ``start`` and ``end``, where scenes begin at the ``cuts``."""
+    edges = [start, *(cut for cut in cuts if start < cut < end), end]
+    return [(earlier + later) / 2 for earlier, later in pairwise(edges)]
 
 
 def thinned(items: Sequence[_Item], count: int) -> list[_Item]:

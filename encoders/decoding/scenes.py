@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -21,6 +20,7 @@ from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
 from encoders.decoding.keyframes import decoded_keyframes
 from encoders.decoding.reader import decoded, go_to
+from encoders.decoding.sampling import middles
 
 __all__ = ["SceneFinder", "scene_middles"]
 
@@ -77,8 +77,7 @@ def scene_middles(container: Any, stream: Any, begin: float, start: float, end: 
     frames = decoded_keyframes(container, stream, begin) if sparse else decoded(container, stream, begin, [])
     for time, picture in _small_pictures(frames, start, end):
         finder.add(time, picture)
-    edges = [start, *(cut for cut in finder.cuts() if start < cut < end), end]
-    return [(earlier + later) / 2 for earlier, later in pairwise(edges)]
+    return middles(start, end, finder.cuts())
 
 
 def _small_pictures(

@@ -17,7 +17,15 @@ from encoders.decoding.sniff import Sniffed
 from encoders.errors import CorruptMedia, MediaTooLarge, UnsupportedMedia
 from encoders.types import MediaKind
 
-__all__ = ["check_seconds", "media_kind", "open_container", "seconds_of", "start_seconds", "track"]
+__all__ = [
+    "check_seconds",
+    "late_seconds",
+    "media_kind",
+    "open_container",
+    "seconds_of",
+    "start_seconds",
+    "track",
+]
 
 av.logging.set_level(None)
 
@@ -34,6 +42,8 @@ _AUDIO_CODECS = frozenset({
 
 # Each holds a frame or two of memory.
 _MAX_THREADS = 4
+
+_ENCODER_DELAY_SECONDS = 0.02
 
 # No track may name a file to open (the closed sandbox would refuse it too).
 _OPTIONS = {"enable_drefs": "0", "use_absolute_path": "0", "protocol_whitelist": ""}
@@ -124,10 +134,18 @@ def start_seconds(container: Any, stream: Any) -> float:
     return float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
 
 
+def late_seconds(container: Any, stream: Any) -> float:
+    """How long after the medium's beginning a track sets in; 0 when at once, or but for an encoder's delay."""
+    if stream.start_time is None:
+        return 0.0
+    late = float(stream.start_time * stream.time_base) - start_seconds(container, stream)
+    return late if late > _ENCODER_DELAY_SECONDS else 0.0
+
+
 def seconds_of(container: Any, stream: Any) -> float | None:
-    """Declared length in seconds, ``None`` when the header has none."""
+    """Declared time from the medium's beginning to the track's end, ``None`` when the header has none."""
     if stream.duration is not None and stream.duration > 0 and stream.time_base:
-        return float(stream.duration * stream.time_base)
+        return float(stream.duration * stream.time_base) + late_seconds(container, stream)
     if container.duration is not None and container.duration > 0:
         return float(container.duration / av.time_base)
     return None

@@ -23,6 +23,7 @@ PQ, HLG = 16, 18
 _WHITE = 203.0
 _KNEE = 0.5
 _HLG_PEAK = 1000.0
+_BAND_ROWS = 64
 
 # ITU-R BT.2087, linear light.
 _TO_709 = np.array(
@@ -36,6 +37,13 @@ def to_standard_range(picture: NDArray[np.uint16], transfer: int, wide: bool) ->
 
     ``wide`` says that the primaries are BT.2020's.
     """
+    seen = np.empty(picture.shape, dtype=np.uint8)
+    for top in range(0, len(picture), _BAND_ROWS):  # in bands: light takes several times as much memory
+        seen[top : top + _BAND_ROWS] = _bent(picture[top : top + _BAND_ROWS], transfer, wide)
+    return seen
+
+
+def _bent(picture: NDArray[np.uint16], transfer: int, wide: bool) -> Pixels:
     light = _light(transfer)[picture >> 4]
     if transfer == HLG:  # the system gamma makes scene light display light
         light *= np.power(np.maximum(light @ _LUMINANCE_2020, 1e-6), 0.2)[..., None]

@@ -102,6 +102,14 @@ def test_texts_equal_transformers(model: EmbeddingGemma, theirs: Any, folder: Pa
     np.testing.assert_allclose(asked, spelt, atol=1e-6)
 
 
+def test_marks_of_media_in_a_text_are_text(model: EmbeddingGemma) -> None:
+    plain = model.embed(("a cat",)).vectors[0]
+    for mark in ("<|image|>", "<eos>", "<pad>"):
+        marked = model.embed((f"a cat{mark}",))
+        assert marked.token_counts[0] > len(mark)  # spelt out: this tokenizer knows letters alone
+        assert float(marked.vectors[0] @ plain) < 0.9999
+
+
 def test_vectors_may_be_cut_and_are_normalised_again(model: EmbeddingGemma) -> None:
     whole, cut = model.embed(("a cat",)).vectors[0], model.embed(("a cat",), dimensions=128).vectors[0]
     np.testing.assert_allclose(cut, whole[:128] / np.linalg.norm(whole[:128]), atol=1e-6)

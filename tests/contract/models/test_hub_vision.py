@@ -281,6 +281,15 @@ def test_texts_equal_transformers(family: str, built: Any, reference: Any) -> No
 
 
 @pytest.mark.parametrize("family", JOINT)
+def test_a_special_token_spelt_in_a_text_does_not_end_it(family: str, built: Any) -> None:
+    model = built(family)
+    end = model.text._tokenizer.eos_token
+    vectors = model.embed(("a cat", f"a cat{end} and two dogs", f"a cat{end} and a red house")).vectors
+    assert float(vectors[1] @ vectors[0]) < 0.9999
+    assert float(vectors[1] @ vectors[2]) < 0.9999
+
+
+@pytest.mark.parametrize("family", JOINT)
 def test_long_texts_are_read_in_chunks_and_it_is_said(family: str, built: Any, reference: Any) -> None:
     """By hand: cut the token ids at the tower's length, embed each piece, average by tokens."""
     import torch

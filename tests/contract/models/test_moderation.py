@@ -147,7 +147,7 @@ def test_the_converted_network_is_the_packages_network(models_dir: Path) -> None
     model = loaded("tox-block", models_dir)
     numbers = np.random.default_rng(5).integers(0, 20_000, (20, 100), dtype=np.int32)
     numbers[:10, :80] = 0  # short texts
-    with h5py.File(package_file("tox-block", tox_block._NETWORK)) as file:
+    with h5py.File(package_file("tox-block", f"{tox_block._FOLDER}/{tox_block._NETWORK}")) as file:
         expected = _reference(numbers, file)
     names = np.argsort(tox_block._CATEGORIES)
     np.testing.assert_allclose(

@@ -6,7 +6,7 @@ import asyncio
 import io
 import struct
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,16 +19,16 @@ from encoders.config import DecodeLimits
 from encoders.sandbox import MediaDecoder
 
 
-@pytest.fixture
-async def decoder() -> AsyncIterator[MediaDecoder]:
-    """A real decoder with the default limits."""
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[MediaDecoder]:
+    """A real decoder with the default limits, shared by a module's tests: to start one takes half a second."""
     made = MediaDecoder(DecodeLimits())
     yield made
-    await made.aclose()
+    made.close()
 
 
 @pytest.fixture
-def make_decoder() -> AsyncIterator[Callable[..., MediaDecoder]]:
+def make_decoder() -> Iterator[Callable[..., MediaDecoder]]:
     """Make decoders with other limits; they are closed after the test."""
     made: list[MediaDecoder] = []
 
@@ -72,7 +72,10 @@ def wav_bytes() -> Callable[..., bytes]:
 
 @pytest.fixture
 def video_bytes() -> Callable[..., bytes]:
-    """A video whose frame ``i``, shown from ``times[i]``, is a flat grey of value ``10 + 10 * i``."""
+    """A video whose frame ``i``, shown from ``times[i]``, is a flat grey of value ``10 + 10 * i``.
+
+    The sound is a tone from 0 to ``sound_seconds``; in the ``pause`` there are no packets at all.
+    """
 
     def encode(
         times: Sequence[float],
@@ -82,6 +85,7 @@ def video_bytes() -> Callable[..., bytes]:
         keyframe_every: int = 4,
         sound_seconds: float = 0.0,
         seekable: bool = True,
+        pause: tuple[float, float] | None = None,
     ) -> bytes:
         buffer = io.BytesIO() if seekable else _Pipe()
         with av.open(buffer, "w", format=container) as out:
@@ -100,9 +104,13 @@ def video_bytes() -> Callable[..., bytes]:
             out.mux(video.encode(None))
             if sound is not None:
                 tone = np.sin(np.arange(round(sound_seconds * 16000)) / 5).astype(np.float32)[None] / 2
-                frame = av.AudioFrame.from_ndarray(tone, "fltp", "mono")
-                frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
-                out.mux(sound.encode(frame))
+                until, again = (round(time * 16000) for time in pause or (sound_seconds, sound_seconds))
+                for begin, part in ((0, tone[:, :until]), (again, tone[:, again:])):
+                    if not part.size:
+                        continue
+                    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(part), "fltp", "mono")
+                    frame.sample_rate, frame.pts, frame.time_base = 16000, begin, Fraction(1, 16000)
+                    out.mux(sound.encode(frame))
                 out.mux(sound.encode(None))
         return buffer.getvalue()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -13,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from encoders.config import DecodeLimits
-from encoders.decoding.audio import SAMPLE_RATE, decode_audio
+from encoders.decoding.audio import SAMPLE_RATE, _Gaps, decode_audio
 from encoders.decoding.probe import probe
 from encoders.decoding.sniff import sniff
 from encoders.errors import CorruptMedia, MediaTooLarge, UnsupportedMedia
@@ -172,6 +173,38 @@ def test_sound_track_of_a_video(container: str, video_bytes: Encode) -> None:
     data = video_bytes([0, 0.5, 1.0], sound_seconds=1.2, container=container)
     assert probe(io.BytesIO(data), LIMITS).has_audio
     assert len(audio(data)) == pytest.approx(1.2 * SAMPLE_RATE, abs=2048)
+
+
+@pytest.mark.parametrize(("container", "seekable"), [("mp4", True), ("matroska", True), ("matroska", False)])
+def test_a_pause_of_the_recorder_is_silence(container: str, seekable: bool, video_bytes: Encode) -> None:
+    """What is said after it keeps its time, whether the length is declared or not."""
+    data = video_bytes([0, 2, 4], sound_seconds=5.0, pause=(1.0, 3.0), container=container, seekable=seekable)
+    samples = audio(data)
+    assert len(samples) == pytest.approx(5 * SAMPLE_RATE, abs=2048)
+    loud = [bool(np.abs(part).max() > 0.3) for part in np.array_split(samples[: 5 * SAMPLE_RATE], 10)]
+    assert loud == [True, True, loud[2], False, False, loud[5], True, True, True, True]
+
+
+def test_a_frame_from_far_beyond_the_end_makes_no_hour_of_silence(video_bytes: Encode) -> None:
+    data = video_bytes([0, 1], sound_seconds=2.0, pause=(1.0, 1.0))
+    gaps = _Gaps(2.0)
+    frames = [av.AudioFrame("s16", "mono", 1024) for _ in range(3)]
+    for frame, time in zip(frames, (0.0, 3000.0, 0.5), strict=True):
+        frame.sample_rate, frame.time_base, frame.pts = 16000, Fraction(1, 1000), round(time * 1000)
+    assert [gaps.before(frame) for frame in frames] == pytest.approx([0.0, 0.0, 0.5 - 2 * 0.064])
+    assert len(audio(data)) == pytest.approx(2 * SAMPLE_RATE, abs=2048)
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska"])
+def test_sound_a_little_longer_than_an_accepted_video(container: str, video_bytes: Encode) -> None:
+    """Sound comes in whole frames, so the track of a video of just the length allowed is over it."""
+    data = video_bytes([0, 1, 1.9], sound_seconds=2.05, container=container)
+    limits = replace(LIMITS, max_video_seconds=2.0)
+    if container == "mp4":
+        assert probe(io.BytesIO(data), limits).has_audio
+    assert len(audio(data, limits)) == pytest.approx(2.05 * SAMPLE_RATE, abs=2048)
+    with pytest.raises(MediaTooLarge, match="at most 1 seconds"):
+        audio(data, replace(LIMITS, max_video_seconds=1.0))
 
 
 def test_all_formats_of_one_recording_agree(shared_data: Path) -> None:

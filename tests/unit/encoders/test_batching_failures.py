@@ -163,3 +163,38 @@ async def test_what_is_cancelled_while_a_bad_item_is_sought_is_not_run_again(
         encoder.steps.release(20)
         assert await asyncio.gather(good, last) == [[2], [8]]
     assert encoder.begun[2:] in ([[1], [4]], [[1, 4]])
+
+
+async def test_a_full_or_long_queue_is_alive_as_long_as_batches_end(held: Callable[..., Held]) -> None:
+    async with held(max_items=1, max_queued=3) as model:
+        model.encoder.go.set()
+        model.encoder.steps = threading.Semaphore(0)
+        tasks = await model.waiting([1], [2])
+        long = asyncio.create_task(model.batcher.check_alive(3, 10))  # gets into the queue, but far behind
+        await asyncio.sleep(0)
+        full = asyncio.create_task(model.batcher.check_alive(4, 10))
+        await asyncio.sleep(0.1)
+        assert not long.done()
+        assert not full.done()
+        model.encoder.steps.release()
+        await asyncio.gather(long, full)
+        assert model.batcher.queued == 1  # the question does not stay in the queue
+        model.encoder.steps.release(10)
+        await asyncio.gather(*tasks)
+
+
+async def test_a_model_that_hangs_is_not_alive_whether_its_queue_is_full_or_not(
+    held: Callable[..., Held],
+) -> None:
+    async with held(max_items=1, max_queued=1) as model:
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await model.batcher.check_alive(1, 0.1)
+        tasks = await model.waiting([2])
+        with pytest.raises(TimeoutError):
+            await model.batcher.check_alive(1, 0.1)
+        model.encoder.go.set()
+        await asyncio.gather(*tasks)
+        await model.batcher.check_alive(1, 10)
+        with pytest.raises(ValueError, match="negative"):
+            await model.batcher.check_alive(-1, 10)

@@ -73,6 +73,48 @@ def test_one_clear_shade_of_deep_grey() -> None:
     assert (decode(data) == 255).all()
 
 
+def deep_tiff(values: list[int], bits: int, photometric: int) -> bytes:
+    """One row of grey, 16 bits a sample (or 12, packed)."""
+    if bits == 12:
+        packed = "".join(f"{value:03x}" for value in values)
+        data = bytes.fromhex(packed + "0" * (len(packed) % 2))
+    else:
+        data = struct.pack(f"<{len(values)}H", *values)
+    data += bytes(len(data) % 2)
+    tags = {
+        256: len(values),
+        257: 1,
+        258: bits,
+        259: 1,
+        262: photometric,
+        273: 8,
+        277: 1,
+        278: 1,
+        279: len(data),
+    }
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return (
+        b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+    )
+
+
+@pytest.mark.parametrize("max_side", [None, 4])
+@pytest.mark.parametrize(("bits", "photometric"), [(12, 1), (16, 1), (16, 0)])
+def test_deep_greys_of_tiff(bits: int, photometric: int, max_side: int | None) -> None:
+    """As bright as their depth says, and negatives as positives."""
+    row = decode(deep_tiff([0] * 4 + [(1 << bits) - 1] * 4, bits, photometric), max_side)[0, :, 0]
+    black, white = (row[0], row[-1]) if photometric else (row[-1], row[0])
+    assert black < 10
+    assert white > 245
+
+
+@pytest.mark.parametrize("highest", [1.0, 255.0, 65535.0, 1e9])
+def test_fractions_are_scaled_not_clipped(highest: float, image_bytes: Encode) -> None:
+    ramp = np.linspace(0, highest, 64, dtype=np.float32).reshape(8, 8)
+    seen = decode(image_bytes(Image.fromarray(ramp), "TIFF"))[:, :, 0].ravel()
+    assert np.abs(seen - np.linspace(0, 255, 64)).max() <= 1
+
+
 @pytest.mark.parametrize("max_side", [None, 8])
 def test_palette_with_transparency(max_side: int | None, image_bytes: Encode) -> None:
     palette = Image.new("P", (16, 16), 1)

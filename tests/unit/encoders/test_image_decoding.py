@@ -61,12 +61,6 @@ def test_deep_greys_are_scaled_not_clipped(image_bytes: Encode) -> None:
     assert abs(int(decode(image_bytes(floats, "TIFF"))[0, 0, 0]) - 128) <= 1
 
 
-def test_cmyk(image_bytes: Encode) -> None:
-    red = decode(image_bytes(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG"))
-    assert red[8, 8, 0] > 240
-    assert red[8, 8, 1:].max() < 15
-
-
 def test_one_bit(image_bytes: Encode) -> None:
     assert (decode(image_bytes(Image.new("1", (8, 8), 1))) == 255).all()
 

@@ -138,3 +138,20 @@ def test_settings_of_other_years_are_read(tmp_path: Path) -> None:
         processor_facts(tmp_path, defaults)
     with pytest.raises(ModelUnavailable, match="size"):
         SquareViews({"size": {"longest_edge": 5}})
+
+
+def test_pictures_come_large_enough_for_the_best_quality() -> None:
+    """``side_pixels`` is what the decoder shrinks to: nothing may be enlarged again, or tiles not be cut."""
+    from encoders.models import clip, embedding_gemma, siglip
+    from encoders.tiles import tile_boxes
+
+    for spec in (*clip.SPECS, *siglip.SPECS):
+        side = spec.extra["side_pixels"]
+        for model_side in (224, 336, 384):
+            if f"-{model_side}" in spec.name:
+                assert len(tile_boxes(side, side * 2 // 3, TilePlan(), model_side)) == 6
+    side = embedding_gemma.SPEC.extra["side_pixels"]
+    views = SoftTokenViews(embedding_gemma._PROCESSOR, [], 1, [], 0)
+    read = views.read(np.zeros((side * 9 // 16, side, 3), dtype=np.uint8), Quality.BEST)
+    assert read.shapes is not None
+    assert read.shapes.max() * 48 <= side

@@ -64,9 +64,9 @@ def test_prepares_once_with_what_it_needs(files: dict[str, FakeModelFile], tmp_p
     manifest = json.loads((tmp_path / "models/upper" / MANIFEST_NAME).read_text())
     assert manifest["licence"] == "MIT"
     assert manifest["source"].startswith("pytest ")
-    assert manifest["files"] == {
-        "weights.bin": {"size_bytes": 7, "sha256": hashlib.sha256(b"weights").hexdigest()}
-    }
+    changed_ns = (tmp_path / "models/upper/weights.bin").stat().st_mtime_ns
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    assert manifest["files"] == {"weights.bin": {"size_bytes": 7, "changed_ns": changed_ns, "sha256": sha256}}
     prepare_models(["upper", "base"], tmp_path / "models", quiet)
     assert [file.calls for file in files.values()] == [1, 1]
 
@@ -81,7 +81,9 @@ def test_a_failed_preparation_leaves_nothing(files: dict[str, FakeModelFile], tm
     assert resolve(files["base"].SPEC, tmp_path).ready
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing", "older revision", "broken manifest"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "missing", "older revision", "broken manifest", "senseless manifest"]
+)
 def test_damaged_or_outdated_directories_are_made_again(
     damage: str, files: dict[str, FakeModelFile], tmp_path: Path
 ) -> None:
@@ -94,7 +96,7 @@ def test_damaged_or_outdated_directories_are_made_again(
     elif damage == "older revision":
         manifest.write_text(manifest.read_text().replace('"r1"', '"r0"'))
     else:
-        manifest.write_text("{")
+        manifest.write_text("{" if damage == "broken manifest" else '{"revision": "r1", "files": {"x": 1}}')
     assert resolve(files["base"].SPEC, tmp_path).source == WeightSource.PACKAGE
     prepare_models(["base"], tmp_path, quiet)
     assert (tmp_path / "base/weights.bin").read_bytes() == b"weights"
@@ -110,6 +112,27 @@ def test_own_files_without_a_manifest_are_used_and_left_alone(
     prepare_models(["base"], tmp_path, quiet)
     assert files["base"].calls == 0
     assert weights.find_directory(files["base"].SPEC, tmp_path) == tmp_path / "base"
+
+
+def test_own_files_have_a_revision_of_their_own(files: dict[str, FakeModelFile], tmp_path: Path) -> None:
+    """Nothing that was cached for the listed weights is believed of others under the same name."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/weights.bin").write_bytes(b"my own")
+    first = registry.find("base", tmp_path).revision
+    assert first != files["base"].SPEC.revision
+    (tmp_path / "base/weights.bin").write_bytes(b"my 2nd")
+    assert registry.find("base", tmp_path).revision not in {first, files["base"].SPEC.revision}
+
+
+def test_own_files_that_do_not_suffice_are_not_thrown_away(
+    files: dict[str, FakeModelFile], tmp_path: Path
+) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/mine.bin").write_bytes(b"a year of training")
+    with pytest.raises(ModelUnavailable, match="files of your own"):
+        prepare_models(["base"], tmp_path, quiet)
+    assert (tmp_path / "base/mine.bin").read_bytes() == b"a year of training"
+    assert [path.name for path in tmp_path.iterdir()] == ["base"]
 
 
 def test_a_package_that_is_not_installed(files: dict[str, FakeModelFile], tmp_path: Path) -> None:
@@ -128,17 +151,22 @@ def test_a_package_that_is_not_installed(files: dict[str, FakeModelFile], tmp_pa
         weights.package_file("pytest", "no/such/file")
 
 
-def test_files_used_inside_their_package(tmp_path: Path) -> None:
+def test_files_used_inside_their_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = ModelSpec("inside", "text", (), None, "MIT", "r", "1", ("pytest",),
                      extra={"files": ("__init__.py",), "package_folder": "pytest"})  # fmt: skip
     assert resolve(spec, tmp_path).ready
     assert (weights.find_directory(spec, tmp_path) / "__init__.py").is_file()
+    monkeypatch.setattr(registry, "_files", lambda: {"inside": (spec, types.SimpleNamespace())})
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside/notes.txt").write_text("not what is loaded")
+    assert registry.find("inside", tmp_path) == spec
 
 
 def test_the_hub_comes_last_and_is_held_against_checksums(
     files: dict[str, FakeModelFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fake_download(repo_id: str, name: str, local_dir: Path) -> str:
+    def fake_download(repo_id: str, name: str, revision: str | None, local_dir: Path) -> str:
+        assert revision is None  # whichever is newest: the bytes are pinned
         (local_dir / name).write_bytes(content)
         return str(local_dir / name)
 
@@ -173,9 +201,10 @@ def test_a_hub_model_without_pins_is_held_against_the_hubs_checksums(
                 types.SimpleNamespace(rfilename=name, lfs=large if "model." in name else None)
                 for name in names
             ]
-            return types.SimpleNamespace(siblings=siblings)
+            return types.SimpleNamespace(siblings=siblings, sha="c0ffee")
 
-    def fake_download(repo_id: str, name: str, local_dir: Path) -> str:
+    def fake_download(repo_id: str, name: str, revision: str | None, local_dir: Path) -> str:
+        assert revision == "c0ffee"  # a repository may change between two files
         (local_dir / name).write_bytes(b"{}" if name == "config.json" else content)
         return str(local_dir / name)
 
@@ -198,10 +227,81 @@ def test_a_hub_model_without_pins_is_held_against_the_hubs_checksums(
     assert first != "main"
     assert weights.find_directory(registry.find("free", tmp_path), tmp_path) == tmp_path / "free"
     content, stated = b"new weights", hashlib.sha256(b"new weights").hexdigest()  # updated on the hub
-    (tmp_path / "free" / MANIFEST_NAME).unlink()
     (tmp_path / "free/config.json").unlink()
     prepare_models(["free"], tmp_path, quiet)
-    assert registry.find("free", tmp_path).revision != first
+    second = registry.find("free", tmp_path).revision
+    assert second != first
+    (tmp_path / "free/model.safetensors").write_bytes(
+        b"own weights"
+    )  # of the same size, under the same manifest
+    assert registry.find("free", tmp_path).revision != second
+
+
+class FakeRepository:
+    """A hub repository with ``names``, each of a few bytes that the hub states no SHA-256 of."""
+
+    def __init__(self, names: tuple[str, ...], failure: Exception | None = None) -> None:
+        self.names, self.failure = names, failure
+
+    def model_info(self, repo_id: str, files_metadata: bool) -> object:
+        if self.failure is not None:
+            raise self.failure
+        siblings = [types.SimpleNamespace(rfilename=name, lfs=None) for name in self.names]
+        return types.SimpleNamespace(siblings=siblings, sha="c0ffee")
+
+    @staticmethod
+    def download(repo_id: str, name: str, revision: str | None, local_dir: Path) -> str:
+        path = local_dir / name
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.write_text("{}")
+        path.chmod(0o600)
+        return str(path)
+
+
+def hub_only(name: str, files: dict[str, FakeModelFile], **extra: object) -> ModelSpec:
+    spec = ModelSpec(name, "vision", ("image",), 4, "MIT", "main", "1", (), f"someone/{name}", extra=extra)
+    files[name] = types.SimpleNamespace(SPEC=spec)  # type: ignore[assignment]
+    return spec
+
+
+def test_files_in_folders_of_the_hub_can_be_read_by_everybody(
+    files: dict[str, FakeModelFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("config.json", "model.safetensors", "1_Pooling/config.json", "../outside/model.safetensors")
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: FakeRepository(names))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", FakeRepository.download)
+    spec = hub_only("deep", files, hub_patterns=("*.json", "*.safetensors", "1_Pooling/config.json"))
+    prepare_models(["deep"], tmp_path, quiet)
+    assert resolve(spec, tmp_path).ready
+    assert (tmp_path / "deep/1_Pooling").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "deep/1_Pooling/config.json").stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+
+
+@pytest.mark.parametrize("names", [(), ("config.json", "pytorch_model.bin"), ("README.md",)])
+def test_a_hub_repository_without_weights_that_are_read_is_not_ready(
+    names: tuple[str, ...], files: dict[str, FakeModelFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: FakeRepository(names))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", FakeRepository.download)
+    hub_only("pickled", files)
+    with pytest.raises(ModelUnavailable, match="holds no weights"):
+        prepare_models(["pickled"], tmp_path, quiet)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_hub_out_of_reach_for_a_model_without_pins(
+    files: dict[str, FakeModelFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ConnectError(Exception):
+        """The hub client's network library's: no OSError, and no error of the client's own."""
+
+    failure = ConnectError("http://10.1.2.3/api")
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: FakeRepository((), failure))
+    hub_only("far", files)
+    with pytest.raises(ModelUnavailable, match="folder 'far' among the models") as caught:
+        prepare_models(["far"], tmp_path, quiet)
+    assert "10.1.2.3" not in caught.value.message
 
 
 def test_the_hub_out_of_reach(

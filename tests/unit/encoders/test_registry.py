@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_the_engines_model_is_not_loaded_here() -> None:
         registry.load("smollm2-135m-instruct", EncoderConfig(Path("nowhere")))
 
 
-@pytest.mark.parametrize("name", ["", "..", "../x", ".hidden", "a/b"])
+@pytest.mark.parametrize("name", ["", "..", "../x", ".hidden", "a/b", "a\0b", "x" * 300])
 def test_names_are_no_paths(name: str, tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="no model"):
         registry.find(name, tmp_path / "models")
@@ -84,6 +85,32 @@ def test_folders_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (mine / "model.safetensors").write_bytes(b"other")
     assert registry.find("mine", tmp_path).revision != first.revision
     assert registry.space(first) == "mine"
+
+
+def test_weights_that_changed_under_a_running_platform_are_refused() -> None:
+    spec = ModelSpec("mine", "vision", ("image",), 4, "MIT", "new", "1", ("pytest",))
+    registry.check_revisions([spec], {})
+    registry.check_revisions([spec], {"mine": "new", "other": "old"})
+    with pytest.raises(ModelUnavailable, match="'mine' have changed since the platform started"):
+        registry.check_revisions([spec], {"mine": "old"})
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"model_type": "clip", "vision_config": {}, "projection_dim": "wide"},
+        {"model_type": "siglip", "vision_config": {}, "text_config": [1]},
+        {"model_type": "vit", "hidden_size": {}},
+        {"model_type": "embedding_gemma2", "vision_config": {"a": 1}, "text_config": "x"},
+    ],
+    ids=lambda facts: facts["model_type"],
+)
+def test_folders_with_senseless_settings(facts: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/config.json").write_text(json.dumps(facts))
+    with pytest.raises(ModelUnavailable, match="'mine' among the models cannot be used") as caught:
+        registry.find("mine", tmp_path)
+    assert str(tmp_path) not in caught.value.message
 
 
 @pytest.mark.parametrize("name", ["efficientnet-lite2", "whisper-base"])

@@ -82,7 +82,7 @@ IMAGE, AUDIO, VIDEO = MediaKind.IMAGE, MediaKind.AUDIO, MediaKind.VIDEO
     [
         (b"\xff\xd8\xff\xe0", "image/jpeg", {IMAGE}),
         *((FTYP + brand, "image/heic", {IMAGE}) for brand in (b"heic", b"heim", b"heis", b"hevm", b"hevs")),
-        (FTYP + b"avif", "image/avif", {IMAGE}),
+        (FTYP + b"avif", "image/avif", {IMAGE, VIDEO}),
         (b"RIFF\0\0\0\0WAVEfmt ", "audio/wav", {AUDIO}),
         (b"fLaC", "audio/flac", {AUDIO}),
         (b"ID3\x03", "audio/mpeg", {AUDIO}),

@@ -56,6 +56,14 @@ def test_modules_are_placed_for_inference() -> None:
     assert not layer.weight.requires_grad
 
 
+def test_a_model_too_large_for_the_gpu_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1 << 20, 1 << 30))
+    with pytest.raises(ModelUnavailable, match="take 2 MiB of the GPU's memory and 1 MiB are free"):
+        Placement("cuda", "bfloat16").place(torch.nn.Linear(1024, 1024))
+
+
 def test_nothing_is_compiled_unless_asked() -> None:
     assert Placement("cpu", "float32").compile(len) is len
 
@@ -65,3 +73,18 @@ def test_nothing_is_compiled_unless_asked() -> None:
 )
 def test_batches_are_padded_to_few_sizes(count: int, largest: int, padded: int) -> None:
     assert padded_size(count, largest) == padded
+
+
+def test_the_replicas_threads_reach_torch() -> None:
+    """Ray sets OMP_NUM_THREADS to 1 where no processors are reserved."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        placement("cpu", threads=1)
+        assert torch.get_num_threads() == 1
+        placement("cpu", threads=2)
+        placement("cpu")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

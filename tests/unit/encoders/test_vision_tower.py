@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny_models import photo
 
+from encoders import vision_tower
 from encoders.image_views import SquareViews
 from encoders.torch_device import Placement
 from encoders.types import Quality
@@ -53,6 +54,34 @@ def test_views_of_all_pictures_share_bounded_batches(compiled: bool) -> None:
         np.testing.assert_allclose(
             one.embedding, tower.at(Quality.FAST).encode([image])[0].embedding, atol=1e-6
         )
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_of_large_views_fewer_go_into_one_pass(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = CountingNetwork()
+    place = Replayed("cpu", "float32", compiled)
+    tower = VisionTower(network, SquareViews(FACTS), place)
+    images = [photo(12, 8, seed) for seed in range(5)]
+    whole = tower.encode(images)
+    for most_pixels, sizes in ((8, [4, 1]), (4, [2, 2, 1]), (1, [1] * 5)):
+        monkeypatch.setattr(vision_tower, "_PASS_VIEW_PIXELS", most_pixels)  # a view here has 16
+        network.batches.clear()
+        for one, other in zip(tower.run(tower.prepare(images)), whole, strict=True):
+            np.testing.assert_allclose(one.embedding, other.embedding, atol=1e-6)
+        assert network.batches == sizes
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_every_captured_size_is_captured_before_the_first_request(compiled: bool) -> None:
+    network = CountingNetwork()
+    tower = VisionTower(network, SquareViews(FACTS), Replayed("cpu", "float32", compiled), Quality.BEST)
+    tower.warm_up()
+    warmed = set(network.batches)
+    assert warmed >= ({1, 2, 4, 8} if compiled else {1})
+    for count in range(1, 12):
+        tower.encode([photo(12, 8, seed) for seed in range(count)])
+        tower.encode([photo(12, 8, seed) for seed in range(count)], Quality.FAST)
+    assert not compiled or set(network.batches) == warmed
 
 
 def test_labels_see_the_combined_vector_and_the_mean_of_the_views_probabilities() -> None:
