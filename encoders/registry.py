@@ -14,7 +14,8 @@ A model file offers
 
 Keys of ``SPEC.extra`` with a meaning here: ``files`` (names ``load`` needs; ``config.json`` when absent),
 ``package_folder`` (folder of the first package that already holds ``files``), ``needs`` (models that must be
-prepared first), ``hub_files`` (hub name -> SHA-256, for preparing from the Hugging Face hub when no package is
+prepared first), ``side_pixels`` (the longer side of the largest picture that a vision model makes use of),
+``hub_files`` (hub name -> SHA-256, for preparing from the Hugging Face hub when no package is
 installed), ``hub_patterns`` (which of a hub repository's files are fetched, held against the hub's own SHA-256),
 ``space`` (the name of the space its vectors lie in; only vectors of one space can be compared).
 """
@@ -24,6 +25,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -33,12 +35,21 @@ import encoders.models
 from encoders.config import EncoderConfig
 from encoders.errors import ModelUnavailable
 from encoders.types import ModelSpec
-from encoders.weights import Resolution, content_revision, find_directory, installed, resolve
+from encoders.weights import (
+    Resolution,
+    content_revision,
+    find_directory,
+    holds_own_files,
+    installed,
+    is_pinned,
+    resolve,
+)
 
 __all__ = [
     "ModelFile",
     "Progress",
     "Resolution",
+    "check_revisions",
     "find",
     "find_directory",
     "installed",
@@ -85,8 +96,9 @@ def specs(task: str | None = None) -> tuple[ModelSpec, ...]:
 def find(name: str, models_dir: Path) -> ModelSpec:
     """The spec of a listed model, or of the folder ``models_dir/name`` that some model file can load.
 
-    Weights that are not pinned (from the hub, or the user's own) give the spec its ``revision``, so that nothing
-    cached for other weights is believed. Raises ``ModelUnavailable`` listing the known names.
+    Weights that are not pinned (from the hub, or the user's own in a listed model's place) give the spec its
+    ``revision``, so that nothing cached for other weights is believed. Raises ``ModelUnavailable`` listing the
+    known names.
     """
     return _found(name, models_dir)[0]
 
@@ -105,6 +117,19 @@ def load(name: str, config: EncoderConfig) -> object:
     return cast(object, loader(spec, config))
 
 
+def check_revisions(found: Iterable[ModelSpec], expected: Mapping[str, str]) -> None:
+    """Raise ``ModelUnavailable`` when a model has other weights than ``expected`` says by name.
+
+    Results are kept under the revisions that were found when the platform started. A process that starts later,
+    after a folder has changed, would put results of other weights among them.
+    """
+    for spec in found:
+        if expected.get(spec.name, spec.revision) != spec.revision:
+            raise ModelUnavailable(
+                f"The files of the model '{spec.name}' have changed since the platform started; restart it."
+            )
+
+
 def space(spec: ModelSpec) -> str:
     """The name of the space that the model's vectors lie in: its own unless it says another's."""
     return str(spec.extra.get("space", spec.name))
@@ -115,9 +140,12 @@ def _found(name: str, models_dir: Path) -> tuple[ModelSpec, ModelFile]:
     if listed is None:
         return _adopted(name, models_dir)
     spec, file = listed
-    if spec.packages or spec.extra.get("hub_files") or not resolve(spec, models_dir).ready:
+    if not resolve(spec, models_dir).ready:
         return listed
-    return replace(spec, revision=content_revision(find_directory(spec, models_dir))), file
+    directory = find_directory(spec, models_dir)
+    if is_pinned(spec) and (directory != models_dir / name or not holds_own_files(directory)):
+        return listed
+    return replace(spec, revision=content_revision(directory)), file
 
 
 def _adopted(name: str, models_dir: Path) -> tuple[ModelSpec, ModelFile]:
@@ -133,7 +161,15 @@ def _adopted(name: str, models_dir: Path) -> tuple[ModelSpec, ModelFile]:
         raise unknown from None
     for file in dict.fromkeys(file for _, file in _files().values()):
         adopt = getattr(file, "adopt", None)
-        spec = adopt(name, directory, facts) if adopt is not None and isinstance(facts, dict) else None
+        if adopt is None or not isinstance(facts, dict):
+            continue
+        try:
+            spec = adopt(name, directory, facts)
+        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+            raise ModelUnavailable(
+                f"The folder '{name}' among the models cannot be used: its config.json makes no sense, or a file "
+                "cannot be read. Fetch the checkpoint again."
+            ) from error
         if spec is not None:
             return spec, file
     raise ModelUnavailable(

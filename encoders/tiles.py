@@ -39,8 +39,8 @@ def tile_boxes(width: int, height: int, plan: TilePlan, model_side: int) -> tupl
     """The tiles of a picture in reading order; none where one view shows all there is.
 
     The grid is the one whose aspect ratio is nearest to the picture's, of those that have at most
-    ``plan.max_tiles`` tiles and no more columns or rows than the picture has sides of pixels; among equals the
-    one with more tiles. Together the tiles cover every pixel.
+    ``plan.max_tiles`` tiles and no more columns or rows than squares of ``side`` pixels need to cover the picture;
+    among equals the one with more tiles. Together the tiles cover every pixel.
     """
     side = plan.side or model_side
     most_columns, most_rows = math.ceil(width / side), math.ceil(height / side)

@@ -63,12 +63,29 @@ class Placement:
         return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
 
     def place(self, module: _Module) -> _Module:
-        """Move a module there in its precision, ready for inference. Gives the same module."""
+        """Move a module there in its precision, ready for inference. Gives the same module.
+
+        Raises ``ModelUnavailable`` when the GPU has no room for its weights.
+        """
         placed: Any = module
+        if self.on_gpu:
+            self._check_room(sum(one.numel() for one in (*placed.parameters(), *placed.buffers())))
         placed.requires_grad_(False)
         placed.eval()
         placed.to(device=self.device, dtype=self.torch_dtype)
         return module
+
+    def _check_room(self, numbers: int) -> None:
+        """Hold a model's weights against what the GPU has free."""
+        import torch
+
+        wanted_bytes = numbers * self.torch_dtype.itemsize
+        free_bytes = torch.cuda.mem_get_info(self.device)[0]
+        if wanted_bytes > free_bytes:
+            raise ModelUnavailable(
+                f"The model's weights take {wanted_bytes >> 20} MiB of the GPU's memory and {free_bytes >> 20} MiB "
+                "are free. Choose a smaller model, free memory, or set encoders.device to 'cpu'."
+            )
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function compiled for replay as CUDA graphs where that was asked for, else as it is."""
@@ -116,14 +133,19 @@ class Placement:
         return tensor.pin_memory().to(self.device, non_blocking=True)
 
 
-def placement(device: str = "auto", compiled: bool = False) -> Placement:
+def placement(device: str = "auto", compiled: bool = False, threads: int | None = None) -> Placement:
     """The placement for a configured device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
 
     bfloat16 on GPUs that compute in it (Ampere and later), float32 elsewhere: never float16. Raises
     ``ModelUnavailable`` when ``cuda`` is asked for and there is none.
+
+    ``threads`` is how many the whole process's torch uses on the CPU: in a replica without reserved processors Ray
+    leaves it one.
     """
     import torch
 
+    if threads is not None:
+        torch.set_num_threads(threads)
     if device not in ("auto", "cpu") and device.split(":")[0] != "cuda":
         raise ModelUnavailable(f"There is no device '{device}'; use 'auto', 'cpu' or 'cuda'.")
     has_gpu = device != "cpu" and torch.cuda.is_available()

@@ -27,6 +27,8 @@ __all__ = ["Labeller", "Look", "PreparedViews", "Seen", "VisionTower"]
 # Views in one forward pass. On two cores larger passes are slower (the activations leave the cache); a GPU
 # fills its multiprocessors with ViT-L/14 from about 128 views on.
 _CPU_PASS, _GPU_PASS = 8, 128
+# Of views larger than this fewer go into one, so that a pass does not outgrow the memory that was declared.
+_PASS_VIEW_PIXELS = 384 * 384
 
 Labels = tuple[ImageLabel, ...]
 Labeller = Callable[[Vector, Vector | None], Sequence[Labels]]
@@ -100,6 +102,19 @@ class VisionTower:
         """Set what gives pictures their labels: for joint models, known only once label texts are embedded."""
         self._labeller = labeller
 
+    def warm_up(self) -> None:
+        """Run once at each quality that is asked for (videos are always looked at fast); where passes are captured
+        as graphs, once for every batch size, so that no request waits for a capture.
+        """
+        sizes = [1]
+        while self._placement.compiled and sizes[-1] < self._pass:
+            sizes.append(padded_size(sizes[-1] + 1, self._pass))
+        picture = np.zeros((64, 64, 3), dtype=np.uint8)
+        for quality in dict.fromkeys((self.quality, Quality.FAST)):
+            tower = self.at(quality)
+            for size in sizes:
+                tower.run(tower.prepare([picture] * size))
+
     def encode(self, images: Sequence[Pixels], quality: Quality | None = None) -> tuple[EncodedImage, ...]:
         """Labels and embeddings of RGB pictures ``(height, width, 3)`` of any sizes, order kept."""
         tower = self if quality is None else self.at(quality)
@@ -169,15 +184,17 @@ class VisionTower:
     def _passes(self, batch: Sequence[PreparedViews]) -> Iterator[Seen]:
         """The network over all views of a batch, a bounded number at a time."""
         pixels = self._placement.land([one.staged for one in batch])
+        view_pixels = pixels[0].numel() // 3
+        most = max(1, min(self._pass, self._pass * _PASS_VIEW_PIXELS // view_pixels))
         known = [one.shapes for one in batch if one.shapes is not None]
         shapes = np.concatenate(known) if known else None
-        for start in range(0, len(pixels), self._pass):
-            part = pixels[start : start + self._pass]
-            part_shapes = None if shapes is None else shapes[start : start + self._pass]
+        for start in range(0, len(pixels), most):
+            part = pixels[start : start + most]
+            part_shapes = None if shapes is None else shapes[start : start + most]
             if self._alone is None:
                 yield self._forward(part, part_shapes)
             else:
-                yield self._alone.submit(self._replay, part, part_shapes).result()
+                yield self._alone.submit(self._replay, part, part_shapes, most).result()
 
     def _forward(self, pixels: torch.Tensor, shapes: NDArray[np.int64] | None) -> Seen:
         import torch
@@ -186,12 +203,12 @@ class VisionTower:
             seen: Seen = self._look(**self._reader.arguments(pixels, shapes, self._placement.torch_dtype))
             return seen
 
-    def _replay(self, pixels: torch.Tensor, shapes: NDArray[np.int64] | None) -> Seen:
+    def _replay(self, pixels: torch.Tensor, shapes: NDArray[np.int64] | None, most: int) -> Seen:
         """The compiled network, on one of the few batch sizes that are captured."""
         import torch
 
         count = len(pixels)
-        missing = padded_size(count, self._pass) - count
+        missing = padded_size(count, most) - count
         if missing:
             pixels = torch.cat([pixels, pixels[-1:].expand(missing, *pixels.shape[1:])])
             shapes = (

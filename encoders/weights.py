@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from encoders.errors import ModelUnavailable
 from encoders.types import ModelSpec
@@ -23,12 +24,15 @@ __all__ = [
     "WeightSource",
     "content_revision",
     "find_directory",
+    "holds_own_files",
     "installed",
+    "is_pinned",
     "package_file",
     "package_version",
     "read_manifest",
     "resolve",
     "sha256_of",
+    "verified_package_files",
     "verify_file",
     "write_manifest",
 ]
@@ -104,20 +108,40 @@ def verify_file(path: Path, expected_sha256: str, what: str) -> None:
         )
 
 
+def verified_package_files(
+    distribution: str,
+    folder: str,
+    checksums: Mapping[str, str],
+    what: str,
+    progress: Callable[[float, str], None],
+) -> dict[str, Path]:
+    """Files under ``folder`` of an installed distribution by name, each held against its SHA-256 in ``checksums``.
+
+    ``progress`` is told of each, from 0 on. Raises ``ModelUnavailable`` as ``package_file`` and ``verify_file`` do.
+    """
+    paths: dict[str, Path] = {}
+    for index, (name, sha256) in enumerate(checksums.items()):
+        progress(index / len(checksums), f"checking {name}")
+        paths[name] = package_file(distribution, f"{folder}/{name}")
+        verify_file(paths[name], sha256, what)
+    return paths
+
+
 def content_revision(directory: Path) -> str:
-    """Twelve hex digits that change when any file a model is loaded from changes. From the manifest where there is
-    one, else from the files' bytes (about a second per gigabyte, once per process).
+    """Twelve hex digits that change when any file a model is loaded from changes.
+
+    From the files' bytes (about a second per gigabyte, once per process); what the manifest says of a file is
+    believed as long as the file has the size and the time of change that it had then.
     """
     manifest = read_manifest(directory)
-    if manifest is not None:
-        files = sorted((name, str(facts["sha256"])) for name, facts in manifest["files"].items())
-    else:
-        paths = sorted(
-            path for path in directory.rglob("*") if path.is_file() and not _is_hidden(path, directory)
-        )
-        files = [
-            (path.relative_to(directory).as_posix(), _sha256_once(path, *_stamp(path))) for path in paths
-        ]
+    known = manifest["files"] if manifest is not None else {}
+    files = []
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and path.name != MANIFEST_NAME and not _is_hidden(path, directory):
+            name, stamp = path.relative_to(directory).as_posix(), _stamp(path)
+            facts = known.get(name, {})
+            same = (facts.get("size_bytes"), facts.get("changed_ns")) == stamp
+            files.append((name, str(facts["sha256"]) if same else _sha256_once(path, *stamp)))
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:12]
 
 
@@ -137,11 +161,15 @@ def _sha256_once(path: Path, _size_bytes: int, _changed_ns: int) -> str:
 
 def write_manifest(directory: Path, spec: ModelSpec, source: str) -> None:
     """Write ``manymodal.json`` for the files now in ``directory``. It is written last."""
-    files = {
-        path.relative_to(directory).as_posix(): {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != MANIFEST_NAME
-    }
+    files = {}
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and path.name != MANIFEST_NAME:
+            size_bytes, changed_ns = _stamp(path)
+            files[path.relative_to(directory).as_posix()] = {
+                "size_bytes": size_bytes,
+                "changed_ns": changed_ns,
+                "sha256": sha256_of(path),
+            }
     manifest = {
         "name": spec.name,
         "revision": spec.revision,
@@ -158,7 +186,22 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
         manifest = json.loads((directory / MANIFEST_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict) or not all(
+        isinstance(facts, dict) and {"size_bytes", "sha256"} <= facts.keys() for facts in files.values()
+    ):
+        return None
+    return cast(dict[str, Any], manifest)
+
+
+def holds_own_files(directory: Path) -> bool:
+    """Whether the owner of the machine, and not ``manymodal models prepare``, has put files there."""
+    return directory.is_dir() and not (directory / MANIFEST_NAME).exists() and any(directory.iterdir())
+
+
+def is_pinned(spec: ModelSpec) -> bool:
+    """Whether the model file says itself which bytes its weights are."""
+    return bool(spec.packages or spec.extra.get("hub_files"))
 
 
 def _directory_is_good(spec: ModelSpec, directory: Path) -> bool:
@@ -173,10 +216,9 @@ def _directory_is_good(spec: ModelSpec, directory: Path) -> bool:
         return True
     manifest = read_manifest(directory)
     # Weights that nothing pins have the revision of their bytes, which no manifest can be out of step with.
-    pinned = bool(spec.packages or spec.extra.get("hub_files"))
     return (
         manifest is not None
-        and (not pinned or manifest.get("revision") == spec.revision)
+        and (not is_pinned(spec) or manifest.get("revision") == spec.revision)
         and all(
             (directory / name).is_file() and (directory / name).stat().st_size == facts["size_bytes"]
             for name, facts in manifest["files"].items()

@@ -64,7 +64,7 @@ class GatewayConfig:
     text_model: ModelSpec
     ocr_model: ModelSpec
     cache_secret: bytes = field(repr=False)
-    sampling: FrameSampling = FrameSampling()
+    sampling: FrameSampling = field(default_factory=FrameSampling)
     quality: Quality = Quality.FAST
     allow_private_urls: bool = False
     allowed_hosts: tuple[str, ...] = ()

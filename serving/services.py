@@ -62,7 +62,9 @@ class Perception(Protocol):
         ...
 
     async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
-        """Embeddings of texts, in order. Texts over the model's length are cut, and counted as cut."""
+        """Embeddings of texts, in order. Texts over the model's length are cut, or read in pieces
+        (``chunk_counts``), as the model does it.
+        """
         ...
 
     async def metrics(self) -> bytes:

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from encoders.checkpoint import (
     HUB_PATTERNS,
     UNPINNED,
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["SPECS", "adopt", "build", "load"]
 
 _PREPROCESSING = "clip-1"
+_SIDE_PIXELS = 1024  # three tiles of 336, which is what the best quality looks at
 
 # The family's image processor where the checkpoint's file leaves something out.
 _PROCESSOR: Mapping[str, Any] = {
@@ -64,7 +63,13 @@ def _spec(
         preprocessing=_PREPROCESSING,
         hub_id=hub_id,
         memory_bytes=memory_bytes,
-        extra={"space": name, "max_tokens": 77, "long_text": "pool", "hub_patterns": HUB_PATTERNS},
+        extra={
+            "space": name,
+            "max_tokens": 77,
+            "long_text": "pool",
+            "side_pixels": _SIDE_PIXELS,
+            "hub_patterns": HUB_PATTERNS,
+        },
     )
 
 
@@ -94,10 +99,9 @@ def adopt(name: str, directory: Path, facts: Mapping[str, Any]) -> ModelSpec | N
 def load(spec: ModelSpec, config: EncoderConfig) -> JointModel:
     """Load and warm up. Raises ``ModelUnavailable`` when the checkpoint is not there or not whole."""
     directory = find_directory(spec, config.models_dir)
-    model = build(directory, placement(config.device, config.compiled), config.quality)
+    model = build(directory, placement(config.device, config.compiled, config.threads), config.quality)
     name_with_imagenet(model, spec, config.models_dir)
-    model.encode([np.zeros((64, 64, 3), dtype=np.uint8)])
-    model.embed(("warm up",))
+    model.warm_up()
     return model
 
 

@@ -31,7 +31,7 @@ from encoders.config import EncoderConfig
 from encoders.image_views import SoftTokenViews, processor_facts
 from encoders.joint import JointModel, name_with_imagenet
 from encoders.text import joined_pieces, unit_rows
-from encoders.text_tower import TextRules, TextTower
+from encoders.text_tower import TextRules, TextTower, special_tokens
 from encoders.tiles import TilePlan
 from encoders.torch_device import Placement, placement
 from encoders.types import Embeddings, ModelSpec, Pixels, Quality, Sound, Vector
@@ -45,6 +45,7 @@ __all__ = ["SPEC", "EmbeddingGemma", "adopt", "build", "load"]
 
 _MOST_TOKENS = 8192
 _SMALLEST_DIMENSIONS = 128
+_SIDE_PIXELS = 2112  # 1120 soft tokens of a picture at 16:9, which the best quality reads
 _SAMPLES_PER_SECOND = 16_000
 _MOST_SAMPLES = 30 * _SAMPLES_PER_SECOND  # the audio tower's; longer sound is read in pieces
 _FEWEST_SAMPLES = _SAMPLES_PER_SECOND // 10  # less makes no token
@@ -94,6 +95,7 @@ def _spec(
             "space": name,
             "max_tokens": _MOST_TOKENS,
             "long_text": "pool",
+            "side_pixels": _SIDE_PIXELS,
             "smallest_dimensions": _SMALLEST_DIMENSIONS,
             "prompts": dict(_PROMPTS),
             "hub_patterns": (*HUB_PATTERNS, "config_sentence_transformers.json"),
@@ -119,10 +121,9 @@ def load(spec: ModelSpec, config: EncoderConfig) -> EmbeddingGemma:
     """Load and warm up. Raises ``ModelUnavailable`` when the checkpoint is not there or not whole."""
     directory = find_directory(spec, config.models_dir)
     # Never compiled: soft tokens are scattered to places that depend on the pictures, which no graph holds.
-    model = build(directory, placement(config.device), config.quality)
+    model = build(directory, placement(config.device, threads=config.threads), config.quality)
     name_with_imagenet(model, spec, config.models_dir)
-    model.encode([np.zeros((64, 64, 3), dtype=np.uint8)])
-    model.embed(("warm up",))
+    model.warm_up()
     return model
 
 
@@ -138,14 +139,13 @@ class EmbeddingGemma(JointModel):
     def __init__(
         self, network: Any, tokenizer: Any, directory: Path, place: Placement, quality: Quality
     ) -> None:
-        self._network, self._tokenizer, self._place = network, tokenizer, place
+        self._network, self._place = network, place
+        self._special = special_tokens(tokenizer)
         self._known = network.config
         self._directory = directory
         dimensions = int(self._known.text_config.embedding_dim)
         facts = processor_facts(directory, _PROCESSOR)
-        before, after = self._around(
-            self._known.boi_token_id, self._known.image_token_id, self._known.eoi_token_id
-        )
+        before, after = self._around(self._known.boi_token_id, self._known.eoi_token_id)
         reader = SoftTokenViews(facts, before, self._known.image_token_id, after, tokenizer.pad_token_id)
         self._frames = SoftTokenViews(
             {**facts, "max_soft_tokens": _FRAME_SOFT_TOKENS}, [], self._known.video_token_id, [], 0
@@ -205,7 +205,7 @@ class EmbeddingGemma(JointModel):
         shapes = np.concatenate([one.shapes for one in views if one.shapes is not None])
         pixels = self._place.land([self._place.stage(one.pixels) for one in views])
         known = self._known
-        before, after = self._around(known.boi_token_id, known.video_token_id, known.eoi_token_id)
+        before, after = self._around(known.boi_token_id, known.eoi_token_id)
         # Special tokens stand around the whole video, the marks of a picture around each frame.
         ids = before[:-1]
         for count in shapes.prod(axis=1):
@@ -233,7 +233,7 @@ class EmbeddingGemma(JointModel):
         for _ in range(2):  # two convolutions of stride two
             real = real[::2][: (len(real) - 1) // 2 + 1]
         known, count = self._known, int(real.sum())
-        before, after = self._around(known.boa_token_id, known.audio_token_id, known.eoa_token_index)
+        before, after = self._around(known.boa_token_id, known.eoa_token_index)
         ids = torch.tensor([[*before, *[known.audio_token_id] * count, *after]])
         table = self._place.to_device(ids)
         with torch.inference_mode():
@@ -251,12 +251,10 @@ class EmbeddingGemma(JointModel):
         settings = _nested_settings(self._directory, "feature_extractor")
         return Gemma4AudioFeatureExtractor(**settings)
 
-    def _around(self, begin: int, token: int, end: int) -> tuple[list[int], list[int]]:
+    def _around(self, begin: int, end: int) -> tuple[list[int], list[int]]:
         """Token ids before and after a medium's soft tokens: the special ones and the medium's marks."""
-        words = self._tokenizer.convert_ids_to_tokens([begin, token, end])
-        ids = self._tokenizer("".join(words))["input_ids"]
-        place = ids.index(token)
-        return ids[:place], ids[place + 1 :]
+        before, after = self._special
+        return [*before, begin], [end, *after]
 
 
 def _mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from encoders.config import EncoderConfig
 from encoders.moderation import ModerationScores
 from encoders.types import ModelSpec, Pixels
-from encoders.weights import find_directory, package_file, verify_file
+from encoders.weights import find_directory, verified_package_files
 
 if TYPE_CHECKING:
     from encoders.registry import Progress
@@ -53,9 +53,8 @@ SPEC = ModelSpec(
 
 def prepare(spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
     """Check the package's file; it is used where it lies, so nothing is written."""
-    progress(0.0, f"checking {_WEIGHTS}")
-    path = package_file(spec.packages[0], f"{spec.extra['package_folder']}/{_WEIGHTS}")
-    verify_file(path, _WEIGHTS_SHA256, spec.name)
+    checksums = {_WEIGHTS: _WEIGHTS_SHA256}
+    verified_package_files(spec.packages[0], spec.extra["package_folder"], checksums, spec.name, progress)
 
 
 def load(spec: ModelSpec, config: EncoderConfig) -> OpenNsfw:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from encoders.config import EncoderConfig
 from encoders.reading_order import reading_order
 from encoders.types import ModelSpec, Pixels, TextLine
-from encoders.weights import find_directory, package_file, verify_file
+from encoders.weights import find_directory, verified_package_files
 
 if TYPE_CHECKING:
     from encoders.registry import Progress
@@ -77,11 +77,7 @@ _Corners = NDArray[np.float32]
 
 def prepare(spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
     """Check the package's files; they are used where they lie, so nothing is written."""
-    for index, (name, sha256) in enumerate(_SHA256.items()):
-        progress(index / len(_SHA256), f"checking {name}")
-        verify_file(
-            package_file(spec.packages[0], f"{spec.extra['package_folder']}/{name}"), sha256, spec.name
-        )
+    verified_package_files(spec.packages[0], spec.extra["package_folder"], _SHA256, spec.name, progress)
 
 
 def load(spec: ModelSpec, config: EncoderConfig) -> RapidOcr:

@@ -129,7 +129,7 @@ def load(spec: ModelSpec, config: EncoderConfig) -> Any:
         smallest_dimensions=spec.extra.get("smallest_dimensions"),
         dense=layout.dense,
     )
-    model = SentenceEncoder(directory, rules, placement(config.device, config.compiled))
+    model = SentenceEncoder(directory, rules, placement(config.device, config.compiled, config.threads))
     model.embed(("warm up",))
     return model
 

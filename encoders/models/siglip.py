@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from encoders.checkpoint import (
     HUB_PATTERNS,
     UNPINNED,
@@ -35,6 +33,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["SPECS", "adopt", "build", "load"]
+
+_SIDE_PIXELS = 1152  # three tiles of 384, or 1024 patches of a picture up to five times as wide as high
 
 # The families' image processors where the checkpoint's file leaves something out.
 _FIXED: Mapping[str, Any] = {
@@ -72,7 +72,13 @@ def _spec(
         preprocessing="siglip-1",
         hub_id=hub_id,
         memory_bytes=memory_bytes,
-        extra={"space": name, "max_tokens": 64, "long_text": "pool", "hub_patterns": HUB_PATTERNS},
+        extra={
+            "space": name,
+            "max_tokens": 64,
+            "long_text": "pool",
+            "side_pixels": _SIDE_PIXELS,
+            "hub_patterns": HUB_PATTERNS,
+        },
     )
 
 
@@ -106,10 +112,9 @@ def adopt(name: str, directory: Path, facts: Mapping[str, Any]) -> ModelSpec | N
 def load(spec: ModelSpec, config: EncoderConfig) -> JointModel:
     """Load and warm up. Raises ``ModelUnavailable`` when the checkpoint is not there or not whole."""
     directory = find_directory(spec, config.models_dir)
-    model = build(directory, placement(config.device, config.compiled), config.quality)
+    model = build(directory, placement(config.device, config.compiled, config.threads), config.quality)
     name_with_imagenet(model, spec, config.models_dir)
-    model.encode([np.zeros((64, 64, 3), dtype=np.uint8)])
-    model.embed(("warm up",))
+    model.warm_up()
     return model
 
 

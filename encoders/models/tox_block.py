@@ -37,7 +37,7 @@ from encoders.config import EncoderConfig
 from encoders.errors import ModelUnavailable
 from encoders.moderation import ModerationScores
 from encoders.types import ModelSpec
-from encoders.weights import find_directory, package_file, verify_file
+from encoders.weights import find_directory, verified_package_files
 
 if TYPE_CHECKING:
     from encoders.registry import Progress
@@ -45,14 +45,11 @@ if TYPE_CHECKING:
 __all__ = ["SPEC", "ToxBlock", "load", "prepare"]
 
 _FOLDER = "tox_block/trained_models"
-_NETWORK, _NETWORK_SHA256 = (
-    f"{_FOLDER}/lstm_model_0.1.2.h5",
-    "587d40726f1250341a3661fac099e46582cf34cdd5136eb88a726bf6d62ec24e",
-)
-_ENCODER, _ENCODER_SHA256 = (
-    f"{_FOLDER}/encoder_0.1.2.pkl",
-    "f73db76ce4138c0a566cf91a84077ab66db1f5da40d795d2f751b5a157d91ce7",
-)
+_NETWORK, _ENCODER = "lstm_model_0.1.2.h5", "encoder_0.1.2.pkl"
+_SHA256 = {
+    _NETWORK: "587d40726f1250341a3661fac099e46582cf34cdd5136eb88a726bf6d62ec24e",
+    _ENCODER: "f73db76ce4138c0a566cf91a84077ab66db1f5da40d795d2f751b5a157d91ce7",
+}
 _MODEL_FILE, _WORDS_FILE = "model.onnx", "words.json"
 
 _LENGTH = 100  # words the network takes, filled up at the left
@@ -92,14 +89,15 @@ def prepare(spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
     The words come in a pickle. Its bytes are checked first, and even then nothing in it is carried out: every class
     but three plain containers is replaced by an empty one.
     """
-    progress(0.0, "checking the weights")
-    network, encoder = (package_file(spec.packages[0], name) for name in (_NETWORK, _ENCODER))
-    verify_file(network, _NETWORK_SHA256, spec.name)
-    verify_file(encoder, _ENCODER_SHA256, spec.name)
+    files = verified_package_files(
+        spec.packages[0], _FOLDER, _SHA256, spec.name, lambda part, text: progress(0.2 * part, text)
+    )
     progress(0.2, "reading the words")
-    (target_dir / _WORDS_FILE).write_text(json.dumps(_words(encoder), ensure_ascii=False), encoding="utf-8")
+    (target_dir / _WORDS_FILE).write_text(
+        json.dumps(_words(files[_ENCODER]), ensure_ascii=False), encoding="utf-8"
+    )
     progress(0.6, "converting the network to ONNX")
-    _write_onnx(network, target_dir / _MODEL_FILE)
+    _write_onnx(files[_NETWORK], target_dir / _MODEL_FILE)
 
 
 class _Inert:

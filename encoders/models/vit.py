@@ -85,8 +85,8 @@ def adopt(name: str, directory: Path, facts: Mapping[str, Any]) -> ModelSpec | N
 def load(spec: ModelSpec, config: EncoderConfig) -> VisionTower:
     """Load and warm up. Raises ``ModelUnavailable`` when the checkpoint is not there or not whole."""
     directory = find_directory(spec, config.models_dir)
-    model = build(directory, placement(config.device, config.compiled), config.quality)
-    model.encode([np.zeros((64, 64, 3), dtype=np.uint8)])
+    model = build(directory, placement(config.device, config.compiled, config.threads), config.quality)
+    model.warm_up()
     return model
 
 

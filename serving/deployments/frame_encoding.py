@@ -13,7 +13,7 @@ from encoders.types import EncodedFrame, EncodedImage, EncodedVideo, Pixels, Vid
 
 __all__ = ["encode_frames"]
 
-# Decoded frames wait here for the vision model: at most 1.3 MB each.
+# Decoded frames wait here for the vision model: at most 1.8 MB each (768 x 768).
 _MAX_AHEAD = 32
 
 

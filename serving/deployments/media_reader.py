@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, TypeVar
 
 from encoders.errors import EncoderOverloaded
-from serving.concurrency import turn
+from serving.concurrency import in_thread_or_undone, turn
+from storage.errors import StoreUnavailable
 from storage.media import MediaStore
 from storage.objects import ObjectStore
 from storage.types import MediaRef
@@ -48,27 +49,30 @@ class MediaReader:
     async def opened(self, media: MediaRef) -> AsyncIterator[bytes | BinaryIO]:
         """The medium's bytes, or a file of them.
 
-        Raises ``EncoderOverloaded`` when other media take too long, ``MediaNotFound`` and ``CorruptObject``.
+        Raises ``EncoderOverloaded`` when other media take too long, ``MediaNotFound``, ``CorruptObject``, and
+        ``StoreUnavailable`` when there is no room for the file. Whoever is cancelled gives its place away only when
+        its thread has ended.
         """
         busy = EncoderOverloaded("Too many media wait to be decoded; try again shortly.")
         async with turn(self._slots, self._wait_seconds, busy):
             if media.size_bytes <= _MAX_BYTES_IN_MEMORY:
-                yield await asyncio.to_thread(self._media.read, media)
+                yield await in_thread_or_undone(lambda: self._media.read(media), lambda _: None)
                 return
-            file = await asyncio.to_thread(self._spooled, media)
+            file = await in_thread_or_undone(lambda: self._spooled(media), lambda spooled: spooled.close())
             try:
                 yield file
             finally:
                 file.close()
 
     def _spooled(self, media: MediaRef) -> BinaryIO:
-        self._spool_folder.mkdir(parents=True, exist_ok=True)
-        file: BinaryIO = TemporaryFile(dir=self._spool_folder)  # noqa: SIM115 - the caller closes it
-        try:
-            for chunk in self._media.stream(media):
-                file.write(chunk)
-            file.flush()
-        except BaseException:
-            file.close()
-            raise
-        return file
+        with ExitStack() as undone:
+            try:
+                self._spool_folder.mkdir(parents=True, exist_ok=True)
+                file: BinaryIO = undone.enter_context(TemporaryFile(dir=self._spool_folder))
+                for chunk in self._media.stream(media):
+                    file.write(chunk)
+                file.flush()
+            except OSError as error:
+                raise StoreUnavailable("There is no room to read the media. Try again later.") from error
+            undone.pop_all()  # the caller closes it
+            return file

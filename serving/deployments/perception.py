@@ -13,7 +13,7 @@ from encoders import registry
 from encoders.batch_metrics import BatchMetrics
 from encoders.batching import MicroBatcher
 from encoders.config import EncoderConfig
-from encoders.errors import EncoderOverloaded, UnsupportedMedia
+from encoders.errors import UnsupportedMedia
 from encoders.memory_budget import available_bytes, check_memory
 from encoders.picture import brightest_enough, perceptual_hash, small_jpeg
 from encoders.sandbox import DecodedFrame, MediaDecoder
@@ -49,6 +49,7 @@ _MAX_QUEUED_TRANSCRIPTIONS = 8
 _VISION_SIDE_PIXELS = 768  # of models that do not say what they make use of
 _READING_SIDE_PIXELS = 1600  # as the OCR model's file says
 _HASHING_SIDE_PIXELS = 256  # 32 x 32 is what a perceptual hash looks at
+_HEALTH_SECONDS = 20.0  # within Ray's own 30
 _THUMBNAIL_FRAMES = FrameSampling(max_frames=4)
 
 
@@ -58,13 +59,18 @@ class PerceptionDeployment:
     def __init__(self, config: EncoderConfig, storage: StorageConfig) -> None:
         names = (config.vision_model, config.text_model, config.ocr_model, config.speech_model)
         specs = {name: registry.find(name, config.models_dir) for name in names}
+        registry.check_revisions(specs.values(), config.revisions)
         budget_bytes = config.max_memory_bytes
         check_memory(specs.values(), available_bytes() if budget_bytes is None else budget_bytes)
         self._reader = MediaReader(open_object_store(storage), storage.spool_folder)
         self._decoder = MediaDecoder(config.limits, workers=config.decoder_processes)
         self._decoder.start()  # its processes start while the models load
         # Loading them in parallel threads was measured: 3.5-3.9 s instead of 4.0 s, so it is not done.
-        models: dict[str, Any] = {name: registry.load(name, config) for name in specs}
+        try:
+            models: dict[str, Any] = {name: registry.load(name, config) for name in specs}
+        except BaseException:
+            self._decoder.close()
+            raise
         self._vision_side = int(specs[config.vision_model].extra.get("side_pixels", _VISION_SIDE_PIXELS))
         self._dimensions = specs[config.text_model].dimensions or 0
         self._counts = CollectorRegistry()
@@ -149,11 +155,8 @@ class PerceptionDeployment:
         return True
 
     async def check_health(self) -> None:
-        """Raise, or hang into Ray's timeout, when a model thread no longer works. Busy is healthy."""
-        try:
-            await self.embed_texts(("health",))
-        except EncoderOverloaded:
-            return
+        """Raise when the text model's thread no longer works. Busy is healthy, however long the queue is."""
+        await self._text.check_alive("health", _HEALTH_SECONDS)
 
     async def aclose(self) -> None:
         """Stop the decoder processes and the queues."""

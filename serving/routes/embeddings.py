@@ -100,7 +100,7 @@ async def _embed(gateway: Gateway, tenant: str, items: Sequence[str | MediaPart]
     pieces = zip(
         (index for index, item in enumerate(items) if isinstance(item, str)),
         embedded.chunk_counts if embedded is not None else (),
-        strict=False,  # an encoder that cuts nothing may leave the counts out
+        strict=True,
     )
     of_media = iter(vector for vector, _ in looked_at)
     vectors = np.stack([next(of_texts if isinstance(item, str) else of_media) for item in items])

@@ -71,6 +71,26 @@ async def test_refusals(client, fields, param):
     assert refused.value.param == param
 
 
+async def test_an_animation_is_a_video_by_url_and_by_id_and_a_picture_where_one_is_asked_for(http):
+    moving = fake_png({"cat": 0.9}, frames=[{"dog": 0.9}])
+    url = f"data:image/png;base64,{base64.b64encode(moving).decode()}"
+    upload = {"file": ("a.png", moving, "image/png")}
+    stored = (await http.post("/v1/files", files=upload, data={"purpose": "user_data"})).json()["id"]
+    for kind, source, seen in (
+        ("video_url", url, "dog"),
+        ("video_url", stored, "dog"),
+        ("image_url", url, "cat"),
+        ("image_url", stored, "cat"),
+    ):
+        part = {"type": kind, kind: {"url": source}}
+        answer = (await http.post("/v1/embeddings", json={"model": MODEL, "input": [part]})).json()
+        np.testing.assert_allclose(answer["data"][0]["embedding"], fake_embedding(seen), atol=1e-6)
+    still = base64.b64encode(fake_png()).decode()
+    part = {"type": "video_url", "video_url": {"url": f"data:image/png;base64,{still}"}}
+    refused = await http.post("/v1/embeddings", json={"model": MODEL, "input": [part]})
+    assert refused.json()["error"]["code"] == "media_kind_mismatch"
+
+
 async def test_media_have_vectors_among_those_of_texts(client, http):
     photo, sound, video = fake_png({"cat": 0.9}), fake_wav((0, 2, "a blue car")), fake_mp4([{"dog": 0.9}])
     file = await client.files.create(file=("cat.png", photo), purpose="vision")

@@ -11,6 +11,7 @@ from deploy.errors import SpacesDiffer
 from deploy.ray_environment import engine_environment, ray_environment
 from deploy.settings import load_settings, profile_names
 from encoders.config import VISION_BATCHES
+from encoders.errors import ModelUnavailable
 from encoders.types import Quality
 
 
@@ -166,9 +167,48 @@ def test_how_videos_and_pictures_are_looked_at_reaches_gateway_and_encoders(
 
 def test_texts_and_pictures_must_share_a_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MANYMODAL_ENCODERS__VISION", "clip-vit-base-patch32")
-    with pytest.raises(SpacesDiffer, match="'clip-vit-base-patch32' places .* 'all-minilm-l6-v2'"):
+    with pytest.raises(SpacesDiffer, match=r"'clip-vit-base-patch32' places .* 'all-minilm-l6-v2'"):
         load_settings({"data_dir": tmp_path}).gateway_config()
     monkeypatch.setenv("MANYMODAL_ENCODERS__TEXT", "clip-vit-base-patch32")
     settings = load_settings({"data_dir": tmp_path})
     assert settings.gateway_config().vision_model == settings.gateway_config().text_model
     assert settings.model_names().count("clip-vit-base-patch32") == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "model"),
+    [
+        ("vision", "rapidocr"),
+        ("speech", "all-minilm-l6-v2"),
+        ("text", "vit-base-patch16-224"),
+        ("text", "whisper-base"),
+        ("ocr", "open-nsfw"),
+    ],
+)
+def test_models_do_what_they_are_for(
+    field: str, model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(f"MANYMODAL_ENCODERS__{field.upper()}", model)
+    settings = load_settings({"data_dir": tmp_path})
+    for config in (settings.gateway_config, settings.encoder_config):
+        with pytest.raises(ModelUnavailable, match=f"'{model}' is for .* encoders.{field}"):
+            config()
+
+
+def test_encoders_are_told_the_revisions_that_results_are_kept_under(tmp_path: Path) -> None:
+    settings = load_settings({"data_dir": tmp_path})
+    gateway, encoders = settings.gateway_config(), settings.encoder_config()
+    served = (gateway.vision_model, gateway.speech_model, gateway.text_model, gateway.ocr_model)
+    assert encoders.revisions == {spec.name: spec.revision for spec in served}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_items": 0}, {"max_queued": 0}, {"max_cost": -1}, {"max_wait_seconds": -1}]
+)
+def test_batches_that_could_never_run_are_refused_before_anything_starts(
+    wrong: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((name, value),) = wrong.items()
+    monkeypatch.setenv(f"MANYMODAL_ENCODERS__TEXT_BATCHES__{name.upper()}", str(value))
+    with pytest.raises(ValueError, match="must"):
+        load_settings()

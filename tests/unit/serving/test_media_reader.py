@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
+from tempfile import TemporaryFile
 
 import pytest
 
 from encoders.errors import EncoderOverloaded
 from serving.deployments import media_reader
 from serving.deployments.media_reader import MediaReader
-from storage.errors import CorruptObject, MediaNotFound
+from storage.errors import CorruptObject, MediaNotFound, StoreUnavailable
 from storage.local import LocalObjectStore
 from storage.media import MediaStore
 
@@ -61,6 +63,49 @@ async def test_large_media_lie_in_a_file(store, tmp_path, monkeypatch):
         async with reader.opened(ref):
             pytest.fail("damaged bytes reached the decoder")
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+async def test_a_cancelled_reading_closes_its_file_and_keeps_its_place_until_then(
+    store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(media_reader, "_MAX_BYTES_IN_MEMORY", 10)
+    ref = MediaStore(store).receive("default", io.BytesIO(bytes(100)), "x/y", 1 << 30)
+    reader = MediaReader(store, tmp_path / "spool", wait_seconds=0.05)
+    files, go = [], threading.Event()
+
+    def slow(**where):
+        go.wait(10)
+        files.append(TemporaryFile(**where))  # noqa: SIM115 - whether it is closed is the question
+        return files[-1]
+
+    monkeypatch.setattr(media_reader, "TemporaryFile", slow)
+
+    async def decode(data) -> None:
+        pytest.fail("nobody waits for it")
+
+    reading = [asyncio.create_task(reader.decoded(ref, decode)) for _ in range(4)]
+    await asyncio.sleep(0.05)
+    for task in reading:
+        task.cancel()
+    await asyncio.sleep(0.05)
+    with pytest.raises(EncoderOverloaded):  # four threads still read
+        await reader.decoded(ref, decode)
+    go.set()
+    assert all(
+        isinstance(end, asyncio.CancelledError)
+        for end in await asyncio.gather(*reading, return_exceptions=True)
+    )
+    assert [file.closed for file in files] == [True] * 4
+
+
+async def test_a_full_disk_is_said_in_words_for_strangers(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(media_reader, "_MAX_BYTES_IN_MEMORY", 10)
+    ref = MediaStore(store).receive("default", io.BytesIO(bytes(100)), "x/y", 1 << 30)
+    (tmp_path / "taken").write_bytes(b"")
+    with pytest.raises(StoreUnavailable) as caught:
+        async with MediaReader(store, tmp_path / "taken" / "spool").opened(ref):
+            pytest.fail("there is no file")
+    assert str(tmp_path) not in caught.value.message
 
 
 async def test_damaged_and_missing_media(store, ref, tmp_path):
