@@ -68,6 +68,9 @@ def prepare_model(name: str, models_dir: Path, progress: Progress) -> None:
     try:
         if found.source == WeightSource.HUB:
             _from_hub(spec, building, progress)
+            convert = getattr(model_file(spec, models_dir), "convert", None)
+            if convert is not None:
+                convert(spec, building, progress)
             source = f"hub {spec.hub_id}"
         else:
             model_file(spec, models_dir).prepare(spec, building, progress)

@@ -29,7 +29,7 @@ from encoders.types import Embeddings
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ChunkedText", "ReadText", "TextRules", "TextTower"]
+__all__ = ["ChunkedText", "ReadText", "TextRules", "TextTower", "special_tokens"]
 
 ReadText = Callable[["torch.Tensor", "torch.Tensor | None"], "torch.Tensor"]
 """The network: token ids and attention mask ``(chunks, length)`` to pooled vectors ``(chunks, dimensions)``."""
@@ -67,6 +67,14 @@ class ChunkedText:
     token_count: int
 
 
+def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The token ids that the tokenizer puts before and after every text."""
+    bare: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
+    dressed: list[int] = tokenizer("a")["input_ids"]
+    start = next(at for at in range(len(dressed)) if dressed[at : at + len(bare)] == bare)
+    return dressed[:start], dressed[start + len(bare) :]
+
+
 class TextTower:
     """A loaded text tower: a ``TextEncoder`` and a ``BatchEncoder`` of texts. Thread-safe."""
 
@@ -81,10 +89,10 @@ class TextTower:
         self._pass = _GPU_PASS if placement.on_gpu else _CPU_PASS
         self._pad = int(tokenizer.pad_token_id or 0)
         self._left = tokenizer.padding_side == "left"
-        bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-        dressed = tokenizer("a")["input_ids"]
-        start = next(at for at in range(len(dressed)) if dressed[at : at + len(bare)] == bare)
-        self._before, self._after = dressed[:start], dressed[start + len(bare) :]
+        self._before, self._after = special_tokens(tokenizer)
+        # A text is a text: "<|endoftext|>" in it must not end it, nor a picture's mark stand for a picture. As an
+        # attribute, because changing it from call to call is not safe from several threads.
+        tokenizer.split_special_tokens = True
 
     def embed(
         self, texts: Sequence[str], instruction: str | None = None, dimensions: int | None = None

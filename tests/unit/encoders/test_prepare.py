@@ -186,6 +186,27 @@ def test_the_hub_comes_last_and_is_held_against_checksums(
     assert "hub someone/hubbed" in (tmp_path / "hubbed" / MANIFEST_NAME).read_text()
 
 
+def test_the_hubs_files_may_be_converted(
+    files: dict[str, FakeModelFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fake_download(repo_id: str, name: str, revision: str | None, local_dir: Path) -> str:
+        (local_dir / name).write_bytes(b"weights")
+        return str(local_dir / name)
+
+    def convert(spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
+        (target_dir / "graph").write_bytes((target_dir / "weights.bin").read_bytes() * 2)
+        (target_dir / "weights.bin").unlink()
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fake_download)
+    pinned = {"weights.bin": hashlib.sha256(b"weights").hexdigest()}
+    spec = ModelSpec("hubbed", "text", (), None, "MIT", "r", "1", ("no-such-package-here",), "someone/hubbed",
+                     extra={"files": ("graph",), "hub_files": pinned})  # fmt: skip
+    files["hubbed"] = types.SimpleNamespace(SPEC=spec, convert=convert)  # type: ignore[assignment]
+    prepare_models(["hubbed"], tmp_path, quiet)
+    assert resolve(spec, tmp_path).source == WeightSource.DIRECTORY
+    assert {path.name for path in (tmp_path / "hubbed").iterdir()} == {"graph", MANIFEST_NAME}
+
+
 def test_a_hub_model_without_pins_is_held_against_the_hubs_checksums(
     files: dict[str, FakeModelFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
