@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from functools import cache
 from pathlib import Path
@@ -58,4 +59,5 @@ def speech_of(path: Path) -> np.ndarray:
     from encoders.decoding.sniff import sniff
 
     data = path.read_bytes()
-    return decode_audio(data, sniff(data), DecodeLimits())
+    parts = list(decode_audio(io.BytesIO(data), sniff(data), DecodeLimits()))
+    return np.concatenate(parts).astype(np.float32) / 32768
