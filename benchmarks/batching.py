@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.plots import bars
 from benchmarks.report import ratios, summary, write
 from encoders import registry
-from encoders.batching import MicroBatcher
+from encoders.batching.micro_batcher import MicroBatcher
 from encoders.config import BatchLimits, EncoderConfig
 
 THROUGHPUT_GOAL = 0.9

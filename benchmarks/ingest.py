@@ -20,10 +20,10 @@ from PIL import Image
 
 from benchmarks import plots, report
 from benchmarks.retrieval import SHARED, models_dir
-from encoders.batching import MicroBatcher
+from encoders.batching.micro_batcher import MicroBatcher
 from encoders.config import EncoderConfig
+from encoders.decoding.sandbox import MediaDecoder
 from encoders.models import efficientnet_lite
-from encoders.sandbox import MediaDecoder
 from encoders.types import EncodedImage, Pixels, Quality
 
 PHOTOS, CLIENTS, BATCH = 204, 64, 32

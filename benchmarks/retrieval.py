@@ -20,10 +20,10 @@ from PIL import Image
 
 from benchmarks import plots, report
 from encoders.config import EncoderConfig
-from encoders.imagenet import class_aliases
 from encoders.models import efficientnet_lite, minilm
 from encoders.types import Pixels, Quality, Vector
-from encoders.zero_shot import prompts
+from encoders.vision.imagenet import class_aliases
+from encoders.vision.zero_shot import prompts
 
 SHARED = Path(__file__).resolve().parents[2] / "shared/data/photos/coco"
 GOAL = 0.88

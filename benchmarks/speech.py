@@ -33,7 +33,7 @@ from benchmarks.plots import bars
 from benchmarks.report import ratios, summary, write
 from encoders.config import EncoderConfig
 from encoders.models import whisper_faster, whisper_openai
-from encoders.transcriber import SAMPLE_RATE
+from encoders.speech.transcriber import SAMPLE_RATE
 from encoders.types import Sound, TranscribeOptions
 from encoders.weights import find_directory
 

@@ -29,9 +29,9 @@ from benchmarks.peers import Peer, PeerFailed, peer_python
 from benchmarks.plots import bars
 from benchmarks.report import ratios, summary, write
 from encoders import registry
-from encoders.batching import MicroBatcher
+from encoders.batching.micro_batcher import MicroBatcher
 from encoders.config import EncoderConfig
-from encoders.text import TextEmbedding, TextEncoder
+from encoders.text.encoder import TextEmbedding, TextEncoder
 from encoders.weights import package_file
 from storage.cache import MemoryCache
 from storage.keys import artifact_key

@@ -27,7 +27,7 @@ from benchmarks.plots import bars
 from benchmarks.report import ratios, summary, write
 from encoders import registry
 from encoders.config import DecodeLimits, EncoderConfig
-from encoders.sandbox import MediaDecoder
+from encoders.decoding.sandbox import MediaDecoder
 from encoders.types import FrameSampling, VideoSummary
 
 GOAL = 3.0

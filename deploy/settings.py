@@ -283,7 +283,13 @@ class Settings(BaseSettings):
     def model_names(self) -> tuple[str, ...]:
         """Every model this profile needs prepared."""
         encoders = self.encoders
-        names = (self.chat.model, encoders.text, encoders.vision, encoders.speech, encoders.ocr)
+        names = (
+            self.chat.model,
+            encoders.text,
+            encoders.vision,
+            encoders.speech,
+            encoders.ocr,
+        )
         return tuple(dict.fromkeys(names))
 
 

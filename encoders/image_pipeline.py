@@ -2,7 +2,7 @@
 
 For pictures that go on (thumbnails, frames for a chat model, data URLs), not for what models see: each model
 file has a resize path of its own, which is part of its cache key. Pixels come out of the sandbox
-(``encoders.sandbox``) upright; nothing here reads a stranger's bytes. All of it is plain work on one CPU core:
+(``decoding.sandbox``) upright; nothing here reads a stranger's bytes. All of it is plain work on one CPU core:
 call it in a thread. The same pixels and target give the same bytes (with the same Pillow).
 """
 

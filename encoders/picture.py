@@ -1,6 +1,6 @@
 """What is made of decoded pixels without a model: a perceptual hash and a small JPEG.
 
-Pixels come out of the sandbox (``encoders.sandbox``), never from bytes of a stranger.
+Pixels come out of the sandbox (``encoders.decoding.sandbox``), never from bytes of a stranger.
 """
 
 from __future__ import annotations

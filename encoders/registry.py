@@ -9,8 +9,8 @@ A model file offers
 * ``prepare(spec, target_dir, progress) -> None`` -- writes the files ``load`` needs into an empty directory (or
   nothing, when the files of the installed package are used as they are) and checks SHA-256 of what it reads.
   Families that only come from the hub need none,
-* ``convert(spec, target_dir, progress) -> None``, if the hub's files are not what ``load`` needs: makes that of them,
-  in the same folder,
+* ``convert(spec, target_dir, progress) -> None``, if the hub's files are not what ``load`` needs: makes that of
+  them, in the same folder,
 * ``adopt(name, directory, facts) -> ModelSpec | None``, if it can load checkpoints it does not list: the spec for
   a folder of the user's own, whose ``config.json`` holds ``facts``; ``None`` when it is not of this family.
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 
-from encoders.batching import BatchObserver, MicroBatcher
+from encoders.batching.micro_batcher import BatchObserver, MicroBatcher
 from encoders.config import BatchLimits
 
 __all__ = ["FakeEncoder", "Held", "Make", "batchers"]

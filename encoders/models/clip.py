@@ -19,12 +19,12 @@ from encoders.checkpoint import (
     own_loaded_bytes,
 )
 from encoders.config import EncoderConfig
-from encoders.image_views import SquareViews, processor_facts
-from encoders.joint import JointModel, name_with_imagenet
-from encoders.text_tower import TextRules, TextTower
+from encoders.text.tower import TextRules, TextTower
 from encoders.torch_device import Placement, placement
 from encoders.types import ModelSpec, Quality
-from encoders.vision_tower import Seen, VisionTower
+from encoders.vision.joint import JointModel, name_with_imagenet
+from encoders.vision.preprocessing import SquareViews, processor_facts
+from encoders.vision.tower import Seen, VisionTower
 from encoders.weights import content_revision, find_directory
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """EfficientNet-Lite2 (ImageNet) placed in the sentence encoder's space; the default that needs no model hub.
 
-``encoders.conse`` says how class probabilities become a place among sentences, ``encoders.views`` what is looked
-at, ``encoders.integer_network`` how the network runs in 8 bits; ``benchmarks/retrieval.py`` measures all of it.
+In ``encoders/vision``, ``conse`` says how class probabilities become a place among sentences, ``views`` what is
+looked at, ``integer_network`` how the network runs in 8 bits; ``benchmarks/retrieval.py`` measures all of it.
 
 The network runs in ONNX Runtime, one view per pass and as many passes at once as there are threads: faster than
 passes that share their threads (which wait for each other in every layer), as fast as larger passes, and no
@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from encoders.config import EncoderConfig
-from encoders.conse import LabelSpace, class_definitions, label_vectors
-from encoders.imagenet import class_aliases, class_names
 from encoders.types import EncodedImage, ModelSpec, Pixels, Quality, Vector
-from encoders.views import views
+from encoders.vision.conse import LabelSpace, class_definitions, label_vectors
+from encoders.vision.imagenet import class_aliases, class_names
+from encoders.vision.views import views
 from encoders.weights import find_directory, package_file, verify_file
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def prepare(spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
     from efficientnet_lite_pytorch import EfficientNet
     from safetensors.numpy import save_file
 
-    from encoders.integer_network import integer_graph
+    from encoders.vision.integer_network import integer_graph
 
     progress(0.1, "converting to 8 bits")
     with torch.device("meta"):  # no initialising: the weights are assigned right after

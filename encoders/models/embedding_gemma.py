@@ -28,14 +28,14 @@ from encoders.checkpoint import (
     own_loaded_bytes,
 )
 from encoders.config import EncoderConfig
-from encoders.image_views import SoftTokenViews, processor_facts
-from encoders.joint import JointModel, name_with_imagenet
-from encoders.text import joined_pieces, unit_rows
-from encoders.text_tower import TextRules, TextTower, special_tokens
-from encoders.tiles import TilePlan
+from encoders.text.encoder import joined_pieces, unit_rows
+from encoders.text.tower import TextRules, TextTower, special_tokens
 from encoders.torch_device import Placement, placement
 from encoders.types import Embeddings, ModelSpec, Pixels, Quality, Sound, Vector
-from encoders.vision_tower import Seen, VisionTower
+from encoders.vision.joint import JointModel, name_with_imagenet
+from encoders.vision.preprocessing import SoftTokenViews, processor_facts
+from encoders.vision.tiles import TilePlan
+from encoders.vision.tower import Seen, VisionTower
 from encoders.weights import content_revision, find_directory
 
 if TYPE_CHECKING:

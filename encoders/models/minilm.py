@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2: sentences to 384-d vectors; the laptop profile's shared space for text and pictures.
 
 The network is BERT with six layers; mean pooling over real tokens, then L2 norm (Reimers and Gurevych 2019,
-Sentence-BERT). It is run by onnxruntime as a graph of our own making (``encoders.bert_graph``), in two precisions
+Sentence-BERT). It is run by onnxruntime as a graph of our own making (``text.bert_graph``), in two precisions
 that are two models to the caches and one space to search: float32 equals transformers' BERT to 1e-6; int8 is the
 default. Processor time on one AVX-512 core for one short text and for a hundred COCO captions: torch 8.9 and 397 ms
 (sentence-transformers 11.5 and 556), float32 here 4.4 and 188, int8 2.3 and 125.
@@ -23,7 +23,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from encoders.config import EncoderConfig
-from encoders.text import TextEmbedding, TokenizedText, check_dimensions, prompt_of, stacked, unit_rows
+from encoders.text.encoder import (
+    TextEmbedding,
+    TokenizedText,
+    check_dimensions,
+    prompt_of,
+    stacked,
+    unit_rows,
+)
 from encoders.types import Embeddings, ModelSpec, Vector
 from encoders.weights import find_directory, verified_package_files
 
@@ -97,7 +104,7 @@ def convert(spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
 def _write_graph(spec: ModelSpec, weights: Path, target_dir: Path, progress: Progress) -> None:
     from safetensors.numpy import load_file
 
-    from encoders.bert_graph import bert_graph
+    from encoders.text.bert_graph import bert_graph
 
     progress(0.9, f"writing the {spec.extra['precision']} graph")
     graph = bert_graph(load_file(weights), _HEADS, int8=spec.extra["precision"] == "int8")
@@ -118,7 +125,7 @@ class MiniLM:
         """``directory`` is a prepared one. ``threads`` runs of the graph go side by side."""
         from tokenizers import Tokenizer
 
-        from encoders.bert_graph import open_session
+        from encoders.text.bert_graph import open_session
 
         self._tokenizer = Tokenizer.from_file(str(directory / _TOKENIZER))
         self._tokenizer.no_padding()  # the file pads to 128
@@ -181,7 +188,7 @@ class MiniLM:
 
     def _forward(self, texts: Sequence[TokenizedText]) -> Vector:
         """Mean-pooled, normalised last layer: float32 ``(n, 384)``."""
-        from encoders.bert_graph import packed_inputs
+        from encoders.text.bert_graph import packed_inputs
 
         inputs = packed_inputs([one.ids for one in texts])
         (hidden,) = self._session.run(["hidden"], inputs)

@@ -17,7 +17,7 @@ from typing import Any
 from encoders.checkpoint import UNPINNED, loaded_bytes, own_loaded_bytes, read_facts
 from encoders.config import EncoderConfig
 from encoders.errors import ModelUnavailable
-from encoders.sentence_layout import SentenceLayout, read_layout
+from encoders.text.sentence_layout import SentenceLayout, read_layout
 from encoders.types import ModelSpec
 from encoders.weights import content_revision, find_directory
 
@@ -107,7 +107,7 @@ SPECS = (
 
 def load(spec: ModelSpec, config: EncoderConfig) -> Any:
     """Load and warm up. Raises ``ModelUnavailable`` when the weights are not found or of another kind."""
-    from encoders.sentence_model import SentenceEncoder, SentenceRules
+    from encoders.text.sentence_model import SentenceEncoder, SentenceRules
     from encoders.torch_device import placement
 
     directory = find_directory(spec, config.models_dir)

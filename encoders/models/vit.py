@@ -22,10 +22,10 @@ from encoders.checkpoint import (
     read_facts,
 )
 from encoders.config import EncoderConfig
-from encoders.image_views import SquareViews, processor_facts
 from encoders.torch_device import Placement, placement
 from encoders.types import ImageLabel, ModelSpec, Quality, Vector
-from encoders.vision_tower import Labels, Seen, VisionTower
+from encoders.vision.preprocessing import SquareViews, processor_facts
+from encoders.vision.tower import Labels, Seen, VisionTower
 from encoders.weights import content_revision, find_directory
 
 if TYPE_CHECKING:

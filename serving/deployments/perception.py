@@ -10,16 +10,15 @@ from typing import Any
 from prometheus_client import CollectorRegistry, generate_latest
 
 from encoders import registry
-from encoders.batch_metrics import BatchMetrics
-from encoders.batching import MicroBatcher
+from encoders.batching.batch_metrics import BatchMetrics
+from encoders.batching.micro_batcher import MicroBatcher
+from encoders.batching.turns import OneAtATime
 from encoders.config import EncoderConfig
+from encoders.decoding.sandbox import DecodedFrame, MediaDecoder
 from encoders.errors import UnsupportedMedia
 from encoders.memory_budget import available_bytes, check_memory
 from encoders.picture import brightest_enough, perceptual_hash, small_jpeg
-from encoders.sandbox import DecodedFrame, MediaDecoder
-from encoders.sights import Sight, SightEncoder
-from encoders.text import TextEmbedding, stacked, text_of
-from encoders.turns import OneAtATime
+from encoders.text.encoder import TextEmbedding, stacked, text_of
 from encoders.types import (
     Embeddings,
     EncodedImage,
@@ -33,7 +32,8 @@ from encoders.types import (
     TranscribeOptions,
     Transcript,
 )
-from encoders.vision import vision_of
+from encoders.vision.encoder import vision_of
+from encoders.vision.sights import Sight, SightEncoder
 from serving.deployments.frame_encoding import encode_frames
 from serving.deployments.media_reader import MediaReader
 from storage.backends import open_object_store

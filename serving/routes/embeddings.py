@@ -11,7 +11,7 @@ import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from encoders.text import check_dimensions, shortened
+from encoders.text.encoder import check_dimensions, shortened
 from encoders.types import ModelSpec
 from search.types import Vector
 from serving.auth import CurrentTenant

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from encoders.config import DecodeLimits
-from encoders.sandbox import DecodedFrame, MediaDecoder
+from encoders.decoding.sandbox import DecodedFrame, MediaDecoder
 from encoders.types import FrameSampling, SamplingMethod, VideoSummary
 
 SECONDS = 300

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from encoders.config import DecodeLimits
-from encoders.sandbox import MediaDecoder
+from encoders.decoding.sandbox import MediaDecoder
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from encoders.decoding.sandbox import MediaDecoder
 from encoders.errors import EncoderError
-from encoders.sandbox import MediaDecoder
 from encoders.types import FrameSampling
 
 SAMPLING = FrameSampling(max_frames=12, max_side=256)

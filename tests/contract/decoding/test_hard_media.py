@@ -15,10 +15,10 @@ from PIL import Image, ImageOps
 from encoders.config import DecodeLimits
 from encoders.decoding.animation import animated_frames
 from encoders.decoding.audio import decode_audio
+from encoders.decoding.sandbox import DecodedFrame, DecodedImage, MediaDecoder
 from encoders.decoding.sniff import sniff
 from encoders.decoding.video import sample_frames
 from encoders.errors import CorruptMedia, EncoderError, MediaTooLarge, UnsupportedMedia
-from encoders.sandbox import DecodedFrame, DecodedImage, MediaDecoder
 from encoders.types import FrameSampling, MediaInfo, MediaKind, VideoSummary
 
 LIMITS = DecodeLimits()

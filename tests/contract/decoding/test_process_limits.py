@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from encoders.config import DecodeLimits
+from encoders.decoding.sandbox import MediaDecoder
 from encoders.errors import DecodeTimeout, MediaTooLarge
-from encoders.sandbox import MediaDecoder
 from encoders.types import FrameSampling
 
 LIMITS = DecodeLimits()
@@ -32,7 +32,7 @@ async def test_processor_time_limit_is_per_job(make_decoder: Callable[..., Media
     """The real process with two of its tasks replaced: frames never end, sound takes 0.4 seconds."""
     busy = (
         "import time\n"
-        "from encoders import decode_worker as worker\n"
+        "from encoders.decoding import worker\n"
         "def spin(seconds):\n"
         "    start = time.process_time()\n"
         "    while time.process_time() - start < seconds: pass\n"

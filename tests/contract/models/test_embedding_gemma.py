@@ -12,9 +12,9 @@ from tiny_models import photo, tiny_embedding_gemma
 from encoders import registry
 from encoders.models import embedding_gemma
 from encoders.models.embedding_gemma import EmbeddingGemma
-from encoders.tiles import TilePlan
 from encoders.torch_device import Placement
 from encoders.types import Quality
+from encoders.vision.tiles import TilePlan
 
 PICTURES = [photo(40, 30), photo(300, 20, 1), photo(7, 200, 2), photo(128, 128, 3)]
 

@@ -20,11 +20,11 @@ from encoders.decoding.image import decode_image
 from encoders.decoding.sniff import sniff
 from encoders.errors import ModelUnavailable
 from encoders.models import clip, siglip, vit
-from encoders.text import TextEncoder, text_of
-from encoders.tiles import TilePlan, combine_tokens, combine_vectors, tile_boxes
+from encoders.text.encoder import TextEncoder, text_of
 from encoders.torch_device import Placement
 from encoders.types import ModelSpec, Quality
-from encoders.vision import TokenEncoder, VisionEncoder, vision_of
+from encoders.vision.encoder import TokenEncoder, VisionEncoder, vision_of
+from encoders.vision.tiles import TilePlan, combine_tokens, combine_vectors, tile_boxes
 
 CPU = Placement("cpu", "float32")
 BUILDERS = {"clip": clip.build, "siglip": siglip.build, "siglip2": siglip.build, "vit": vit.build}
@@ -348,7 +348,7 @@ def test_a_folder_of_the_users_own_is_adopted(
     family: str, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = tuple(f"thing {index}" for index in range(12))  # not a thousand: this is about being adopted
-    monkeypatch.setattr("encoders.joint.class_names", lambda: names)
+    monkeypatch.setattr("encoders.vision.joint.class_names", lambda: names)
     spec = registry.find(family, checkpoints)
     assert isinstance(spec, ModelSpec)
     assert spec.task == "vision"
@@ -367,7 +367,7 @@ def test_a_folder_of_the_users_own_is_adopted(
 def test_label_vectors_are_kept_and_not_believed_for_other_weights(checkpoints: Path, built: Any) -> None:
     from dataclasses import replace
 
-    from encoders.joint import cached_label_vectors
+    from encoders.vision.joint import cached_label_vectors
 
     spec, model, names = registry.find("clip", checkpoints), built("clip"), ("cat", "dog")
     first = cached_label_vectors(model, spec, names, checkpoints)

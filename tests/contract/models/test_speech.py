@@ -19,8 +19,8 @@ from loaded_models import loaded as loaded_model
 
 from encoders import registry
 from encoders.errors import UnsupportedMedia
-from encoders.faster_transcriber import FasterTranscriber
-from encoders.log_mel import LogMel
+from encoders.speech.faster_transcriber import FasterTranscriber
+from encoders.speech.log_mel import LogMel
 from encoders.types import ModelSpec, TranscribeOptions, Transcript
 
 FASTER, REFERENCE = "whisper-base", "whisper-base-openai"
@@ -205,7 +205,7 @@ def test_batches_say_the_same_in_sentences(
     models_dir: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A GPU's way for long recordings, tried on the CPU."""
-    monkeypatch.setattr("encoders.faster_transcriber._BATCHED_FROM_SAMPLES", 0)
+    monkeypatch.setattr("encoders.speech.faster_transcriber._BATCHED_FROM_SAMPLES", 0)
     folder = registry.find_directory(registry.find(FASTER, models_dir), models_dir)
     model = FasterTranscriber(folder, batch_size=4)
     begun = poem(shared_data)[: 30 * SECOND]

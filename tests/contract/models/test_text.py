@@ -12,7 +12,7 @@ import pytest
 from loaded_models import each, loaded
 
 from encoders import registry
-from encoders.text import TextEncoder, stacked
+from encoders.text.encoder import TextEncoder, stacked
 from encoders.types import Embeddings, ModelSpec
 
 SENTENCES = (

@@ -11,7 +11,7 @@ import pytest
 from loaded_models import each, loaded
 
 from encoders.types import EncodedImage, ModelSpec, Quality
-from encoders.vision import VisionEncoder
+from encoders.vision.encoder import VisionEncoder
 
 
 def pictures(count: int) -> list[np.ndarray]:

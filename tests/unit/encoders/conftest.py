@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from encoders.config import DecodeLimits
-from encoders.sandbox import MediaDecoder
+from encoders.decoding.sandbox import MediaDecoder
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def worker_command(tmp_path: Path) -> Callable[[str], tuple[str, ...]]:
     """A fake decoder process: Python code that speaks (or breaks) the protocol by ``read`` and ``write``."""
 
     def command(code: str) -> tuple[str, ...]:
-        script = tmp_path / "fake_decode_worker.py"
+        script = tmp_path / "fake_worker.py"
         script.write_text(
             "import os, signal, socket, sys, time\n"
             "from encoders.decoding.source import open_source\n"

@@ -124,8 +124,8 @@ def test_unprepared_models_say_what_to_do(name: str, tmp_path: Path) -> None:
     [
         "encoders.registry",
         "encoders.prepare",
-        "encoders.sandbox",
-        "encoders.batching",
+        "encoders.decoding.sandbox",
+        "encoders.batching.micro_batcher",
         "serving.deployments.perception",
     ],
 )

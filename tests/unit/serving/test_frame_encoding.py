@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator
 import numpy as np
 import pytest
 
+from encoders.decoding.sandbox import DecodedFrame
 from encoders.errors import CorruptMedia
-from encoders.sandbox import DecodedFrame
 from encoders.types import EncodedImage, Pixels, VideoSummary
 from serving.deployments.frame_encoding import encode_frames
 

@@ -7,8 +7,8 @@ from collections import Counter
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from encoders.batch_metrics import BatchMetrics
-from encoders.batching import BatchFacts
+from encoders.batching.batch_metrics import BatchMetrics
+from encoders.batching.micro_batcher import BatchFacts
 from serving.metrics import GatewayMetrics
 
 

@@ -1,0 +1,1 @@
+"""Gathering what callers ask of a model into its runs."""

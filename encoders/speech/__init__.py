@@ -1,0 +1,1 @@
+"""Transcribers: what they share."""
