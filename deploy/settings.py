@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -78,6 +79,16 @@ class EncoderSettings(_Section):
     text_batches: BatchLimits = TEXT_BATCHES
     vision_batches: BatchLimits = VISION_BATCHES
     max_memory_bytes: int | None = Field(default=None, gt=0)
+
+    @field_validator("text_batches", mode="before")
+    @classmethod
+    def _rest_of_text_batches(cls, given: Any) -> Any:
+        return {**asdict(TEXT_BATCHES), **given} if isinstance(given, dict) else given
+
+    @field_validator("vision_batches", mode="before")
+    @classmethod
+    def _rest_of_vision_batches(cls, given: Any) -> Any:
+        return {**asdict(VISION_BATCHES), **given} if isinstance(given, dict) else given
 
 
 class VideoSettings(_Section):
@@ -263,7 +274,10 @@ class Settings(BaseSettings):
 
     def search_config(self) -> SearchConfig:
         """Settings of the search deployment."""
-        return SearchConfig(root=self.data_dir / "collections", threads=self.encoders.threads)
+        dimensions = find(self.encoders.text, self.models_dir).dimensions
+        if dimensions is None:  # ``gateway_config`` lets only text models through, and each of them says it
+            raise ModelUnavailable(f"The model '{self.encoders.text}' does not say how long its vectors are.")
+        return SearchConfig(self.data_dir / "collections", dimensions, self.encoders.threads)
 
     def storage_config(self) -> StorageConfig:
         """Settings of storage."""

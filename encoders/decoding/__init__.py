@@ -1,4 +1,5 @@
 """Decoding of images, sound and video.
 
-Runs in the sandbox process only; the service imports but ``sniff`` and ``wire``.
+``sandbox``, ``process``, ``medium``, ``answers``, ``wire`` and ``sniff`` are the service's side; everything else
+runs in the closed process that ``worker`` is.
 """

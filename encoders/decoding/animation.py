@@ -19,6 +19,8 @@ from encoders.decoding.image import check_pixels, finished, open_image
 from encoders.decoding.near_duplicates import NearDuplicates
 from encoders.decoding.sampling import (
     FEWEST,
+    KEYFRAME,
+    SCENE,
     Wanted,
     check_sampling,
     filled,
@@ -66,7 +68,7 @@ def animated_frames(
         wanted = _scenes(file, sniffed, limits, begins, stretch(sampling, seconds), sampling.max_frames)
     elif sampling.method == SamplingMethod.KEYFRAMES:
         start, end = stretch(sampling, seconds)
-        first = [Wanted(0.0, SamplingMethod.KEYFRAMES.value)] if start == 0 else []
+        first = [Wanted(0.0, KEYFRAME)] if start == 0 else []
         wanted = filled(first, start, end, min(FEWEST, sampling.max_frames))
     else:
         wanted = timed(sampling, seconds)
@@ -124,7 +126,7 @@ def _scenes(
             small = finished(image.copy(), _SCENE_SIDE, image.size)
             finder.add(begin, np.ascontiguousarray(small[:, :, ::-1]))
     times = thinned(middles(start, end, finder.cuts()), count)
-    scenes = [Wanted(time, SamplingMethod.SCENE.value) for time in times]
+    scenes = [Wanted(time, SCENE) for time in times]
     return filled(scenes, start, end, min(FEWEST, count))
 
 

@@ -109,7 +109,7 @@ class DecodeProcess:
             self._jobs.close()
             raise
         self._answers = _TimedPipe(cast(BinaryIO, self._process.stdout))
-        self._greeted = self._stopped = False
+        self._greeted = self._stopped = self._cancelled = False
 
     @property
     def pid(self) -> int:
@@ -127,12 +127,14 @@ class DecodeProcess:
 
     def cancel(self) -> None:
         """Ask the process to end its job; it is killed if it does not soon."""
+        self._cancelled = True
         self._answers.hurry(time.monotonic() + _GRACE_SECONDS)
         with contextlib.suppress(OSError):
             send_job(self._jobs, {"cancel": True})
 
     def calm(self) -> None:
         """The job that ``cancel`` was about is over."""
+        self._cancelled = False
         self._answers.hurry(math.inf)
 
     def greet(self) -> None:
@@ -157,9 +159,15 @@ class DecodeProcess:
         if "error" in header:
             error, message = _ERRORS.get(str(header["error"])), str(header.get("message", ""))[:500]
             if error is None or not message or not message.isprintable():
+                self.bury()  # what does not speak as agreed decodes nobody else's media
                 raise CorruptMedia(UNUSABLE)
             raise error(message)
-        return answer.finish(header, body)
+        try:
+            return answer.finish(header, body)
+        except CorruptMedia:
+            if not self._cancelled:  # a job that was broken off has no result to end with
+                self.bury()
+            raise
 
     def bury(self) -> int:
         """Kill, reap, close the pipes; the exit code (negative: the signal)."""

@@ -13,8 +13,11 @@ from encoders.types import FrameSampling, SamplingMethod
 
 __all__ = [
     "FEWEST",
+    "FILL",
+    "KEYFRAME",
     "MAX_FRAMES",
     "MAX_SIDE",
+    "SCENE",
     "Wanted",
     "check_sampling",
     "filled",
@@ -29,6 +32,9 @@ MAX_FRAMES = 256
 MAX_SIDE = 4096
 FEWEST = 5
 """Keyframes or scenes fewer than this are filled up to it with frames from the widest gaps."""
+
+KEYFRAME, SCENE, FILL = "keyframe", "scene", "fill"
+"""Why a frame was chosen; of the other methods the reason is their name."""
 
 _MAX_FRAMES_PER_SECOND = 60.0
 
@@ -114,11 +120,11 @@ def filled(found: Sequence[Wanted], start: float, end: float, count: int) -> lis
     Each is put in the middle of the widest gap there is. With nothing found it is plain ``uniform`` spacing.
     """
     if not found:
-        return [Wanted(time, "fill") for time in uniform(start, end, count)]
+        return [Wanted(time, FILL) for time in uniform(start, end, count)]
     chosen = sorted(found)
     while len(chosen) < count:
         edges = [start, *(one.time_seconds for one in chosen), end]
         gaps = [later - earlier for earlier, later in pairwise(edges)]
         widest = gaps.index(max(gaps))
-        chosen.insert(widest, Wanted((edges[widest] + edges[widest + 1]) / 2, "fill"))
+        chosen.insert(widest, Wanted((edges[widest] + edges[widest + 1]) / 2, FILL))
     return chosen

@@ -12,7 +12,17 @@ from encoders.decoding.keyframes import decoded_keyframes, keyframe_times
 from encoders.decoding.near_duplicates import NearDuplicates
 from encoders.decoding.reader import decoded, measured_seconds, shown_at
 from encoders.decoding.rgb import size_on_screen, upright
-from encoders.decoding.sampling import FEWEST, Wanted, check_sampling, filled, stretch, thinned, timed
+from encoders.decoding.sampling import (
+    FEWEST,
+    KEYFRAME,
+    SCENE,
+    Wanted,
+    check_sampling,
+    filled,
+    stretch,
+    thinned,
+    timed,
+)
 from encoders.decoding.scenes import scene_middles
 from encoders.decoding.sniff import Sniffed
 from encoders.decoding.stream import check_seconds, open_container, seconds_of, start_seconds, track
@@ -20,8 +30,6 @@ from encoders.errors import CorruptMedia
 from encoders.types import FrameSampling, MediaKind, Pixels, SamplingMethod, VideoSummary
 
 __all__ = ["SampledFrame", "displayed_size", "sample_frames"]
-
-_KEYFRAME, _SCENE = "keyframe", "scene"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +94,7 @@ def _wanted(video: _Video, sampling: FrameSampling, seconds: float) -> list[Want
     else:
         times = scene_middles(video.container, video.stream, video.start, start, end)
     video.rewind()
-    reason = _KEYFRAME if sampling.method == SamplingMethod.KEYFRAMES else _SCENE
+    reason = KEYFRAME if sampling.method == SamplingMethod.KEYFRAMES else SCENE
     found = [Wanted(time, reason) for time in times]
     if len(found) < min(FEWEST, sampling.max_frames):
         return filled(found, start, end, min(FEWEST, sampling.max_frames))
@@ -97,7 +105,7 @@ def _looked_at(
     video: _Video, wanted: Sequence[Wanted], seekable: bool
 ) -> Iterator[tuple[float, Wanted, Any]]:
     """(time, wish, frame) of what decodes. When all that is wanted are I-frames, only these are decoded."""
-    if all(one.reason == _KEYFRAME for one in wanted):
+    if all(one.reason == KEYFRAME for one in wanted):
         wishes = {one.time_seconds: one for one in wanted}
         found = False
         for time, frame in decoded_keyframes(video.container, video.stream, video.start, wishes):

@@ -86,8 +86,9 @@ _Windows = NDArray[np.int32]
 def prepare(spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
     """Write the network as ONNX and its words as JSON.
 
-    The words come in a pickle. Its bytes are checked first, and even then nothing in it is carried out: every class
-    but three plain containers is replaced by an empty one.
+    The words come in a pickle. Its bytes are checked first, and even then nothing in it is carried out:
+    dictionaries and numbers are read, the package's own two classes are replaced by an empty one, anything else is
+    refused.
     """
     files = verified_package_files(
         spec.packages[0], _FOLDER, _SHA256, spec.name, lambda part, text: progress(0.2 * part, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from deploy.errors import SpacesDiffer
 from deploy.ray_environment import engine_environment, ray_environment
 from deploy.settings import load_settings, profile_names
-from encoders.config import VISION_BATCHES
+from encoders.config import TEXT_BATCHES, VISION_BATCHES
 from encoders.errors import ModelUnavailable
 from encoders.types import Quality
 
@@ -161,7 +162,7 @@ def test_how_videos_and_pictures_are_looked_at_reaches_gateway_and_encoders(
     sampling = settings.gateway_config().sampling
     assert (sampling.method, sampling.drop_near_duplicates, sampling.max_frames) == ("scene", False, 16)
     assert settings.gateway_config().quality is Quality.BEST
-    assert settings.encoder_config().text_batches.max_items == 8
+    assert settings.encoder_config().text_batches == replace(TEXT_BATCHES, max_items=8)
     assert settings.encoder_config().vision_batches == VISION_BATCHES
 
 
@@ -172,6 +173,7 @@ def test_texts_and_pictures_must_share_a_space(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("MANYMODAL_ENCODERS__TEXT", "clip-vit-base-patch32")
     settings = load_settings({"data_dir": tmp_path})
     assert settings.gateway_config().vision_model == settings.gateway_config().text_model
+    assert settings.search_config().dimensions == settings.gateway_config().text_model.dimensions == 512
     assert settings.model_names().count("clip-vit-base-patch32") == 1
 
 

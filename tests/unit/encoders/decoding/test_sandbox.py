@@ -151,13 +151,16 @@ async def test_death_in_the_middle_fails_that_request_only(
 async def test_nonsense_answers_are_corrupt_media(
     answer: str, make_decoder: Callable[..., MediaDecoder], worker_command: Callable[[str], tuple[str, ...]]
 ) -> None:
-    """A decoder taken over by hostile bytes can lie, but it cannot make this process do anything."""
+    """A decoder taken over by hostile bytes can lie, but it cannot make this process do anything, nor go on."""
     decoder = make_decoder(
         command=worker_command(f"write({{'ready': True}})\nwhile True:\n    read()\n    {answer}\n")
     )
+    liars: list[int] = []
     for _ in range(2):
         with pytest.raises(CorruptMedia, match=r"no usable answer|failed on it"):
             await decoder.probe(b"x")
+        liars += pids(decoder)
+    assert len(set(liars)) == 2
 
 
 async def test_a_shape_that_does_not_fit_its_bytes(
