@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from encoders.errors import ModelUnavailable
 from encoders.torch_device import Placement
+from encoders.types import ModelSpec
+from encoders.weights import content_revision
 
 __all__ = [
     "HUB_PATTERNS",
     "UNPINNED",
+    "VisionFamily",
     "load_network",
     "load_tokenizer",
     "loaded_bytes",
@@ -37,6 +42,40 @@ HUB_PATTERNS = (
 
 UNPINNED = "unpinned"
 """Revision of listed checkpoints that are not here yet; ``registry.find`` puts the bytes' own in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class VisionFamily:
+    """What the specs of all sizes of a family say alike. ``extra`` goes into each beside its own space."""
+
+    modalities: tuple[str, ...]
+    preprocessing: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def listed(self, name: str, hub_id: str, licence: str, dimensions: int, parameters: int) -> ModelSpec:
+        """A size that the hub holds."""
+        return self._spec(name, dimensions, licence, UNPINNED, loaded_bytes(parameters), hub_id)
+
+    def adopted(self, name: str, directory: Path, dimensions: int) -> ModelSpec:
+        """A checkpoint of the user's own."""
+        revision, memory_bytes = content_revision(directory), own_loaded_bytes(directory)
+        return self._spec(name, dimensions, "unknown", revision, memory_bytes, None)
+
+    def _spec(
+        self, name: str, dimensions: int, licence: str, revision: str, memory_bytes: int, hub_id: str | None
+    ) -> ModelSpec:
+        return ModelSpec(
+            name=name,
+            task="vision",
+            modalities=self.modalities,
+            dimensions=dimensions,
+            licence=licence,
+            revision=revision,
+            preprocessing=self.preprocessing,
+            hub_id=hub_id,
+            memory_bytes=memory_bytes,
+            extra={"space": name, "hub_patterns": HUB_PATTERNS, **self.extra},
+        )
 
 
 def load_network(directory: Path, class_name: str, placement: Placement, **options: Any) -> Any:

@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoders.checkpoint import (
-    HUB_PATTERNS,
-    UNPINNED,
+    VisionFamily,
     load_network,
     load_tokenizer,
-    loaded_bytes,
-    own_loaded_bytes,
 )
 from encoders.config import EncoderConfig
 from encoders.text.tower import TextRules, TextTower
@@ -25,14 +22,13 @@ from encoders.types import ModelSpec, Quality
 from encoders.vision.joint import JointModel, name_with_imagenet
 from encoders.vision.preprocessing import SquareViews, processor_facts
 from encoders.vision.tower import Seen, VisionTower
-from encoders.weights import content_revision, find_directory
+from encoders.weights import find_directory
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["SPECS", "adopt", "build", "load"]
 
-_PREPROCESSING = "clip-1"
 _SIDE_PIXELS = 1024  # three tiles of 336, which is what the best quality looks at
 
 # The family's image processor where the checkpoint's file leaves something out.
@@ -50,31 +46,14 @@ _PROCESSOR: Mapping[str, Any] = {
 }
 
 
-def _spec(
-    name: str, dimensions: int, licence: str, revision: str, memory_bytes: int, hub_id: str | None
-) -> ModelSpec:
-    return ModelSpec(
-        name=name,
-        task="vision",
-        modalities=("text", "image", "video"),
-        dimensions=dimensions,
-        licence=licence,
-        revision=revision,
-        preprocessing=_PREPROCESSING,
-        hub_id=hub_id,
-        memory_bytes=memory_bytes,
-        extra={
-            "space": name,
-            "max_tokens": 77,
-            "long_text": "pool",
-            "side_pixels": _SIDE_PIXELS,
-            "hub_patterns": HUB_PATTERNS,
-        },
-    )
-
+_FAMILY = VisionFamily(
+    ("text", "image", "video"),
+    "clip-1",
+    {"max_tokens": 77, "long_text": "pool", "side_pixels": _SIDE_PIXELS},
+)
 
 SPECS = tuple(
-    _spec(name, dimensions, "MIT", UNPINNED, loaded_bytes(parameters), hub_id)
+    _FAMILY.listed(name, hub_id, "MIT", dimensions, parameters)
     for name, dimensions, parameters, hub_id in (
         ("clip-vit-base-patch32", 512, 151_277_313, "openai/clip-vit-base-patch32"),
         ("clip-vit-base-patch16", 512, 149_620_737, "openai/clip-vit-base-patch16"),
@@ -91,9 +70,7 @@ def adopt(name: str, directory: Path, facts: Mapping[str, Any]) -> ModelSpec | N
     """The spec of the user's own CLIP checkpoint; None when the folder holds another kind of model."""
     if facts.get("model_type") != "clip" or "vision_config" not in facts:
         return None
-    dimensions = int(facts.get("projection_dim", 512))
-    revision, memory_bytes = content_revision(directory), own_loaded_bytes(directory)
-    return _spec(name, dimensions, "unknown", revision, memory_bytes, None)
+    return _FAMILY.adopted(name, directory, int(facts.get("projection_dim", 512)))
 
 
 def load(spec: ModelSpec, config: EncoderConfig) -> JointModel:

@@ -21,11 +21,9 @@ import numpy as np
 
 from encoders.checkpoint import (
     HUB_PATTERNS,
-    UNPINNED,
+    VisionFamily,
     load_network,
     load_tokenizer,
-    loaded_bytes,
-    own_loaded_bytes,
 )
 from encoders.config import EncoderConfig
 from encoders.text.encoder import joined_pieces, unit_rows
@@ -36,7 +34,7 @@ from encoders.vision.joint import JointModel, name_with_imagenet
 from encoders.vision.preprocessing import SoftTokenViews, processor_facts
 from encoders.vision.tiles import TilePlan
 from encoders.vision.tower import Seen, VisionTower
-from encoders.weights import content_revision, find_directory
+from encoders.weights import find_directory
 
 if TYPE_CHECKING:
     import torch
@@ -78,34 +76,20 @@ _PROCESSOR: Mapping[str, Any] = {
 }
 
 
-def _spec(
-    name: str, dimensions: int, licence: str, revision: str, memory_bytes: int, hub_id: str | None
-) -> ModelSpec:
-    return ModelSpec(
-        name=name,
-        task="vision",
-        modalities=("text", "image", "audio", "video"),
-        dimensions=dimensions,
-        licence=licence,
-        revision=revision,
-        preprocessing="embedding-gemma-1",
-        hub_id=hub_id,
-        memory_bytes=memory_bytes,
-        extra={
-            "space": name,
-            "max_tokens": _MOST_TOKENS,
-            "long_text": "pool",
-            "side_pixels": _SIDE_PIXELS,
-            "smallest_dimensions": _SMALLEST_DIMENSIONS,
-            "prompts": dict(_PROMPTS),
-            "hub_patterns": (*HUB_PATTERNS, "config_sentence_transformers.json"),
-        },
-    )
-
-
-SPEC = _spec(
-    "embeddinggemma-2", 768, "Apache-2.0", UNPINNED, loaded_bytes(740_000_000), "google/embeddinggemma-2"
+_FAMILY = VisionFamily(
+    ("text", "image", "audio", "video"),
+    "embedding-gemma-1",
+    {
+        "max_tokens": _MOST_TOKENS,
+        "long_text": "pool",
+        "side_pixels": _SIDE_PIXELS,
+        "smallest_dimensions": _SMALLEST_DIMENSIONS,
+        "prompts": dict(_PROMPTS),
+        "hub_patterns": (*HUB_PATTERNS, "config_sentence_transformers.json"),
+    },
 )
+
+SPEC = _FAMILY.listed("embeddinggemma-2", "google/embeddinggemma-2", "Apache-2.0", 768, 740_000_000)
 
 
 def adopt(name: str, directory: Path, facts: Mapping[str, Any]) -> ModelSpec | None:
@@ -113,8 +97,7 @@ def adopt(name: str, directory: Path, facts: Mapping[str, Any]) -> ModelSpec | N
     if facts.get("model_type") != "embedding_gemma2" or not facts.get("vision_config"):
         return None
     dimensions = int((facts.get("text_config") or {}).get("embedding_dim", 768))
-    revision, memory_bytes = content_revision(directory), own_loaded_bytes(directory)
-    return _spec(name, dimensions, "unknown", revision, memory_bytes, None)
+    return _FAMILY.adopted(name, directory, dimensions)
 
 
 def load(spec: ModelSpec, config: EncoderConfig) -> EmbeddingGemma:

@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoders.checkpoint import (
-    HUB_PATTERNS,
-    UNPINNED,
+    VisionFamily,
     load_network,
     load_tokenizer,
-    loaded_bytes,
-    own_loaded_bytes,
     read_facts,
 )
 from encoders.config import EncoderConfig
@@ -27,7 +24,7 @@ from encoders.types import ModelSpec, Quality
 from encoders.vision.joint import JointModel, name_with_imagenet
 from encoders.vision.preprocessing import PatchViews, SquareViews, ViewReader, processor_facts
 from encoders.vision.tower import Seen, VisionTower
-from encoders.weights import content_revision, find_directory
+from encoders.weights import find_directory
 
 if TYPE_CHECKING:
     import torch
@@ -59,31 +56,14 @@ _NAFLEX: Mapping[str, Any] = {
 }
 
 
-def _spec(
-    name: str, dimensions: int, licence: str, revision: str, memory_bytes: int, hub_id: str | None
-) -> ModelSpec:
-    return ModelSpec(
-        name=name,
-        task="vision",
-        modalities=("text", "image", "video"),
-        dimensions=dimensions,
-        licence=licence,
-        revision=revision,
-        preprocessing="siglip-1",
-        hub_id=hub_id,
-        memory_bytes=memory_bytes,
-        extra={
-            "space": name,
-            "max_tokens": 64,
-            "long_text": "pool",
-            "side_pixels": _SIDE_PIXELS,
-            "hub_patterns": HUB_PATTERNS,
-        },
-    )
-
+_FAMILY = VisionFamily(
+    ("text", "image", "video"),
+    "siglip-1",
+    {"max_tokens": 64, "long_text": "pool", "side_pixels": _SIDE_PIXELS},
+)
 
 SPECS = tuple(
-    _spec(name, dimensions, "Apache-2.0", UNPINNED, loaded_bytes(parameters), f"google/{name}")
+    _FAMILY.listed(name, f"google/{name}", "Apache-2.0", dimensions, parameters)
     for name, dimensions, parameters in (
         ("siglip-base-patch16-224", 768, 203_155_970),
         ("siglip-base-patch16-384", 768, 203_447_810),
@@ -105,8 +85,7 @@ def adopt(name: str, directory: Path, facts: Mapping[str, Any]) -> ModelSpec | N
     # A checkpoint's file leaves out what is the architecture's default.
     text = facts.get("text_config") or {}
     dimensions = int(text.get("projection_size") or text.get("hidden_size") or 768)
-    revision, memory_bytes = content_revision(directory), own_loaded_bytes(directory)
-    return _spec(name, dimensions, "unknown", revision, memory_bytes, None)
+    return _FAMILY.adopted(name, directory, dimensions)
 
 
 def load(spec: ModelSpec, config: EncoderConfig) -> JointModel:

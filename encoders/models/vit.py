@@ -14,11 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from encoders.checkpoint import (
-    HUB_PATTERNS,
-    UNPINNED,
+    VisionFamily,
     load_network,
-    loaded_bytes,
-    own_loaded_bytes,
     read_facts,
 )
 from encoders.config import EncoderConfig
@@ -26,7 +23,7 @@ from encoders.torch_device import Placement, placement
 from encoders.types import ImageLabel, ModelSpec, Quality, Vector
 from encoders.vision.preprocessing import SquareViews, processor_facts
 from encoders.vision.tower import Labels, Seen, VisionTower
-from encoders.weights import content_revision, find_directory
+from encoders.weights import find_directory
 
 if TYPE_CHECKING:
     import torch
@@ -47,25 +44,13 @@ _PROCESSOR: Mapping[str, Any] = {
 }
 
 
-def _spec(
-    name: str, dimensions: int, licence: str, revision: str, memory_bytes: int, hub_id: str | None
-) -> ModelSpec:
-    return ModelSpec(
-        name=name,
-        task="vision",
-        modalities=("image", "video"),
-        dimensions=dimensions,
-        licence=licence,
-        revision=revision,
-        preprocessing="vit-1",
-        hub_id=hub_id,
-        memory_bytes=memory_bytes,
-        extra={"space": name, "hub_patterns": HUB_PATTERNS},
-    )
-
+_FAMILY = VisionFamily(
+    ("image", "video"),
+    "vit-1",
+)
 
 SPECS = tuple(
-    _spec(name, dimensions, "Apache-2.0", UNPINNED, loaded_bytes(parameters), f"google/{name}")
+    _FAMILY.listed(name, f"google/{name}", "Apache-2.0", dimensions, parameters)
     for name, dimensions, parameters in (
         ("vit-base-patch16-224", 768, 86_567_656),
         ("vit-base-patch16-224-in21k", 768, 86_389_248),
@@ -78,8 +63,7 @@ def adopt(name: str, directory: Path, facts: Mapping[str, Any]) -> ModelSpec | N
     """The spec of the user's own ViT checkpoint; None when the folder holds another kind of model."""
     if facts.get("model_type") != "vit":
         return None
-    revision, memory_bytes = content_revision(directory), own_loaded_bytes(directory)
-    return _spec(name, int(facts.get("hidden_size", 768)), "unknown", revision, memory_bytes, None)
+    return _FAMILY.adopted(name, directory, int(facts.get("hidden_size", 768)))
 
 
 def load(spec: ModelSpec, config: EncoderConfig) -> VisionTower:

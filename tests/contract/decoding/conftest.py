@@ -2,31 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from media_decoders import decoder, make_decoder
 
-import pytest
-
-from encoders.config import DecodeLimits
-from encoders.decoding.sandbox import MediaDecoder
-
-
-@pytest.fixture(scope="module")
-def decoder() -> Iterator[MediaDecoder]:
-    """A real decoder with the default limits, shared by a module's tests: to start one takes half a second."""
-    made = MediaDecoder(DecodeLimits())
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def make_decoder() -> Iterator[Callable[..., MediaDecoder]]:
-    """Make decoders with other limits; they are closed after the test."""
-    made: list[MediaDecoder] = []
-
-    def make(limits: DecodeLimits | None = None, **options: object) -> MediaDecoder:
-        made.append(MediaDecoder(limits or DecodeLimits(), **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+__all__ = ["decoder", "make_decoder"]  # fixtures
