@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from loaded_models import JFK, page, plain
+from tiny_models import photo, tiny_clip
 
+from encoders import registry
 from encoders.config import EncoderConfig
 from encoders.errors import UnsupportedMedia
-from encoders.types import FrameSampling, MediaKind, TranscribeOptions
+from encoders.types import FrameSampling, MediaKind, Quality, TranscribeOptions
 from serving.deployments.perception import PerceptionDeployment
 from storage.config import StorageConfig
 from storage.local import LocalObjectStore
@@ -84,3 +86,31 @@ async def test_perception(perception: tuple[PerceptionDeployment, Stored], share
     assert embedded.token_counts[70:71] == alone.token_counts
     assert len(embedded.token_counts) == 75
     assert (await deployment.embed_texts(())).vectors.shape == (0, 384)
+
+
+@pytest.mark.models
+@pytest.mark.filterwarnings("ignore")  # transformers' own
+async def test_a_joint_model_of_ones_own_serves_both_sides(models_dir: Path, tmp_path: Path) -> None:
+    """A CLIP checkpoint in a folder, named as vision and as text model: loaded once, one space, both qualities."""
+    from PIL import Image
+
+    own = tmp_path / "models"
+    tiny_clip(own / "my-clip")
+    (own / "whisper-base").symlink_to(models_dir / "whisper-base")
+    config = EncoderConfig(own, vision_model="my-clip", text_model="my-clip")
+    assert registry.find("my-clip", own).licence == "unknown"
+    store = Stored(tmp_path)
+    deployment = PerceptionDeployment(config, store.config)
+    try:
+        buffer = io.BytesIO()
+        Image.fromarray(photo(300, 200)).save(buffer, "PNG")
+        picture = store.add(buffer.getvalue(), "image/png")
+        fast, best = [await deployment.encode_image(picture, quality) for quality in Quality]
+        texts = await deployment.embed_texts(("a cat", "word " * 200))
+        assert texts.vectors.shape[1:] == fast.embedding.shape == best.embedding.shape
+        assert texts.chunk_counts[0] == 1 < texts.chunk_counts[1]
+        assert not np.allclose(fast.embedding, best.embedding)
+        assert len(fast.labels) == 10
+        assert b'manymodal_encoder_batch_items_count{modality="image"} 2.0' in await deployment.metrics()
+    finally:
+        await deployment.aclose()
