@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from deploy.errors import SpacesDiffer
@@ -80,15 +80,11 @@ class EncoderSettings(_Section):
     vision_batches: BatchLimits = VISION_BATCHES
     max_memory_bytes: int | None = Field(default=None, gt=0)
 
-    @field_validator("text_batches", mode="before")
+    @field_validator("text_batches", "vision_batches", mode="before")
     @classmethod
-    def _rest_of_text_batches(cls, given: Any) -> Any:
-        return {**asdict(TEXT_BATCHES), **given} if isinstance(given, dict) else given
-
-    @field_validator("vision_batches", mode="before")
-    @classmethod
-    def _rest_of_vision_batches(cls, given: Any) -> Any:
-        return {**asdict(VISION_BATCHES), **given} if isinstance(given, dict) else given
+    def _left_out_stays(cls, given: Any, field: ValidationInfo) -> Any:
+        default = cls.model_fields[str(field.field_name)].default
+        return {**asdict(default), **given} if isinstance(given, dict) else given
 
 
 class VideoSettings(_Section):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Protocol, TypeVar
 
-__all__ = ["BatchEncoder"]
+__all__ = ["BatchEncoder", "run_by_bucket"]
 
 Item = TypeVar("Item", contravariant=True)
 Prepared = TypeVar("Prepared")
@@ -34,3 +34,16 @@ class BatchEncoder(Protocol[Item, Prepared, Result]):
     def run(self, batch: Sequence[Prepared]) -> list[Result]:
         """The model itself: one result per prepared item, order kept. All items are of one bucket."""
         ...
+
+
+def run_by_bucket(
+    encoder: BatchEncoder[Item, Prepared, Result], prepared: Sequence[Prepared]
+) -> list[Result]:
+    """``run`` for prepared items of any buckets, order kept: what a model's direct call does without a batcher."""
+    chosen: dict[Hashable, list[int]] = {}
+    for index, one in enumerate(prepared):
+        chosen.setdefault(encoder.bucket(one), []).append(index)
+    results: dict[int, Result] = {}
+    for indices in chosen.values():
+        results.update(zip(indices, encoder.run([prepared[index] for index in indices]), strict=True))
+    return [results[index] for index in range(len(prepared))]

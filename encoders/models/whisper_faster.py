@@ -22,7 +22,13 @@ from encoders.errors import ModelUnavailable
 from encoders.speech.faster_transcriber import FasterTranscriber
 from encoders.speech.transcriber import SAMPLE_RATE
 from encoders.types import ModelSpec
-from encoders.weights import content_revision, find_directory, package_file, verify_file
+from encoders.weights import (
+    content_revision,
+    find_directory,
+    package_file,
+    verified_package_files,
+    verify_file,
+)
 
 if TYPE_CHECKING:
     from encoders.registry import Progress
@@ -132,11 +138,9 @@ def prepare(spec: ModelSpec, target_dir: Path, progress: Progress) -> None:
     if spec.name == _BASE.name:
         join_base(target_dir, progress)
         return
-    for index, (name, sha256) in enumerate(_TINY_EN_SHA256.items()):
-        progress(index / len(_TINY_EN_SHA256), f"checking {name}")
-        verify_file(
-            package_file(spec.packages[0], f"{spec.extra['package_folder']}/{name}"), sha256, spec.name
-        )
+    verified_package_files(
+        spec.packages[0], spec.extra["package_folder"], _TINY_EN_SHA256, spec.name, progress
+    )
 
 
 def join_base(target_dir: Path, progress: Progress) -> None:

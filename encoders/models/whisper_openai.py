@@ -123,7 +123,8 @@ def load(spec: ModelSpec, config: EncoderConfig) -> OpenAITranscriber:
     """Load and warm up. Raises ``ModelUnavailable`` when the model is not prepared or the device is not there."""
     from encoders.torch_device import placement
 
-    model = OpenAITranscriber(find_directory(spec, config.models_dir), placement(config.device).device)
+    device = placement(config.device, threads=config.threads).device
+    model = OpenAITranscriber(find_directory(spec, config.models_dir), device)
     model.warm_up()
     return model
 

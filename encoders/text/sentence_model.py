@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from encoders.batching.encoder import run_by_bucket
 from encoders.checkpoint import load_network, load_tokenizer
 from encoders.errors import ModelUnavailable
 from encoders.text.encoder import (
@@ -92,11 +93,7 @@ class SentenceEncoder:
         """See ``TextEncoder.embed``."""
         check_dimensions(dimensions, self._rules.dimensions, self._rules.smallest_dimensions)
         prepared = self._tokenized(texts, instruction)
-        results: dict[int, TextEmbedding] = {}
-        for length in sorted({self.bucket(one) for one in prepared}):
-            chosen = [index for index, one in enumerate(prepared) if self.bucket(one) == length]
-            results.update(zip(chosen, self.run([prepared[index] for index in chosen]), strict=True))
-        made = stacked([results[index] for index in range(len(prepared))], self._rules.dimensions)
+        made = stacked(run_by_bucket(self, prepared), self._rules.dimensions)
         return Embeddings(shortened(made.vectors, dimensions), made.token_counts, made.chunk_counts)
 
     def prepare(self, items: Sequence[str]) -> list[TokenizedText]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from encoders.batching.encoder import run_by_bucket
 from encoders.text.encoder import (
     TextEmbedding,
     check_dimensions,
@@ -107,7 +108,7 @@ class TextTower:
         results: list[TextEmbedding] = []
         for start in range(0, len(texts), self._pass):
             prepared = self.prepare([prompt + text for text in texts[start : start + self._pass]])
-            results += self._run_by_length(prepared)
+            results += run_by_bucket(self, prepared)
         whole = stacked(results, self.dimensions)
         return replace(whole, vectors=shortened(whole.vectors, dimensions))
 
@@ -147,14 +148,6 @@ class TextTower:
             TextEmbedding(joined_pieces(chunks, one.chunk_tokens), one.token_count, len(one.chunk_tokens))
             for chunks, one in zip(np.split(vectors, ends), batch, strict=True)
         ]
-
-    def _run_by_length(self, prepared: list[ChunkedText]) -> list[TextEmbedding]:
-        """``run`` for texts of several buckets, order kept."""
-        results: dict[int, TextEmbedding] = {}
-        for length in sorted({one.ids.tensor.shape[1] for one in prepared}):
-            chosen = [index for index, one in enumerate(prepared) if one.ids.tensor.shape[1] == length]
-            results.update(zip(chosen, self.run([prepared[index] for index in chosen]), strict=True))
-        return [results[index] for index in range(len(prepared))]
 
     def _chunked(self, ids: list[int]) -> ChunkedText:
         most = self._rules.max_tokens

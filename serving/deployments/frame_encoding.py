@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
-from encoders.decoding.sandbox import DecodedFrame
+from encoders.decoding.answers import UNUSABLE, DecodedFrame
 from encoders.errors import CorruptMedia
 from encoders.types import EncodedFrame, EncodedImage, EncodedVideo, Pixels, VideoSummary
 
@@ -51,5 +51,5 @@ async def encode_frames(
             seen.cancel()
         await asyncio.gather(*(seen for _, _, seen in ahead), return_exceptions=True)
     if summary is None:
-        raise CorruptMedia("The medium is damaged: its decoder gave no usable answer.")
+        raise CorruptMedia(UNUSABLE)
     return EncodedVideo(summary.duration_seconds, tuple(frames), summary.near_duplicates)

@@ -47,7 +47,6 @@ __all__ = ["PerceptionDeployment"]
 _MAX_QUEUED_READINGS = 32
 _MAX_QUEUED_TRANSCRIPTIONS = 8
 _VISION_SIDE_PIXELS = 768  # of models that do not say what they make use of
-_READING_SIDE_PIXELS = 1600  # as the OCR model's file says
 _HASHING_SIDE_PIXELS = 256  # 32 x 32 is what a perceptual hash looks at
 _HEALTH_SECONDS = 20.0  # within Ray's own 30
 _THUMBNAIL_FRAMES = FrameSampling(max_frames=4)
@@ -72,6 +71,7 @@ class PerceptionDeployment:
             self._decoder.close()
             raise
         self._vision_side = int(specs[config.vision_model].extra.get("side_pixels", _VISION_SIDE_PIXELS))
+        self._reading_side: int = specs[config.ocr_model].extra["max_side_pixels"]
         self._dimensions = specs[config.text_model].dimensions or 0
         self._counts = CollectorRegistry()
         observer = BatchMetrics(self._counts).observer
@@ -102,7 +102,7 @@ class PerceptionDeployment:
 
     async def read_text(self, media: MediaRef) -> tuple[TextLine, ...]:
         """See ``Perception.read_text``. Boxes are in pixels of the full picture."""
-        decode = partial(self._decoder.image, max_side=_READING_SIDE_PIXELS)
+        decode = partial(self._decoder.image, max_side=self._reading_side)
         image = await self._reader.decoded(media, decode)
         lines = await self._ocr.submit(image.pixels)
         scale = image.width / image.pixels.shape[1]
