@@ -56,7 +56,8 @@ class ObjectStore(Protocol):
         ...
 
     def put_if_absent(self, key: str, data: Body) -> bool:
-        """Write an object unless the key is taken; of several racing writers exactly one gets ``True``.
+        """Write an object unless the key is taken; of several racing writers exactly one gets ``True`` (for
+        large bodies and copies see ``copy_if_absent``).
 
         Either answer means that an object durably lies under the key.
         """
@@ -65,7 +66,12 @@ class ObjectStore(Protocol):
     def copy_if_absent(self, source: str, target: str) -> bool:
         """Give an object's bytes a second key unless that is taken, without moving them through this process.
 
-        Answers and durability are those of ``put_if_absent``. Raises ``ObjectNotFound`` for a missing source.
+        Answers and durability are those of ``put_if_absent``; of several racing copies exactly one gets
+        ``True``. Raises ``ObjectNotFound`` for a missing source.
+
+        Writers and copiers that may race for one key must all bring the same bytes, as those of a blob do: an
+        S3 server may hold one lock for puts and another for copies (SeaweedFS 4.48 does, and none for
+        completing an upload in parts, which a body of 8 MiB and more is), and two of them then get ``True``.
         """
         ...
 
