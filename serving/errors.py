@@ -175,6 +175,11 @@ ERROR_TABLE: dict[type[Exception], ErrorAnswer] = {
     # search
     search_errors.SearchError: ErrorAnswer(500, _SERVER, "search_error"),
     search_errors.CollectionNotFound: ErrorAnswer(404, _INVALID, "collection_not_found"),
+    search_errors.CollectionExists: ErrorAnswer(409, _INVALID, "collection_exists"),
+    search_errors.AliasConflict: ErrorAnswer(409, _INVALID, "alias_conflict"),
+    search_errors.DocumentNotFound: ErrorAnswer(404, _INVALID, "document_not_found"),
+    search_errors.ModelMismatch: ErrorAnswer(400, _INVALID, "model_mismatch"),
+    search_errors.CorruptSegment: ErrorAnswer(500, _SERVER, "corrupt_segment"),
     search_errors.DimensionMismatch: ErrorAnswer(400, _INVALID, "dimension_mismatch"),
     search_errors.InvalidQuery: ErrorAnswer(400, _INVALID, "invalid_query"),
     search_errors.SearchUnavailable: ErrorAnswer(503, _SERVER, "search_unavailable", 2),
