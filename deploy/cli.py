@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from deploy.errors import DeployError
+from deploy.planning.command import plan
 from deploy.settings import Settings, load_settings
 from encoders.errors import EncoderError
 from search.errors import SearchError
@@ -37,6 +38,7 @@ app = typer.Typer(
 models_app = typer.Typer(help="Models: which there are, where their weights come from, preparing them.")
 app.add_typer(models_app, name="models")
 register_client_commands(app, models_app)
+app.command()(plan)
 
 _console = Console()
 _errors = Console(stderr=True)

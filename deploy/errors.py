@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["DeployError", "NothingStored", "PlatformStartFailed", "PortTaken", "SpacesDiffer", "TourFailed"]
+__all__ = [
+    "DeployError",
+    "NothingStored",
+    "PlatformStartFailed",
+    "PortTaken",
+    "SpacesDiffer",
+    "TourFailed",
+    "UnusablePlan",
+]
 
 
 class DeployError(Exception):
@@ -31,3 +39,7 @@ class NothingStored(DeployError):
 
 class TourFailed(DeployError):
     """A step of the demo's tour did not give what it must."""
+
+
+class UnusablePlan(DeployError):
+    """A load that a plan was to be made for cannot be used."""

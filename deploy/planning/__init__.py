@@ -1,0 +1,1 @@
+"""The capacity planner: from a load to storage, memory, machines and cost, every number with its formula."""
