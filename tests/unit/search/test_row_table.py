@@ -17,10 +17,13 @@ import pyarrow as pa
 import pytest
 
 from search.errors import DimensionMismatch, SearchUnavailable
+from search.location import TableLocation
 from search.table import RowTable, new_session, table_schema
+from search.types import CollectionSpec, SpaceSpec
 
 REPO = Path(__file__).resolve().parents[3]
 DIMENSIONS = 4
+SPEC = CollectionSpec((SpaceSpec("default", DIMENSIONS),))
 NASTY_IDS = [
     "it's",
     "''",
@@ -47,6 +50,7 @@ def rows(*documents: tuple[str, int], text: str = "") -> pa.Table:
         "ordinal": [ordinal for _, ordinal in pairs],
         "tenant": ["t"] * count,
         "media_id": [None] * count,
+        "content_hash": [None] * count,
         "part_index": [ordinal for _, ordinal in pairs],
         "modality": ["text"] * count,
         "text": [text] * count,
@@ -56,7 +60,15 @@ def rows(*documents: tuple[str, int], text: str = "") -> pa.Table:
         "created_at_seconds": [0.0] * count,
         "vector": vectors,
     }
-    return pa.table(columns, schema=table_schema(DIMENSIONS))
+    return pa.table(columns, schema=table_schema(SPEC))
+
+
+def opened(path: Path) -> RowTable | None:
+    return RowTable.open(TableLocation.local(path), new_session())
+
+
+def created(path: Path) -> RowTable:
+    return RowTable.create(TableLocation.local(path), SPEC, new_session())
 
 
 def contents(table: RowTable) -> list[tuple[str, int, str]]:
@@ -73,25 +85,24 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def table(path: Path) -> RowTable:
-    return RowTable.create(path, DIMENSIONS, new_session())
+    return created(path)
 
 
 def test_open_finds_only_finished_tables(path: Path) -> None:
-    session = new_session()
-    assert RowTable.open(path, session) is None
+    assert opened(path) is None
     (path / "_versions").mkdir(parents=True)  # what a creation leaves that died half way
     (path / "data").mkdir()
-    assert RowTable.open(path, session) is None
-    RowTable.create(path, DIMENSIONS, session)
-    opened = RowTable.open(path, session)
-    assert opened is not None
-    assert opened.dimensions == DIMENSIONS
-    assert contents(opened) == []
+    assert opened(path) is None
+    created(path)
+    table = opened(path)
+    assert table is not None
+    assert table.dimensions == DIMENSIONS
+    assert contents(table) == []
 
 
 def test_create_finds_a_table_that_is_there(path: Path, table: RowTable) -> None:
     table.replace(rows(("a", 2)), ["a"])
-    assert contents(RowTable.create(path, DIMENSIONS, new_session())) == [("a", 0, ""), ("a", 1, "")]
+    assert contents(created(path)) == [("a", 0, ""), ("a", 1, "")]
 
 
 def test_racing_creators_share_one_table(tmp_path: Path) -> None:
@@ -99,7 +110,7 @@ def test_racing_creators_share_one_table(tmp_path: Path) -> None:
 
     def work(path: Path, number: int) -> None:
         barrier.wait(timeout=30)
-        table = RowTable.create(path, DIMENSIONS, new_session())
+        table = created(path)
         table.replace(rows((f"d{number}", 1)), [f"d{number}"])
 
     with ThreadPoolExecutor(6) as pool:
@@ -107,7 +118,7 @@ def test_racing_creators_share_one_table(tmp_path: Path) -> None:
             path = tmp_path / f"{attempt}.lance"
             for done in [pool.submit(work, path, number) for number in range(6)]:
                 done.result(timeout=60)
-            assert len(contents(RowTable.create(path, DIMENSIONS, new_session()))) == 6
+            assert len(contents(created(path))) == 6
 
 
 def test_replacing_is_one_commit(table: RowTable) -> None:
@@ -145,7 +156,7 @@ def test_ids_are_quoted(table: RowTable, nasty: str) -> None:
 
 def test_vectors_of_another_length_are_refused(path: Path, table: RowTable) -> None:
     with pytest.raises(DimensionMismatch):
-        table.replace(table_schema(DIMENSIONS + 1).empty_table(), [])
+        table.replace(table_schema(CollectionSpec((SpaceSpec("default", DIMENSIONS + 1),))).empty_table(), [])
 
 
 def test_many_adds_keep_few_fragments_and_every_row(table: RowTable) -> None:
@@ -172,7 +183,7 @@ def test_damage_is_an_error_without_paths(path: Path, table: RowTable) -> None:
     table.replace(rows(("a", 1)), ["a"])
     for file in (path / "data").iterdir():
         file.write_bytes(file.read_bytes()[:100])
-    damaged = RowTable.open(path, new_session())
+    damaged = opened(path)
     assert damaged is not None
     with pytest.raises(SearchUnavailable) as caught:
         contents(damaged)
@@ -193,9 +204,8 @@ def run_script(script: str, *arguments: str) -> subprocess.Popen[str]:
 RACER = """
 import sys
 from pathlib import Path
-from search.table import RowTable, new_session
-from test_row_table import DIMENSIONS, rows
-table = RowTable.create(Path(sys.argv[1]), DIMENSIONS, new_session())
+from test_row_table import created, rows
+table = created(Path(sys.argv[1]))
 who = sys.argv[2]
 for number in range(12):
     same, own = f"same{number}", f"{who}-{number}"
@@ -214,7 +224,7 @@ def test_processes_racing_on_the_same_documents_neither_lose_nor_double(path: Pa
     for racer in racers:
         with racer:
             assert racer.wait(timeout=100) == 0
-    found = contents(RowTable.create(path, DIMENSIONS, new_session()))
+    found = contents(created(path))
     assert len({(document_id, ordinal) for document_id, ordinal, _ in found}) == len(found)
     kept = {document_id for document_id, _, _ in found}
     deleted = {2, 6, 10}
@@ -230,9 +240,8 @@ def test_processes_racing_on_the_same_documents_neither_lose_nor_double(path: Pa
 KILLED = """
 import json, sys
 from pathlib import Path
-from search.table import RowTable, new_session
-from test_row_table import DIMENSIONS, rows
-table = RowTable.create(Path(sys.argv[1]), DIMENSIONS, new_session())
+from test_row_table import created, rows
+table = created(Path(sys.argv[1]))
 start = int(sys.argv[2])
 for number in range(start, start + 1_000_000):
     name = f"d{number}"
@@ -254,7 +263,7 @@ def test_killed_writers_lose_nothing_acknowledged(path: Path) -> None:
             acknowledged.append(number)
             assert version > last_version
             last_version = version
-    table = RowTable.create(path, DIMENSIONS, new_session())
+    table = created(path)
     found = contents(table)
     for number in acknowledged:
         assert [(f"d{number}", part, str(number)) for part in (0, 1)] == [

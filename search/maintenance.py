@@ -1,0 +1,112 @@
+"""What keeps a table fast: few fragments, indexes that know most rows, no old versions.
+
+All of it may be left out or fail at any time without harm to the rows; losing a race against a writer is normal,
+and the next round tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import pairwise
+
+import lance
+
+from search.lance_errors import FAILURES
+from search.text_index import TEXT_INDEX_SETTINGS
+
+__all__ = [
+    "compact_small_fragments",
+    "ensure_indexes",
+    "remove_all_old_versions",
+    "remove_old_versions",
+    "rewrite_deleted",
+    "update_indexes",
+]
+
+_LOG = logging.getLogger(__name__)
+_MAX_SMALL_FRAGMENTS = 32
+_FRAGMENT_TIERS_ROWS = (1024, 16 * 1024, 256 * 1024)
+_KEEP_VERSIONS = timedelta(hours=1)  # longer than any refresh reads one version
+_ID_INDEX = "document_id_idx"
+_TEXT_INDEX = "text_idx"
+_UNINDEXED_ROWS = 2000
+_UNINDEXED_SHARE = 0.05
+
+
+def ensure_indexes(dataset: lance.LanceDataset) -> None:
+    """Make the indexes that are missing, empty for now: rows they do not know are found by scanning."""
+    there = {index.name for index in dataset.describe_indices()}
+    with _best_effort("given its indexes"):
+        if _ID_INDEX not in there:
+            dataset.create_scalar_index("document_id", "BTREE", name=_ID_INDEX, train=False)
+        if _TEXT_INDEX not in there:
+            dataset.create_scalar_index(
+                "text", "INVERTED", name=_TEXT_INDEX, train=False, **TEXT_INDEX_SETTINGS
+            )
+
+
+def update_indexes(dataset: lance.LanceDataset) -> None:
+    """Let the indexes learn new rows, once these are so many that scanning them is felt."""
+    ensure_indexes(dataset)
+    for index in dataset.describe_indices():
+        total = dataset.count_rows()
+        unknown = total - index.num_rows_indexed
+        if unknown > _UNINDEXED_ROWS + _UNINDEXED_SHARE * total:
+            with _best_effort("indexed"):
+                dataset.optimize.optimize_indices(index_names=[index.name])
+
+
+def compact_small_fragments(dataset: lance.LanceDataset, all_tiers: bool = False) -> None:
+    """Merge small fragments once there are many; each add makes one.
+
+    In tiers, so that a few new rows never cause a large fragment to be written again. The first tier takes
+    milliseconds; the others, which may take longer, are left out unless ``all_tiers``.
+    """
+    anchor, *fragments = dataset.get_fragments()
+    sizes = [fragment.physical_rows for fragment in fragments]
+    tiers = _FRAGMENT_TIERS_ROWS if all_tiers else _FRAGMENT_TIERS_ROWS[:1]
+    for floor_rows, tier_rows in pairwise((0, *tiers)):
+        if sum(floor_rows <= size < tier_rows for size in sizes) > _MAX_SMALL_FRAGMENTS:
+            break
+    else:
+        return
+    with _best_effort("compacted"):
+        dataset.optimize.compact_files(
+            target_rows_per_fragment=tier_rows, excluded_fragment_ids=[anchor.fragment_id]
+        )
+        dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS)
+
+
+def rewrite_deleted(dataset: lance.LanceDataset) -> None:
+    """Write fragments with deleted rows anew without them."""
+    anchor, *fragments = dataset.get_fragments()
+    if any(fragment.num_deletions for fragment in fragments):
+        with _best_effort("compacted"):
+            dataset.optimize.compact_files(
+                materialize_deletions_threshold=0.0, excluded_fragment_ids=[anchor.fragment_id]
+            )
+
+
+def remove_old_versions(dataset: lance.LanceDataset) -> int:
+    """Drop versions that nobody reads any more; returns how many bytes that were."""
+    return int(dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS).bytes_removed)
+
+
+def remove_all_old_versions(dataset: lance.LanceDataset | None) -> int:
+    """Take what a dropped collection held off the disk; returns how many bytes that were."""
+    removed = 0
+    if dataset is not None:
+        with _best_effort("cleared"):
+            removed = int(dataset.cleanup_old_versions(older_than=timedelta(0)).bytes_removed)
+    return removed
+
+
+@contextmanager
+def _best_effort(what: str) -> Iterator[None]:
+    try:
+        yield
+    except FAILURES as error:
+        _LOG.info("A collection could not be %s now: %s", what, error)

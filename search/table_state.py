@@ -1,0 +1,59 @@
+"""One pinned version of a collection's table, for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import lance
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from search.lance_errors import translated
+from search.text_index import match_text
+
+__all__ = ["FragmentState", "TableState"]
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentState:
+    """A fragment of the table at one version: its id and how many of its rows are deleted."""
+
+    id: int
+    deleted_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """The table at one version, pinned: reads give that version whatever is committed meanwhile."""
+
+    version: int
+    fragments: tuple[FragmentState, ...]
+    _dataset: lance.LanceDataset
+
+    def read(self, fragment_ids: Iterable[int], columns: Sequence[str] | None = None) -> pa.Table:
+        """Live rows of some fragments, all columns by default, and ``_rowaddr`` (uint64), in order of address."""
+        wanted = set(fragment_ids)
+        with translated("read"):
+            fragments = [f for f in self._dataset.get_fragments() if f.fragment_id in wanted]
+            return self._dataset.scanner(
+                columns=None if columns is None else list(columns),
+                fragments=fragments,
+                with_row_address=True,
+                scan_in_order=True,
+            ).to_table()
+
+    def live_addresses(self, fragment_ids: Iterable[int]) -> NDArray[np.uint64]:
+        """Addresses of the live rows of some fragments, rising."""
+        addresses: NDArray[np.uint64] = self.read(fragment_ids, []).column("_rowaddr").to_numpy()
+        return addresses
+
+    def take(self, addresses: NDArray[np.uint64], columns: Sequence[str]) -> pa.Table:
+        """Columns of some live rows, in the order of the addresses."""
+        with translated("read"):
+            return self._dataset._take_rows(pa.array(addresses, pa.uint64()), columns=list(columns))
+
+    def match_text(self, text: str, count: int) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
+        """Addresses and BM25 scores of the ``count`` best rows for the words of ``text``, best first."""
+        return match_text(self._dataset, text, count)
