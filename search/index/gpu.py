@@ -1,0 +1,45 @@
+"""Indexes on a GPU, where the installed FAISS has any. A GPU index answers one thread at a time."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import faiss
+
+__all__ = ["GpuIndex", "gpu_count", "on_gpu"]
+
+
+class GpuIndex:
+    """A FAISS index in GPU memory, with the methods that ``FaissIndex`` asks of one."""
+
+    def __init__(self, index: Any, resources: Any, host_index: Any) -> None:
+        self._index = index
+        self._resources = resources  # must outlive the index
+        self._host_index = host_index
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._host_index, name)  # sizes, cells, the ranking of cells
+
+    def search(self, queries: Any, count: int, params: Any = None) -> Any:
+        """One caller at a time: FAISS's GPU indexes share buffers between calls."""
+        with self._lock:
+            return self._index.search(queries, count, params=params)
+
+
+def gpu_count() -> int:
+    """How many GPUs the installed FAISS can use."""
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
+
+
+def on_gpu(index: Any) -> Any:
+    """The index moved to the first GPU, or as it is when there is none or this kind has no GPU form."""
+    if gpu_count() == 0:
+        return index
+    resources = faiss.StandardGpuResources()
+    try:
+        moved = faiss.index_cpu_to_gpu(resources, 0, index)
+    except RuntimeError:  # fast-scan, RaBitQ and graphs stay on the CPU
+        return index
+    return GpuIndex(moved, resources, index)
