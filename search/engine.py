@@ -1,184 +1,259 @@
-"""The search engine: tenants' collections under one root folder."""
+"""The search engine: tenants' collections below one root folder or in one bucket."""
 
 from __future__ import annotations
 
-import logging
-import re
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from cachetools import LRUCache
-
-from search.collection import Collection, missing_version, unit_vector
+from search.aliases import Aliases
+from search.catalogue import DEFAULT_COLLECTION, Catalogue, OpenCollection, missing_collection
+from search.clustering import clusters as find_clusters
 from search.config import SearchConfig
-from search.errors import CollectionNotFound, InvalidQuery, SearchUnavailable
-from search.segment import canonical_value
-from search.table import RowTable, new_session
-from search.types import Hit, Query, Row
+from search.errors import CollectionNotFound, InvalidQuery, ModelMismatch
+from search.filters import Condition
+from search.location import SearchLocation, checked_name
+from search.rows import checked_document_id, rows_table, unit_vector
+from search.types import (
+    DEFAULT_SPACE,
+    Cluster,
+    CollectionInfo,
+    CollectionSpec,
+    Query,
+    Row,
+    ScoreKind,
+    SearchAnswer,
+    SpaceSpec,
+    StoredDocument,
+)
+from search.upkeep import Upkeep
 
 __all__ = ["DEFAULT_COLLECTION", "MAX_TOP_K", "SearchEngine"]
 
-DEFAULT_COLLECTION = "default"
+T = TypeVar("T")
 MAX_TOP_K = 1000
-_SUFFIX = ".lance"
-_LOG = logging.getLogger(__name__)
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,127}")
-_MAX_OPEN_COLLECTIONS = 64  # each holds its vectors in memory; the least recently used is closed first
 
 
 class SearchEngine:
-    """Synchronous and thread-safe; any number of engines, in any processes, may share one root.
+    """Satisfies ``serving.services.SearchIndex``, but synchronously. Thread-safe; any number of engines, in any
+    processes, may share one root or bucket.
 
-    ``clock`` gives seconds since the epoch. Raises ``SearchUnavailable`` when the root folder cannot be used.
+    The collection ``default`` exists for everyone, if only empty. ``clock`` gives seconds since the epoch. Raises
+    ``SearchUnavailable`` when the root folder cannot be used.
     """
 
     def __init__(self, config: SearchConfig, clock: Callable[[], float] = time.time) -> None:
         self._config = config
         self._clock = clock
-        self._session = new_session()
-        self._open: LRUCache[tuple[str, str], Collection] = LRUCache(maxsize=_MAX_OPEN_COLLECTIONS)
-        self._lock = threading.Lock()
-        try:
-            config.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise SearchUnavailable("The folder for search collections cannot be made.") from error
+        self._location = SearchLocation(config)
+        self._aliases = Aliases(self._location)
+        self._catalogue = Catalogue(config, self._location, self._aliases, clock)
+        self._upkeep = Upkeep()
+
+    # Collections and aliases
+
+    def create(self, tenant: str, name: str, spec: CollectionSpec | None = None) -> CollectionInfo:
+        """See ``SearchIndex.create``."""
+        return self._info(tenant, self._catalogue.create(tenant, name, spec))
+
+    def describe(self, tenant: str, collection: str) -> CollectionInfo:
+        """See ``SearchIndex.describe``."""
+        found = self._use(tenant, collection, lambda opened: self._info(tenant, opened))
+        if found is None:
+            raise missing_collection(collection)
+        return found
+
+    def collections(self, tenant: str) -> tuple[CollectionInfo, ...]:
+        """See ``SearchIndex.collections``."""
+        found = []
+        for name in self._catalogue.names(tenant):
+            try:
+                found.append(self.describe(tenant, name))
+            except CollectionNotFound:  # dropped since
+                continue
+        return tuple(found)
+
+    def drop(self, tenant: str, name: str) -> bool:
+        """See ``SearchIndex.drop``."""
+        return self._catalogue.drop(tenant, name)
+
+    def point_alias(self, tenant: str, alias: str, name: str) -> None:
+        """See ``SearchIndex.point_alias``. Other processes follow within a second."""
+        self._catalogue.point_alias(tenant, alias, name)
+
+    def drop_alias(self, tenant: str, alias: str) -> bool:
+        """See ``SearchIndex.drop_alias``."""
+        return self._aliases.drop(tenant, alias)
+
+    # Documents
 
     def add(self, tenant: str, collection: str, rows: Sequence[Row]) -> int:
         """Write rows durably, replacing the documents they belong to; returns a version that holds them.
 
-        All rows become visible at once. The collection is made if there is none.
+        All rows become visible at once. The collection is made if there is none. Raises ``ModelMismatch`` when the
+        collection is of another model than the settings name.
         """
         if not rows:
             raise InvalidQuery("Nothing to add: give at least one row.")
-        for row in rows:  # before a collection is made for rows that cannot be stored
-            unit_vector(row.vector, self._config.dimensions)
-        found = self._find(tenant, collection) or self._create(tenant, collection)
-        return found.add(rows, self._clock())
+        checked_name(tenant, "tenant")
+        checked_name(collection, "collection")
+        created_at_seconds = self._clock()
 
-    def search(self, tenant: str, collection: str, query: Query) -> tuple[Hit, ...]:
+        def write(opened: OpenCollection) -> int:
+            self._check_model(opened.table.spec.spaces[0])
+            table = rows_table(tenant, rows, opened.table.spec, created_at_seconds)
+            version = opened.writer.replace(table, sorted({row.document_id for row in rows}))
+            self._upkeep.after_write(opened.table, len(rows))
+            return version
+
+        version = self._use(tenant, collection, write)
+        if version is None:
+            # Before a collection is made for rows that cannot be stored:
+            rows_table(tenant, rows, self._config.default_spec(), created_at_seconds)
+            version = write(self._catalogue.find_or_create(tenant, collection))
+        return version
+
+    def search(self, tenant: str, collection: str, query: Query) -> SearchAnswer:
         """The ``top_k`` best documents, best first (ties in order of document id).
 
-        The collection ``default`` exists for everyone, if only empty; for others raises
-        ``CollectionNotFound``. Raises ``DimensionMismatch`` and ``InvalidQuery``, also for a ``min_version``
-        that does not exist.
+        Raises ``CollectionNotFound``, ``DimensionMismatch``, ``ModelMismatch`` and ``InvalidQuery``, also for a
+        ``min_version`` that does not exist.
         """
         if not 1 <= query.top_k <= MAX_TOP_K:
             raise InvalidQuery(f"top_k must be between 1 and {MAX_TOP_K}.")
-        for value in query.filters.values():
-            canonical_value(value)
-        found = self._find(tenant, collection)
-        if found is None:
-            unit_vector(query.vector, self._config.dimensions)
-            self._require_default(collection)
-            if query.min_version:
-                raise missing_version(query.min_version)
-            return ()
-        return found.search(query)
+
+        def look(opened: OpenCollection) -> SearchAnswer:
+            if query.vector is not None and query.space == DEFAULT_SPACE:
+                self._check_model(opened.table.spec.spaces[0])
+            return opened.reader.search(query)
+
+        answer = self._use(tenant, collection, look)
+        return self._nothing(query) if answer is None else answer
+
+    def documents(
+        self, tenant: str, collection: str, document_ids: Sequence[str]
+    ) -> tuple[StoredDocument, ...]:
+        """See ``SearchIndex.documents``."""
+        return self._use(tenant, collection, lambda opened: opened.reader.documents(document_ids)) or ()
+
+    def scroll(
+        self,
+        tenant: str,
+        collection: str,
+        after: str | None = None,
+        limit: int = 100,
+        where: Condition | None = None,
+    ) -> tuple[StoredDocument, ...]:
+        """See ``SearchIndex.scroll``."""
+        return self._use(tenant, collection, lambda opened: opened.reader.scroll(after, limit, where)) or ()
+
+    def known_contents(self, tenant: str, collection: str, content_hashes: Sequence[str]) -> dict[str, str]:
+        """See ``SearchIndex.known_contents``."""
+        found = self._use(tenant, collection, lambda opened: opened.reader.known_contents(content_hashes))
+        return found or {}
+
+    def clusters(
+        self, tenant: str, collection: str, count: int, where: Condition | None = None
+    ) -> tuple[Cluster, ...]:
+        """See ``SearchIndex.clusters``."""
+        if count < 1:
+            raise InvalidQuery("A collection is divided into at least one cluster.")
+
+        def divide(opened: OpenCollection) -> tuple[Cluster, ...]:
+            ids, vectors = opened.reader.document_vectors(where)
+            return find_clusters(ids, vectors, count, self._config.threads)
+
+        return self._use(tenant, collection, divide) or ()
 
     def delete(self, tenant: str, collection: str, document_id: str) -> int:
-        """Remove a document and return a version without it (0 from a ``default`` that nothing was added
-        to).
-        """
-        found = self._find(tenant, collection)
-        if found is None:
-            self._require_default(collection)
-            return 0
-        return found.delete(document_id)
+        """Remove a document and return a version without it (0 from a ``default`` that nothing was added to)."""
+
+        def remove(opened: OpenCollection) -> int:
+            return opened.writer.delete([checked_document_id(document_id)])
+
+        return self._use(tenant, collection, remove) or 0
 
     def delete_media(self, tenant: str, media_ids: Sequence[str]) -> int:
-        """Remove what was made of some media from all the tenant's collections; returns how many documents
-        that were. Collections without such rows get no new version.
+        """Remove what was made of some media from all the tenant's collections; returns how many documents that
+        were. Collections without such rows get no new version.
         """
         if not media_ids:
             return 0
-        return sum(table.delete_media(media_ids) for table in self._tables(tenant))
+        return sum(table.delete_media(media_ids) for table in self._catalogue.tables(tenant))
+
+    # Upkeep
 
     def media_ids(self, tenant: str) -> frozenset[str]:
         """Every medium that a tenant's collections hold something of."""
-        return frozenset().union(*(table.media_ids() for table in self._tables(tenant)))
+        return frozenset().union(*(table.media_ids() for table in self._catalogue.tables(tenant)))
 
     def vacuum(self) -> int:
-        """Take deleted rows of all collections off the disk; returns how many bytes. A collection that cannot be
-        written at the moment (another writer was quicker) keeps its own until the next time.
-        """
-        removed = 0
-        for tenant in self.tenants():
-            for table in self._tables(tenant):
-                try:
-                    removed += table.vacuum()
-                except SearchUnavailable as error:
-                    _LOG.warning("A collection was not vacuumed: %s", error)
-        return removed
+        """See ``SearchIndex.vacuum``."""
+        return self._catalogue.vacuum()
 
     def tenants(self) -> tuple[str, ...]:
         """Who has collections, by name."""
-        return tuple(name for name in self._names(self._config.root) if _NAME.fullmatch(name))
+        return self._location.tenants()
 
     def check(self) -> None:
-        """Raise ``SearchUnavailable`` when the root folder cannot be read."""
-        try:
-            next(self._config.root.iterdir(), None)
-        except OSError as error:
-            raise SearchUnavailable("The folder of the search collections cannot be read.") from error
+        """Raise ``SearchUnavailable`` when the tables cannot be reached."""
+        self._location.check()
 
-    def _find(self, tenant: str, collection: str) -> Collection | None:
-        key = (_checked_name(tenant, "tenant"), _checked_name(collection, "collection"))
-        with self._lock:
-            found = self._open.get(key)
-            if found is None:
-                table = RowTable.open(self._config.root / tenant / f"{collection}{_SUFFIX}", self._session)
-                if table is not None:
-                    found = self._open[key] = self._collection(tenant, table)
-            return found
+    def close(self) -> None:
+        """End all background work. The engine may be used again."""
+        self._upkeep.close()
+        self._catalogue.close()
 
-    def _tables(self, tenant: str) -> Iterator[RowTable]:
-        """All of a tenant's tables. Those that are not open are opened for the moment: a walk over all must
-        not close the ones that searches use.
+    def _use(self, tenant: str, collection: str, use: Callable[[OpenCollection], T]) -> T | None:
+        """Do something with a collection; ``None`` from a ``default`` that nobody made.
+
+        One that was dropped meanwhile, and perhaps made anew, is looked for once more.
         """
-        folder = self._config.root / _checked_name(tenant, "tenant")
-        for name in self._names(folder):
-            with self._lock:
-                known = (
-                    self._open.get((tenant, name.removesuffix(_SUFFIX))) if name.endswith(_SUFFIX) else None
-                )
-            table = known.table if known is not None else RowTable.open(folder / name, self._session)
-            if table is not None:
-                yield table
-
-    @staticmethod
-    def _names(folder: Path) -> list[str]:
-        try:
-            return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise SearchUnavailable("The folder of the search collections cannot be read.") from error
-
-    def _create(self, tenant: str, collection: str) -> Collection:
-        path = self._config.root / tenant / f"{collection}{_SUFFIX}"
-        with self._lock:
-            found = self._open.get((tenant, collection))
-            if found is None:
-                table = RowTable.create(path, self._config.dimensions, self._session)
-                found = self._open[tenant, collection] = self._collection(tenant, table)
-            return found
-
-    def _collection(self, tenant: str, table: RowTable) -> Collection:
-        return Collection(tenant, table, self._config.threads)
-
-    @staticmethod
-    def _require_default(collection: str) -> None:
+        found = self._catalogue.find(tenant, collection)
+        if found is not None:
+            try:
+                return use(found)
+            except CollectionNotFound:
+                self._catalogue.forget(tenant, found.table.name, found)
+                found = self._catalogue.find(tenant, collection)
+                if found is not None:
+                    return use(found)
         if collection != DEFAULT_COLLECTION:
-            raise CollectionNotFound(
-                f"There is no collection named '{collection}'. Add something to it first."
-            )
+            raise missing_collection(collection)
+        return None
 
-
-def _checked_name(name: str, what: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise InvalidQuery(
-            f"A {what}'s name must be 1 to 128 letters, digits and _ . @ - and not start with one of . @ -."
+    def _info(self, tenant: str, opened: OpenCollection) -> CollectionInfo:
+        rows, documents, modalities = opened.reader.counts()
+        table = opened.table
+        aliases = tuple(alias for alias, name in self._aliases.all(tenant).items() if name == table.name)
+        return CollectionInfo(
+            name=table.name,
+            spec=table.spec,
+            version=table.latest_version(),
+            rows=rows,
+            documents=documents,
+            modalities=modalities,
+            aliases=aliases,
+            created_at_seconds=table.created_at_seconds,
         )
-    return name
+
+    def _nothing(self, query: Query) -> SearchAnswer:
+        """The answer from a ``default`` that nobody made."""
+        if query.vector is not None:
+            unit_vector(query.vector, self._config.dimensions)
+        if query.min_version:
+            raise InvalidQuery(
+                f"The collection has no version {query.min_version}. "
+                "Use the version that adding or deleting returned."
+            )
+        kind: ScoreKind = "cosine"
+        if query.text is not None:
+            kind = "bm25" if query.vector is None else "reciprocal_rank"
+        return SearchAnswer((), kind, 0)
+
+    def _check_model(self, space: SpaceSpec) -> None:
+        if space.model and self._config.model and space.model != self._config.model:
+            raise ModelMismatch(
+                f"This collection holds vectors of the model '{space.model}', and '{self._config.model}' makes "
+                "them now. Re-embed the collection, or go back to its model."
+            )
