@@ -30,6 +30,7 @@ __all__ = [
     "Pixels",
     "Quality",
     "SamplingMethod",
+    "SeenMedium",
     "Sound",
     "TextLine",
     "TranscribeOptions",
@@ -116,6 +117,14 @@ class EncodedImage:
     embedding: Vector
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeenMedium:
+    """What a medium's header says, and how the vision encoder sees it if it is a picture."""
+
+    info: MediaInfo
+    image: EncodedImage | None
 
 
 @dataclass(frozen=True, slots=True)

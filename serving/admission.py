@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 import io
-import logging
 import re
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -29,8 +27,9 @@ from serving.inline_memo import InlineMemo
 from serving.intake import Intake, Received
 from serving.perceiver import Perceiver
 from serving.refusals import ANY_KIND, as_expected, in_field, naming, no_medium, too_large
+from serving.spooling import fill, open_spool
 from storage.assembly import Storage
-from storage.errors import CorruptObject, MediaNotFound, StoreUnavailable
+from storage.errors import CorruptObject, MediaNotFound
 from storage.types import MediaRecord, MediaRef, modality_of
 
 __all__ = ["Admission", "AdmittedFile", "AdmittedMedia"]
@@ -40,10 +39,6 @@ Result = TypeVar("Result")
 _DATA_URL = re.compile(r"data:[^,;]{0,127}(?:;[^,;]{1,127}){0,8};base64,", re.IGNORECASE)
 _MAX_FETCHING = 8
 _MAX_STORING = 8
-_SPOOL_BYTES = 4 << 20
-_WRITE_BYTES = 1 << 20
-
-_log = logging.getLogger("manymodal.gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,10 +307,9 @@ class Admission:
     @asynccontextmanager
     async def _fetched(self, url: str, param: str | None) -> AsyncIterator[tuple[BinaryIO, str | None]]:
         """What a web server delivers, in a file that is gone after the block, and its name."""
-        with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES, dir=self._media.spool_folder) as spooled:
-            spool = cast(BinaryIO, spooled)
+        with open_spool(self._media.spool_folder) as spool:
             async with self._turn(self._fetching), self._fetcher.open(url, param) as fetched:
-                await _write(fetched.body, spool)
+                await fill(spool, fetched.body)
             yield spool, fetched.filename
 
     def _turn(self, slots: asyncio.Semaphore) -> AbstractAsyncContextManager[None]:
@@ -342,23 +336,3 @@ def _decode_base64(data: str, param: str | None) -> bytes:
             param,
             "invalid_base64",
         ) from error
-
-
-async def _write(body: AsyncIterator[bytes], spool: BinaryIO) -> None:
-    """Write ``body`` to ``spool`` in a thread, a large piece at a time, and go back to its beginning."""
-    waiting = bytearray()
-
-    def write() -> None:
-        try:
-            spool.write(waiting)
-        except OSError as error:
-            _log.error("A fetched medium could not be spooled", exc_info=error)
-            raise StoreUnavailable("There is no room to receive the media. Try again later.") from error
-        waiting.clear()
-
-    async for chunk in body:
-        waiting += chunk
-        if len(waiting) >= _WRITE_BYTES:
-            await to_the_end(asyncio.to_thread(write))
-    await to_the_end(asyncio.to_thread(write))
-    spool.seek(0)

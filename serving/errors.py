@@ -26,10 +26,13 @@ __all__ = [
     "EngineUnavailable",
     "ErrorAnswer",
     "HostRefused",
+    "IngestJobConflict",
+    "IngestJobNotFound",
     "InvalidRequest",
     "LimitExceeded",
     "MediaFetchFailed",
     "MediaKindMismatch",
+    "MediaServerUnavailable",
     "ModelNotFound",
     "PerceptionTimeout",
     "ServiceUnavailable",
@@ -65,6 +68,18 @@ class MediaKindMismatch(InvalidRequest):
 
 class MediaFetchFailed(InvalidRequest):
     """A media URL may not be fetched, or its server did not deliver."""
+
+
+class MediaServerUnavailable(MediaFetchFailed):
+    """A media URL's server does not answer, is busy or has trouble; it may pass."""
+
+
+class IngestJobNotFound(ApiError):
+    """This tenant has no such ingest job."""
+
+
+class IngestJobConflict(ApiError):
+    """The ingest job is in another state than this needs."""
 
 
 class UnsupportedContentType(InvalidRequest):
@@ -139,6 +154,9 @@ ERROR_TABLE: dict[type[Exception], ErrorAnswer] = {
     LimitExceeded: ErrorAnswer(400, _INVALID, "limit_exceeded"),
     MediaKindMismatch: ErrorAnswer(400, _INVALID, "media_kind_mismatch"),
     MediaFetchFailed: ErrorAnswer(400, _INVALID, "media_fetch_failed"),
+    MediaServerUnavailable: ErrorAnswer(400, _INVALID, "media_fetch_failed"),
+    IngestJobNotFound: ErrorAnswer(404, _INVALID, "ingest_job_not_found"),
+    IngestJobConflict: ErrorAnswer(409, _INVALID, "ingest_job_conflict"),
     UnsupportedContentType: ErrorAnswer(415, _INVALID, "unsupported_content_type"),
     ModelNotFound: ErrorAnswer(404, _INVALID, "model_not_found"),
     HostRefused: ErrorAnswer(400, _INVALID, "host_not_allowed"),

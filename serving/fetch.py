@@ -24,12 +24,13 @@ import httpx
 
 from serving.addresses import is_public_address
 from serving.config import RequestLimits
-from serving.errors import LimitExceeded, MediaFetchFailed
+from serving.errors import LimitExceeded, MediaFetchFailed, MediaServerUnavailable
 
 __all__ = ["FetchedMedia", "MediaFetcher"]
 
 _ALLOWED_PORTS = frozenset({80, 443, 8000, 8080, 8443})
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+_PASSING_STATUSES = frozenset({408, 425, 429})
 _MAX_URL_CHARACTERS = 4096
 _CONNECT_TRIES = 2
 _RESOLVER_THREADS = 4
@@ -115,7 +116,8 @@ class MediaFetcher:
         """Connect, follow redirects and hand out the body as a stream; the body must be read inside the
         block.
 
-        Raises ``MediaFetchFailed`` (refused, unreachable, error status, too slow) and ``LimitExceeded``
+        Raises ``MediaFetchFailed`` (refused, unreachable, error status, too slow; ``MediaServerUnavailable`` when
+        it may pass) and ``LimitExceeded``
         (``max_media_bytes``, ``max_redirects``). ``fetch_timeout_seconds`` covers the whole block.
         """
         limit = self._limits.fetch_timeout_seconds
@@ -126,7 +128,7 @@ class MediaFetcher:
         except TimeoutError as error:
             if not deadline.expired():
                 raise
-            raise MediaFetchFailed(
+            raise MediaServerUnavailable(
                 f"The media URL did not deliver within {limit:g} seconds (fetch_timeout_seconds). Upload the "
                 "file with POST /v1/media and use its id.",
                 param,
@@ -142,7 +144,7 @@ class MediaFetcher:
             httpcore.ProtocolError,
             ssl.SSLError,
         ) as error:
-            raise MediaFetchFailed(
+            raise MediaServerUnavailable(
                 "The media URL could not be fetched: its server was not reachable or broke off.", param
             ) from error
 
@@ -181,7 +183,8 @@ class MediaFetcher:
                     url = self._redirect_target(response, str(target), param)
                     continue
                 if response.status != 200:
-                    raise MediaFetchFailed(
+                    trouble = response.status in _PASSING_STATUSES or response.status >= 500
+                    raise (MediaServerUnavailable if trouble else MediaFetchFailed)(
                         f"The media URL's server answered with status {response.status} instead of 200.",
                         param,
                     )

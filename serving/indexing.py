@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
-from encoders.types import ImageLabel, Transcript, TranscriptSegment
-from search.types import Row, Vector
-from serving.admission import Admission, AdmittedMedia
+from encoders.types import EncodedImage
+from fusion.types import PerceivedMedium
+from search.types import DEFAULT_SPACE, Row, Vector
+from serving.admission import Admission
 from serving.concurrency import to_the_end
+from serving.document_rows import FRAMES_KEY, media_rows, own_metadata, passages, spoken, text_rows
 from serving.errors import InvalidRequest
 from serving.perceiver import Perceiver
 from serving.services import Services
@@ -23,14 +24,7 @@ from storage.types import INLINE, MediaRecord
 
 __all__ = ["FRAMES_KEY", "IndexedDocument", "Indexer"]
 
-FRAMES_KEY = "frames"
-"""Metadata of a video: how many of its parts, from the first, are frames; the others are passages of speech.
-"""
-
-_RESERVED = frozenset({FRAMES_KEY, "uploaded_at", "resolution", "duration"})
-_PASSAGE_WORDS = 150
-_MIN_LABEL_PROBABILITY = 0.05
-_MAX_LABELS = 5
+_NO_VECTORS: Mapping[str, Vector] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +48,45 @@ class Indexer:
         self._perceiver = perceiver
 
     async def add_text(
-        self, tenant: str, collection: str, text: str, document_id: str | None, metadata: Mapping[str, Any]
+        self,
+        tenant: str,
+        collection: str,
+        text: str,
+        document_id: str | None,
+        metadata: Mapping[str, Any],
+        vectors: Mapping[str, Vector] = _NO_VECTORS,
     ) -> IndexedDocument:
-        """Index a text: one part per passage, so that nothing is cut by the encoder's length."""
+        """Index a text: one part per passage, so that nothing is cut by the encoder's length.
+
+        ``vectors``, by space, are its caller's own: one for the default space makes it one part, those for others
+        lie with its first part.
+        """
         document = document_id or f"doc-{secrets.token_hex(16)}"
-        passages = list(_passages(text))
-        if not passages:
+        parts = list(passages(text))
+        if not parts:
             raise InvalidRequest("The text to index holds no words.", "text")
-        vectors = await self._embed(tenant, passages)
-        facts = {**_own(metadata), "uploaded_at": _now()}
-        rows = tuple(
-            Row(document, "text", vector, part_index=index, text=passage, metadata=facts)
-            for index, (passage, vector) in enumerate(zip(passages, vectors, strict=True))
-        )
-        return await self._write(tenant, collection, document, rows)
+        own_metadata(metadata)  # refused before anything is computed
+        if DEFAULT_SPACE in vectors:
+            rows = text_rows(document, text, [text], [vectors[DEFAULT_SPACE]], metadata)
+        else:
+            rows = text_rows(document, text, parts, await self._embed(tenant, parts), metadata)
+        return await self._write(tenant, collection, document, _with(rows, vectors))
+
+    async def add_vectors(
+        self,
+        tenant: str,
+        collection: str,
+        modality: str,
+        document_id: str | None,
+        metadata: Mapping[str, Any],
+        vectors: Mapping[str, Vector],
+    ) -> IndexedDocument:
+        """Index vectors alone, by space, one for the default space among them."""
+        document = document_id or f"doc-{secrets.token_hex(16)}"
+        (row,) = text_rows(document, "", [""], [vectors[DEFAULT_SPACE]], metadata)
+        # Nothing is known of what it is of, so it has no content that another one could have as well.
+        rows = (replace(row, modality=modality, content_hash=None),)
+        return await self._write(tenant, collection, document, _with(rows, vectors))
 
     async def add_media(
         self,
@@ -76,50 +95,24 @@ class Indexer:
         media_id: str,
         document_id: str | None,
         metadata: Mapping[str, Any],
+        vectors: Mapping[str, Vector] = _NO_VECTORS,
     ) -> IndexedDocument:
-        """Index a stored medium: an image is one part, a video its frames and speech, audio its speech."""
+        """Index a stored medium: an image is one part, a video its frames and speech, audio its speech.
+
+        ``vectors`` as in ``add_text``; with one for the default space nothing is perceived.
+        """
         admitted = await self._admission.from_id(tenant, media_id, param="media_id")
-        perceived = (await self._perceiver.perceive(admitted.record.ref, admitted.info)).medium
+        own_metadata(metadata)
+        if DEFAULT_SPACE in vectors:
+            whole = EncodedImage((), vectors[DEFAULT_SPACE], 0, 0)
+            perceived = PerceivedMedium(media_id, admitted.info, image=whole)
+        else:
+            perceived = (await self._perceiver.perceive(admitted.record.ref, admitted.info)).medium
         document = document_id or media_id
-        facts = {**_own(metadata), **_facts(admitted)}
-        parts: list[tuple[Vector, float | None, float | None, str]] = []
-        if perceived.image is not None:
-            text = "\n".join(
-                [_label_text(perceived.image.labels), *(line.text for line in perceived.text_lines)]
-            )
-            parts.append((perceived.image.embedding, None, None, text.strip()))
-        if perceived.video is not None:
-            frames = perceived.video.frames
-            facts[FRAMES_KEY] = len(frames)
-            ends = [frame.time_seconds for frame in frames[1:]] + [perceived.video.duration_seconds]
-            for frame, end in zip(frames, ends, strict=True):
-                # The last frame may lie at or past the container's stated end.
-                end = max(end, frame.time_seconds)
-                parts.append((frame.embedding, frame.time_seconds, end, _label_text(frame.labels)))
-        spoken = _spoken(perceived.transcript)
-        vectors = await self._embed(tenant, [segment.text.strip() for segment in spoken])
-        for segment, vector in zip(spoken, vectors, strict=True):
-            parts.append((vector, segment.start_seconds, segment.end_seconds, segment.text.strip()))
-        if not parts:
-            raise InvalidRequest(
-                "Nothing in this medium can be searched: no speech was found in it.",
-                "media_id",
-                "nothing_to_index",
-            )
-        rows = tuple(
-            Row(
-                document,
-                admitted.info.kind.value,
-                vector,
-                part_index=index,
-                start_seconds=start,
-                end_seconds=end,
-                text=text,
-                media_id=media_id,
-                metadata=facts,
-            )
-            for index, (vector, start, end, text) in enumerate(parts)
-        )
+        speech = await self._embed(tenant, [segment.text.strip() for segment in spoken(perceived)])
+        record = admitted.record
+        rows = media_rows(document, record.ref, record.created_at_seconds, perceived, speech, metadata)
+        rows = _with(rows, vectors)
         # To the end: whoever gives up must not keep rows from being held against the record.
         return await to_the_end(self._write_of(admitted.record, collection, document, rows))
 
@@ -151,56 +144,7 @@ class Indexer:
         return list((await self._perceiver.embed_texts(tenant, tuple(texts))).vectors) if texts else []
 
 
-def _own(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The client's metadata: scalars under names that the platform does not set itself."""
-    for name, value in metadata.items():
-        if name in _RESERVED or name == "date_range":
-            raise InvalidRequest(f"The metadata name '{name}' is reserved.", f"metadata.{name}")
-        if value is not None and not isinstance(value, str | int | float | bool):
-            raise InvalidRequest("Metadata values must be strings, numbers or booleans.", f"metadata.{name}")
-    return {name: value for name, value in metadata.items() if value is not None}
-
-
-def _facts(admitted: AdmittedMedia) -> dict[str, Any]:
-    info = admitted.info
-    facts: dict[str, Any] = {"uploaded_at": _iso(admitted.record.created_at_seconds)}
-    if info.width and info.height:
-        facts["resolution"] = f"{info.width}x{info.height}"
-    if info.duration_seconds is not None:
-        facts["duration"] = info.duration_seconds
-    return facts
-
-
-def _spoken(transcript: Transcript | None) -> list[TranscriptSegment]:
-    segments = transcript.segments if transcript is not None else ()
-    return [segment for segment in segments if segment.text.strip()]
-
-
-def _label_text(labels: Sequence[ImageLabel]) -> str:
-    return ", ".join(
-        label.text for label in labels[:_MAX_LABELS] if label.probability >= _MIN_LABEL_PROBABILITY
-    )
-
-
-def _passages(text: str) -> Iterator[str]:
-    """Passages of about ``_PASSAGE_WORDS`` words, cut at ends of sentences where there are any."""
-    passage: list[str] = []
-    for sentence in re.split(r"(?<=[.!?])\s+|\n\s*\n", text):
-        words = sentence.split()
-        if passage and len(passage) + len(words) > _PASSAGE_WORDS:
-            yield " ".join(passage)
-            passage = []
-        passage += words
-        while len(passage) > _PASSAGE_WORDS:
-            yield " ".join(passage[:_PASSAGE_WORDS])
-            passage = passage[_PASSAGE_WORDS:]
-    if passage:
-        yield " ".join(passage)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+def _with(rows: tuple[Row, ...], vectors: Mapping[str, Vector]) -> tuple[Row, ...]:
+    """``rows`` with the vectors of further spaces at the first."""
+    further = {space: vector for space, vector in vectors.items() if space != DEFAULT_SPACE}
+    return (replace(rows[0], vectors=further), *rows[1:]) if further else rows

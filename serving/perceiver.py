@@ -19,6 +19,7 @@ from encoders.types import (
     MediaInfo,
     MediaKind,
     ModelSpec,
+    SeenMedium,
     TextLine,
     TranscribeOptions,
     Transcript,
@@ -76,6 +77,7 @@ class Perceiver:
         self._timeout_seconds = config.limits.perception_timeout_seconds
         self._sampling = config.sampling
         self._quality = config.quality
+        self._vision_params = {"quality": config.quality}
         self._decode_limits = asdict(config.decode_limits)
         self._slots = asyncio.Semaphore(_MAX_CONCURRENT_TASKS)
         # A picture's place in the text space is made of its labels' text embeddings: both models are in its
@@ -103,10 +105,47 @@ class Perceiver:
             "labels",
             media,
             self._vision,
-            {"quality": self._quality},
+            self._vision_params,
             EncodedImage,
             lambda: self._perception.encode_image(media, self._quality),
         )
+
+    async def look(
+        self, media: Sequence[MediaRef], min_side: int = 0, *, keep: bool = True
+    ) -> list[SeenMedium | Exception]:
+        """Header facts of many media, and labels and embeddings of the pictures among them, in order, by one call
+        of the encoders; an error of the encoders or the store stands in its medium's place.
+
+        Pictures that were seen before are not looked at again; new results are kept if wanted. Pictures with a side
+        under ``min_side`` pixels have no labels.
+        """
+        keys = [
+            (one.tenant, one.sha256, self._key("labels", one, self._vision, self._vision_params))
+            for one in media
+        ]
+        seen: list[SeenMedium | Exception | None] = [
+            None if data is None else _seen_before(data, one)
+            for one, data in zip(media, await self._derived.find(keys), strict=True)
+        ]
+        new = [index for index, one in enumerate(seen) if one is None]
+        if new:
+            asked = tuple(media[index] for index in new)
+            try:
+                async with asyncio.timeout(self._timeout_seconds), self._slots:
+                    with self._metrics.time_stage("perceive_look"):
+                        answers = await self._perception.look(asked, self._quality, min_side)
+            except TimeoutError as error:
+                raise self._too_slow() from error
+            kept: dict[tuple[str, str, str], bytes] = {}
+            for index, answer in zip(new, answers, strict=True):
+                seen[index] = answer
+                if isinstance(answer, SeenMedium) and answer.image is not None:
+                    kept[keys[index]] = encode_artifact(answer.image)
+            if keep and kept:
+                await self._derived.keep(kept)
+        self._metrics.cache.labels("labels", "store").inc(len(media) - len(new))
+        self._metrics.cache.labels("labels", "miss").inc(len(new))
+        return [one for one in seen if one is not None]
 
     async def read_text(self, media: MediaRef) -> tuple[tuple[TextLine, ...], str]:
         """Text lines in a picture, and the tier."""
@@ -257,22 +296,9 @@ class Perceiver:
                     with self._metrics.time_stage(f"perceive_{task}"):
                         return encode_artifact(await ask())
             except TimeoutError as error:
-                raise PerceptionTimeout(
-                    f"The media could not be read within {self._timeout_seconds:g} seconds; the encoders are "
-                    "busy. Please try again."
-                ) from error
+                raise self._too_slow() from error
 
-        name, revision, preprocessing = identity
-        key = artifact_key(
-            self._secret,
-            media.tenant,
-            media.sha256,
-            task,
-            name,
-            revision,
-            preprocessing,
-            {**params, "codec": _CODEC_VERSION},
-        )
+        key = self._key(task, media, identity, params)
         modality = modality_of(media.content_type)
         data, tier = await self._derived.get_or_compute(media.tenant, media.sha256, key, modality, compute)
         try:
@@ -286,6 +312,32 @@ class Perceiver:
             artifact = decode_artifact(data, kind)
         self._metrics.cache.labels(task, tier).inc()
         return artifact, tier
+
+    def _key(
+        self, task: str, media: MediaRef, identity: tuple[str, str, str], params: Mapping[str, Any]
+    ) -> str:
+        return artifact_key(
+            self._secret,
+            media.tenant,
+            media.sha256,
+            task,
+            *identity,
+            {**params, "codec": _CODEC_VERSION},
+        )
+
+    def _too_slow(self) -> PerceptionTimeout:
+        return PerceptionTimeout(
+            f"The media could not be read within {self._timeout_seconds:g} seconds; the encoders are busy. "
+            "Please try again."
+        )
+
+
+def _seen_before(data: bytes, media: MediaRef) -> SeenMedium | None:
+    try:
+        image = decode_artifact(data, EncodedImage)
+    except msgspec.MsgspecError:
+        return None
+    return SeenMedium(MediaInfo(MediaKind.IMAGE, media.content_type, image.width, image.height), image)
 
 
 def _identity(*models: ServedModel) -> tuple[str, str, str]:

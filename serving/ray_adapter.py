@@ -24,11 +24,21 @@ from encoders.types import (
     FrameSampling,
     MediaInfo,
     Quality,
+    SeenMedium,
     TextLine,
     TranscribeOptions,
     Transcript,
 )
-from search.types import Hit, Query, Row
+from search.filters import Condition
+from search.types import (
+    Cluster,
+    CollectionInfo,
+    CollectionSpec,
+    Query,
+    Row,
+    SearchAnswer,
+    StoredDocument,
+)
 from serving.engines.side_channel import BodyAt, read_body
 from serving.errors import ApiError, EngineOverloaded, EngineUnavailable, ServiceUnavailable, answer_for
 from serving.services import EngineResponse
@@ -81,6 +91,12 @@ class RayPerception(_Caller):
         result: MediaInfo = await self.call("probe", media)
         return result
 
+    async def look(
+        self, media: tuple[MediaRef, ...], quality: Quality = Quality.FAST, min_side: int = 0
+    ) -> tuple[SeenMedium | Exception, ...]:
+        result: tuple[SeenMedium | Exception, ...] = await self.call("look", media, quality, min_side)
+        return result
+
     async def encode_image(self, media: MediaRef, quality: Quality = Quality.FAST) -> EncodedImage:
         result: EncodedImage = await self.call("encode_image", media, quality)
         return result
@@ -117,11 +133,58 @@ class RaySearchIndex(_Caller):
     def __init__(self, handle: DeploymentHandle, timeout_seconds: float) -> None:
         super().__init__(handle, "Search", timeout_seconds)
 
+    async def create(self, tenant: str, name: str, spec: CollectionSpec | None) -> CollectionInfo:
+        result: CollectionInfo = await self.call("create", tenant, name, spec)
+        return result
+
+    async def describe(self, tenant: str, collection: str) -> CollectionInfo:
+        result: CollectionInfo = await self.call("describe", tenant, collection)
+        return result
+
+    async def collections(self, tenant: str) -> tuple[CollectionInfo, ...]:
+        result: tuple[CollectionInfo, ...] = await self.call("collections", tenant)
+        return result
+
+    async def drop(self, tenant: str, name: str) -> bool:
+        return bool(await self.call("drop", tenant, name))
+
+    async def point_alias(self, tenant: str, alias: str, name: str) -> None:
+        await self.call("point_alias", tenant, alias, name)
+
+    async def drop_alias(self, tenant: str, alias: str) -> bool:
+        return bool(await self.call("drop_alias", tenant, alias))
+
     async def add(self, tenant: str, collection: str, rows: tuple[Row, ...]) -> int:
         return int(await self.call("add", tenant, collection, rows))
 
-    async def search(self, tenant: str, collection: str, query: Query) -> tuple[Hit, ...]:
-        result: tuple[Hit, ...] = await self.call("search", tenant, collection, query)
+    async def search(self, tenant: str, collection: str, query: Query) -> SearchAnswer:
+        result: SearchAnswer = await self.call("search", tenant, collection, query)
+        return result
+
+    async def documents(
+        self, tenant: str, collection: str, document_ids: tuple[str, ...]
+    ) -> tuple[StoredDocument, ...]:
+        result: tuple[StoredDocument, ...] = await self.call("documents", tenant, collection, document_ids)
+        return result
+
+    async def scroll(
+        self, tenant: str, collection: str, after: str | None, limit: int, where: Condition | None
+    ) -> tuple[StoredDocument, ...]:
+        result: tuple[StoredDocument, ...] = await self.call(
+            "scroll", tenant, collection, after, limit, where
+        )
+        return result
+
+    async def known_contents(
+        self, tenant: str, collection: str, content_hashes: tuple[str, ...]
+    ) -> dict[str, str]:
+        result: dict[str, str] = await self.call("known_contents", tenant, collection, content_hashes)
+        return result
+
+    async def clusters(
+        self, tenant: str, collection: str, count: int, where: Condition | None
+    ) -> tuple[Cluster, ...]:
+        result: tuple[Cluster, ...] = await self.call("clusters", tenant, collection, count, where)
         return result
 
     async def delete(self, tenant: str, collection: str, document_id: str) -> int:

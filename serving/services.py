@@ -17,6 +17,7 @@ from encoders.types import (
     FrameSampling,
     MediaInfo,
     Quality,
+    SeenMedium,
     TextLine,
     TranscribeOptions,
     Transcript,
@@ -41,6 +42,17 @@ class Perception(Protocol):
 
     async def probe(self, media: MediaRef) -> MediaInfo:
         """Read the header of stored bytes and hold it against the limits."""
+        ...
+
+    async def look(
+        self, media: tuple[MediaRef, ...], quality: Quality = Quality.FAST, min_side: int = 0
+    ) -> tuple[SeenMedium | Exception, ...]:
+        """``probe`` of many media, and of the pictures among them ``encode_image``, decoded once for both.
+
+        One answer for each, in order: what is wrong with a medium stands in its place, an error of
+        ``encoders.errors`` or ``storage.errors``. Pictures with a side of less than ``min_side`` pixels are not
+        encoded.
+        """
         ...
 
     async def encode_image(self, media: MediaRef, quality: Quality = Quality.FAST) -> EncodedImage:

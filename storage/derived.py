@@ -116,6 +116,37 @@ class DerivedCache:
         self._lookups[tier] += 1
         return value
 
+    async def find(self, wanted: Sequence[tuple[str, str, str]]) -> list[bytes | None]:
+        """Kept values of (tenant, content hash, key) each, from memory or the store; for many at once, where one
+        thread reads them all. What is found stays where it is.
+        """
+        found = [self._memory.get(key) for _, _, key in wanted]
+        missing = [index for index, value in enumerate(found) if value is None]
+
+        def read() -> list[bytes | None]:
+            return [self._artifacts.get(*wanted[index]) for index in missing]
+
+        try:
+            values = await asyncio.to_thread(read) if missing else []
+        except StoreUnavailable:
+            self._failed("read")
+            return found
+        for index, value in zip(missing, values, strict=True):
+            found[index] = value
+        return found
+
+    async def keep(self, values: Mapping[tuple[str, str, str], bytes]) -> None:
+        """Keep values of (tenant, content hash, key) in the store, none whose source is gone; for many at once."""
+
+        def write() -> None:
+            for (tenant, sha256, key), value in values.items():
+                self._artifacts.put(tenant, sha256, key, value)
+
+        try:
+            await asyncio.to_thread(write)
+        except StoreUnavailable:
+            self._failed("written")
+
     async def forget(self, keys: Sequence[str]) -> None:
         """Drop values whose source was deleted from memory and from Redis; the store has dropped them before.
 

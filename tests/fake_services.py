@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from encoders.errors import CorruptMedia, MediaTooLarge, UnsupportedMedia
+from encoders.errors import CorruptMedia, EncoderError, MediaTooLarge, UnsupportedMedia
 from encoders.types import (
     Embeddings,
     EncodedFrame,
@@ -26,6 +26,7 @@ from encoders.types import (
     MediaInfo,
     MediaKind,
     Quality,
+    SeenMedium,
     TextLine,
     TranscribeOptions,
     Transcript,
@@ -33,9 +34,19 @@ from encoders.types import (
     TranscriptWord,
 )
 from search.engine import SearchEngine
-from search.types import Hit, Query, Row
+from search.filters import Condition
+from search.types import (
+    Cluster,
+    CollectionInfo,
+    CollectionSpec,
+    Query,
+    Row,
+    SearchAnswer,
+    StoredDocument,
+)
 from serving.errors import EngineUnavailable
 from serving.services import EngineResponse
+from storage.errors import StorageError
 from storage.media import MediaStore
 from storage.types import MediaRef
 
@@ -101,6 +112,7 @@ class FakePerception:
     def __init__(self, media: MediaStore) -> None:
         self._media = media
         self.calls: dict[str, int] = {}
+        self.looks: list[int] = []
         self.embedded: list[str] = []
         self.pieces: dict[str, int] = {}
         self.failure: Exception | None = None
@@ -136,6 +148,23 @@ class FakePerception:
             return MediaInfo(kind, "audio/wav", duration_seconds=facts["seconds"], has_audio=True)
         seconds = float(len(facts["frames"]))
         return MediaInfo(kind, "video/mp4", 320, 240, seconds, 25.0, facts["sound"])
+
+    async def look(
+        self, media: tuple[MediaRef, ...], quality: Quality = Quality.FAST, min_side: int = 0
+    ) -> tuple[SeenMedium | Exception, ...]:
+        """Counted by medium, under ``look``, and by picture that is encoded, under ``encode_image``."""
+        self.looks.append(len(media))
+        return tuple([await self._look(one, quality, min_side) for one in media])
+
+    async def _look(self, media: MediaRef, quality: Quality, min_side: int) -> SeenMedium | Exception:
+        try:
+            self.calls["look"] = self.calls.get("look", 0) + 1
+            info = await self.probe(media)
+            if info.kind is not MediaKind.IMAGE or min(info.width or 0, info.height or 0) < min_side:
+                return SeenMedium(info, None)
+            return SeenMedium(info, await self.encode_image(media, quality))
+        except (EncoderError, StorageError) as error:
+            return error
 
     async def encode_image(self, media: MediaRef, quality: Quality = Quality.FAST) -> EncodedImage:
         _, facts = await self._facts("encode_image", media)
@@ -200,11 +229,49 @@ class FakeSearchIndex:
     def __init__(self, engine: SearchEngine) -> None:
         self._engine = engine
 
+    async def create(self, tenant: str, name: str, spec: CollectionSpec | None) -> CollectionInfo:
+        return await asyncio.to_thread(self._engine.create, tenant, name, spec)
+
+    async def describe(self, tenant: str, collection: str) -> CollectionInfo:
+        return await asyncio.to_thread(self._engine.describe, tenant, collection)
+
+    async def collections(self, tenant: str) -> tuple[CollectionInfo, ...]:
+        return await asyncio.to_thread(self._engine.collections, tenant)
+
+    async def drop(self, tenant: str, name: str) -> bool:
+        return await asyncio.to_thread(self._engine.drop, tenant, name)
+
+    async def point_alias(self, tenant: str, alias: str, name: str) -> None:
+        await asyncio.to_thread(self._engine.point_alias, tenant, alias, name)
+
+    async def drop_alias(self, tenant: str, alias: str) -> bool:
+        return await asyncio.to_thread(self._engine.drop_alias, tenant, alias)
+
     async def add(self, tenant: str, collection: str, rows: tuple[Row, ...]) -> int:
         return await asyncio.to_thread(self._engine.add, tenant, collection, rows)
 
-    async def search(self, tenant: str, collection: str, query: Query) -> tuple[Hit, ...]:
+    async def search(self, tenant: str, collection: str, query: Query) -> SearchAnswer:
         return await asyncio.to_thread(self._engine.search, tenant, collection, query)
+
+    async def documents(
+        self, tenant: str, collection: str, document_ids: tuple[str, ...]
+    ) -> tuple[StoredDocument, ...]:
+        return await asyncio.to_thread(self._engine.documents, tenant, collection, document_ids)
+
+    async def scroll(
+        self, tenant: str, collection: str, after: str | None, limit: int, where: Condition | None
+    ) -> tuple[StoredDocument, ...]:
+        return await asyncio.to_thread(self._engine.scroll, tenant, collection, after, limit, where)
+
+    async def known_contents(
+        self, tenant: str, collection: str, content_hashes: tuple[str, ...]
+    ) -> dict[str, str]:
+        return await asyncio.to_thread(self._engine.known_contents, tenant, collection, content_hashes)
+
+    async def clusters(
+        self, tenant: str, collection: str, count: int, where: Condition | None
+    ) -> tuple[Cluster, ...]:
+        return await asyncio.to_thread(self._engine.clusters, tenant, collection, count, where)
 
     async def delete(self, tenant: str, collection: str, document_id: str) -> int:
         return await asyncio.to_thread(self._engine.delete, tenant, collection, document_id)

@@ -27,6 +27,8 @@ __all__ = [
     "DecodedFrame",
     "DecodedImage",
     "FramesAnswer",
+    "LookAnswer",
+    "LookedAt",
     "PictureAnswer",
     "ProbeAnswer",
     "SoundAnswer",
@@ -53,6 +55,14 @@ class DecodedImage:
     pixels: Pixels
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """What a header says, and, of a picture, its pixels ``(height, width, 3)``, perhaps shrunk."""
+
+    info: MediaInfo
+    pixels: Pixels | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,29 +106,20 @@ class ProbeAnswer(_Whole[MediaInfo]):
     """Facts from a header."""
 
     def __init__(self) -> None:
-        super().__init__(0, self._info)
+        super().__init__(0, lambda header, _: _info(header))
 
-    @staticmethod
-    def _info(header: Mapping[str, Any], _: bytearray) -> MediaInfo:
-        info = header["info"]
-        kind = MediaKind(info["kind"])
-        content_type = str(info["content_type"])
-        if not _CONTENT_TYPE.fullmatch(content_type):
-            raise ValueError
 
-        def told(name: str, read: Callable[[Any], Told]) -> Told | None:
-            return None if info.get(name) is None else read(info[name])
+class LookAnswer(_Whole[LookedAt]):
+    """Facts from a header and, of a picture, its pixels."""
 
-        return MediaInfo(
-            kind,
-            content_type,
-            told("width", _side),
-            told("height", _side),
-            told("duration_seconds", _not_negative),
-            told("frames_per_second", _not_negative),
-            has_audio=info.get("has_audio") is True,
-            animated=info.get("animated") is True,
-        )
+    def __init__(self, limits: DecodeLimits, max_side: int) -> None:
+        super().__init__(3 * min(limits.max_pixels, max_side * max_side), self._seen)
+        self._max_side = max_side
+
+    def _seen(self, header: Mapping[str, Any], body: bytearray) -> LookedAt:
+        info = _info(header)
+        is_picture = info.kind is MediaKind.IMAGE
+        return LookedAt(info, _pixels(header["shape"], body, self._max_side) if is_picture else None)
 
 
 class PictureAnswer(_Whole[DecodedImage]):
@@ -226,6 +227,28 @@ class FramesAnswer:
 
 
 Checked = TypeVar("Checked")
+
+
+def _info(header: Mapping[str, Any]) -> MediaInfo:
+    info = header["info"]
+    kind = MediaKind(info["kind"])
+    content_type = str(info["content_type"])
+    if not _CONTENT_TYPE.fullmatch(content_type):
+        raise ValueError
+
+    def told(name: str, read: Callable[[Any], Told]) -> Told | None:
+        return None if info.get(name) is None else read(info[name])
+
+    return MediaInfo(
+        kind,
+        content_type,
+        told("width", _side),
+        told("height", _side),
+        told("duration_seconds", _not_negative),
+        told("frames_per_second", _not_negative),
+        has_audio=info.get("has_audio") is True,
+        animated=info.get("animated") is True,
+    )
 
 
 def _checked(read: Callable[[], Checked]) -> Checked:

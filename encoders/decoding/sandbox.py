@@ -25,6 +25,8 @@ from encoders.decoding.answers import (
     DecodedFrame,
     DecodedImage,
     FramesAnswer,
+    LookAnswer,
+    LookedAt,
     PictureAnswer,
     ProbeAnswer,
     SoundAnswer,
@@ -84,6 +86,12 @@ class MediaDecoder:
         """A still picture, upright RGB; shrunk so that its longer side is at most ``max_side`` pixels."""
         job = {"task": "image", "max_side": max_side}
         return await self._run(job, source, PictureAnswer(self._limits, max_side))
+
+    async def look(self, source: bytes | BinaryIO, max_side: int) -> LookedAt:
+        """``probe``, and ``image`` if it is a picture, in one go."""
+        return await self._run(
+            {"task": "look", "max_side": max_side}, source, LookAnswer(self._limits, max_side)
+        )
 
     async def audio(self, source: bytes | BinaryIO) -> Sound:
         """The sound as mono 16 kHz float32 ``(n,)``. ``UnsupportedMedia`` when the medium has none."""

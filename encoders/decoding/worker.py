@@ -37,7 +37,7 @@ from encoders.decoding.source import open_source
 from encoders.decoding.video import sample_frames
 from encoders.decoding.wire import receive_job, write_message
 from encoders.errors import CorruptMedia, EncoderError, MediaTooLarge, UnsupportedMedia
-from encoders.types import FrameSampling, SamplingMethod, VideoSummary
+from encoders.types import FrameSampling, MediaKind, SamplingMethod, VideoSummary
 
 __all__ = ["main"]
 
@@ -170,6 +170,14 @@ def _decode(
     task = job["task"]
     if task == "probe":
         yield {"info": asdict(probe(file, limits))}, []
+        return
+    if task == "look":
+        info = asdict(probe(file, limits))
+        if info["kind"] != MediaKind.IMAGE:
+            yield {"info": info}, []
+            return
+        pixels, info["width"], info["height"] = decode_image(file, sniff_file(file), limits, job["max_side"])
+        yield {"info": info, "shape": pixels.shape}, [np.ascontiguousarray(pixels)]
         return
     sniffed = sniff_file(file)
     wanted = "image" if task == "image" else "stream"

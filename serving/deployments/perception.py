@@ -15,7 +15,7 @@ from encoders.batching.micro_batcher import MicroBatcher
 from encoders.batching.turns import OneAtATime
 from encoders.config import EncoderConfig
 from encoders.decoding.sandbox import DecodedFrame, MediaDecoder
-from encoders.errors import UnsupportedMedia
+from encoders.errors import EncoderError, UnsupportedMedia
 from encoders.memory_budget import available_bytes, check_memory
 from encoders.picture import brightest_enough, perceptual_hash, small_jpeg
 from encoders.text.encoder import TextEmbedding, stacked, text_of
@@ -27,6 +27,7 @@ from encoders.types import (
     MediaInfo,
     Pixels,
     Quality,
+    SeenMedium,
     Sound,
     TextLine,
     TranscribeOptions,
@@ -34,10 +35,12 @@ from encoders.types import (
 )
 from encoders.vision.encoder import vision_of
 from encoders.vision.sights import Sight, SightEncoder
+from serving.concurrency import all_of
 from serving.deployments.frame_encoding import encode_frames
 from serving.deployments.media_reader import MediaReader
 from storage.backends import open_object_store
 from storage.config import StorageConfig
+from storage.errors import StorageError
 from storage.types import MediaRef
 
 __all__ = ["PerceptionDeployment"]
@@ -46,6 +49,7 @@ __all__ = ["PerceptionDeployment"]
 # of sound 115 MB.
 _MAX_QUEUED_READINGS = 32
 _MAX_QUEUED_TRANSCRIPTIONS = 8
+_MAX_LOOKING = 3  # of the reader's four turns
 _VISION_SIDE_PIXELS = 768  # of models that do not say what they make use of
 _HASHING_SIDE_PIXELS = 256  # 32 x 32 is what a perceptual hash looks at
 _HEALTH_SECONDS = 20.0  # within Ray's own 30
@@ -62,6 +66,7 @@ class PerceptionDeployment:
         budget_bytes = config.max_memory_bytes
         check_memory(specs.values(), available_bytes() if budget_bytes is None else budget_bytes)
         self._reader = MediaReader(open_object_store(storage), storage.spool_folder)
+        self._looking = asyncio.Semaphore(_MAX_LOOKING)
         self._decoder = MediaDecoder(config.limits, workers=config.decoder_processes)
         self._decoder.start()  # its processes start while the models load
         # Loading them in parallel threads was measured: 3.5-3.9 s instead of 4.0 s, so it is not done.
@@ -92,6 +97,14 @@ class PerceptionDeployment:
     async def probe(self, media: MediaRef) -> MediaInfo:
         """See ``Perception.probe``."""
         return await self._reader.decoded(media, self._decoder.probe)
+
+    async def look(
+        self, media: tuple[MediaRef, ...], quality: Quality = Quality.FAST, min_side: int = 0
+    ) -> tuple[SeenMedium | Exception, ...]:
+        """See ``Perception.look``. All of these calls together decode a few media at a time, so that others
+        find their turn.
+        """
+        return tuple(await all_of(self._look(one, quality, min_side) for one in media))
 
     async def encode_image(self, media: MediaRef, quality: Quality = Quality.FAST) -> EncodedImage:
         """See ``Perception.encode_image``. Width and height are those of the full picture."""
@@ -163,6 +176,23 @@ class PerceptionDeployment:
         await self._decoder.aclose()
         for worker in (self._vision, self._text, self._ocr, self._speech):
             await worker.aclose()
+
+    async def _look(self, media: MediaRef, quality: Quality, min_side: int) -> SeenMedium | Exception:
+        try:
+            async with self._looking:
+                seen = await self._reader.decoded(
+                    media, partial(self._decoder.look, max_side=self._vision_side)
+                )
+            info, pixels = seen.info, seen.pixels
+            if pixels is None or min(info.width or 0, info.height or 0) < min_side:
+                return SeenMedium(info, None)
+            encoded = await self._see(pixels, quality)
+            return SeenMedium(
+                info,
+                replace(encoded, width=info.width or encoded.width, height=info.height or encoded.height),
+            )
+        except (EncoderError, StorageError) as error:
+            return error
 
     async def _see(self, pixels: Pixels, quality: Quality = Quality.FAST) -> EncodedImage:
         return (await self._vision.submit((Sight(pixels, quality),)))[0]

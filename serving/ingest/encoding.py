@@ -1,0 +1,174 @@
+"""The third stage: a group of stored items becomes rows, with as few calls of the encoders as possible."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from encoders.types import MediaInfo, MediaKind, SeenMedium, TextLine
+from fusion.types import PerceivedMedium
+from search.types import Row, Vector
+from serving.concurrency import all_of
+from serving.document_rows import media_rows, passages, spoken, text_rows
+from serving.ingest.arrival import Stored
+from serving.ingest.config import IngestConfig
+from serving.ingest.failures import failed
+from serving.ingest.items import IngestOptions, Outcome
+from serving.ingest.retries import Retries, may_pass
+from serving.ingest.written_pictures import looks_written
+from serving.perceiver import Perceiver
+from storage.records import id_time_seconds
+from storage.types import MediaRef
+
+__all__ = ["Encoded", "Encoding"]
+
+_log = logging.getLogger("manymodal.gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An item with the rows of its document, and its medium as the encoders know it."""
+
+    stored: Stored
+    rows: tuple[Row, ...]
+    ref: MediaRef | None
+
+
+class Encoding:
+    """Encodes the items of one job. Use from one event loop."""
+
+    def __init__(
+        self, perceiver: Perceiver, config: IngestConfig, tenant: str, options: IngestOptions
+    ) -> None:
+        self._perceiver = perceiver
+        self._retries = Retries(config)
+        self._tenant = tenant
+        self._options = options
+        self._slow = asyncio.Semaphore(config.media_concurrency)
+
+    async def encode(self, group: Sequence[Stored]) -> tuple[list[Encoded], list[tuple[Stored, Outcome]]]:
+        """Rows of what could be encoded, and the ends of the others."""
+        media = [stored for stored in group if stored.ref is not None]
+        ended: list[tuple[Stored, Outcome]] = []
+        perceived: list[tuple[Stored, PerceivedMedium]] = []
+        for stored, result in await self._perceived(media):
+            if isinstance(result, Outcome):
+                ended.append((stored, result))
+            else:
+                perceived.append((stored, result))
+        texts = [(stored, list(passages(stored.text))) for stored in group if stored.text is not None]
+        spoken_texts = [[one.text.strip() for one in spoken(medium)] for _, medium in perceived]
+        wanted = [part for _, parts in texts for part in parts] + [
+            part for some in spoken_texts for part in some
+        ]
+        vectors = await self._embedded(wanted)
+        encoded: list[Encoded] = []
+        at = 0
+        for stored, parts in texts:
+            some, at = vectors[at : at + len(parts)], at + len(parts)
+            item = stored.item
+            try:
+                rows = text_rows(item.document, stored.text or "", parts, some, self._metadata(stored))
+                encoded.append(Encoded(stored, rows, None))
+            except Exception as error:
+                ended.append((stored, failed(item, error)))
+        for (stored, medium), said in zip(perceived, spoken_texts, strict=True):
+            some, at = vectors[at : at + len(said)], at + len(said)
+            try:
+                encoded.append(self._media_encoded(stored, medium, some))
+            except Exception as error:
+                ended.append((stored, failed(stored.item, error)))
+        return encoded, ended
+
+    def _media_encoded(self, stored: Stored, medium: PerceivedMedium, vectors: list[Vector]) -> Encoded:
+        ref = _typed(stored, medium.info)
+        created = id_time_seconds(ref.id) if stored.record is None else stored.record.created_at_seconds
+        rows = media_rows(stored.item.document, ref, created, medium, vectors, self._metadata(stored))
+        return Encoded(stored, rows, ref)
+
+    def _metadata(self, stored: Stored) -> dict[str, object]:
+        named = {} if stored.filename is None else {"filename": stored.filename}
+        return {**named, **self._options.metadata, **stored.item.metadata}
+
+    async def _embedded(self, texts: list[str]) -> list[Vector]:
+        if not texts:
+            return []
+        return list(
+            (await self._retries.run(lambda: self._perceiver.embed_texts(self._tenant, tuple(texts)))).vectors
+        )
+
+    async def _perceived(self, media: Sequence[Stored]) -> list[tuple[Stored, PerceivedMedium | Outcome]]:
+        seen = await self._seen(media)
+        return await all_of(self._finished(stored, one) for stored, one in zip(media, seen, strict=True))
+
+    async def _seen(self, media: Sequence[Stored]) -> list[SeenMedium | Exception]:
+        """One look at all of them; again at those whose trouble may pass."""
+        refs = [stored.ref for stored in media if stored.ref is not None]
+        seen: list[SeenMedium | Exception] = []
+        waiting = list(range(len(refs)))
+        attempt = 0
+        while waiting:
+            attempt += 1
+            asked = [refs[index] for index in waiting]
+            answers = await self._retries.run(
+                lambda asked=asked: self._perceiver.look(asked, self._options.min_side)  # type: ignore[misc]
+            )
+            if attempt == 1:
+                seen = list(answers)
+            for index, answer in zip(waiting, answers, strict=True):
+                seen[index] = answer
+            waiting = [
+                index for index in waiting if isinstance(one := seen[index], Exception) and may_pass(one)
+            ]
+            if attempt == self._retries.attempts:
+                break
+            if waiting:
+                await asyncio.sleep(self._retries.pause_seconds(attempt))
+        return seen
+
+    async def _finished(
+        self, stored: Stored, seen: SeenMedium | Exception
+    ) -> tuple[Stored, PerceivedMedium | Outcome]:
+        """What a look leaves to be done: reading, frames, speech."""
+        item, ref = stored.item, stored.ref
+        try:
+            if isinstance(seen, Exception) or ref is None:
+                raise seen if isinstance(seen, Exception) else AssertionError("a medium has a reference")
+            info = seen.info
+            if info.kind is not MediaKind.IMAGE:
+                async with self._slow:
+                    return stored, await self._retries.run(lambda: self._heard(_typed(stored, info), info))
+            if seen.image is None:
+                return stored, item.ended(
+                    "skipped",
+                    "too_small",
+                    f"The picture is {info.width}x{info.height}; both sides must have {self._options.min_side} "
+                    "pixels at least.",
+                )
+            lines: tuple[TextLine, ...] = ()
+            if self._options.ocr == "on" or (
+                self._options.ocr == "auto" and looks_written(seen.image.labels)
+            ):
+                async with self._slow:
+                    lines = await self._retries.run(lambda: self._read(ref))
+            return stored, PerceivedMedium(ref.id, info, seen.image, lines, None, None)
+        except Exception as error:
+            return stored, failed(item, error)
+
+    async def _heard(self, ref: MediaRef, info: MediaInfo) -> PerceivedMedium:
+        return (await self._perceiver.perceive(ref, info, ocr=False)).medium
+
+    async def _read(self, ref: MediaRef) -> tuple[TextLine, ...]:
+        return (await self._perceiver.read_text(ref))[0]
+
+
+def _typed(stored: Stored, info: MediaInfo) -> MediaRef:
+    """The medium under the content type that its header says."""
+    ref = stored.ref
+    if ref is None:
+        raise AssertionError("a medium has a reference")
+    if stored.record is not None or ref.content_type == info.content_type:
+        return ref
+    return MediaRef(ref.id, ref.tenant, ref.sha256, ref.size_bytes, info.content_type)
