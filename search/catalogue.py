@@ -180,7 +180,8 @@ class Catalogue:
     def _create(self, tenant: str, name: str, spec: CollectionSpec) -> OpenCollection:
         place = self._location.table(tenant, name)
         found = self._get(place, lambda: RowTable.create(place, spec, self._session, self._clock()))
-        assert found is not None
+        if found is None:
+            raise SearchUnavailable("The collection could not be made right now. Try again later.")
         return found
 
     def _get(self, place: TableLocation, make: Callable[[], RowTable | None]) -> OpenCollection | None:

@@ -43,9 +43,11 @@ def overwrite(
 
 
 def anchor_fragment(
-    place: TableLocation, spec: CollectionSpec, schema: pa.Schema
+    place: TableLocation, version: int, spec: CollectionSpec, schema: pa.Schema
 ) -> list[lance.FragmentMetadata]:
-    """A fragment with one row that is no document: its id is empty, as no document's can be."""
+    """For a table in place of ``version``: a fragment with one row that is no document. Its id is empty, as no
+    document's can be.
+    """
     row = {name: pa.nulls(1, schema.field(name).type) for name in schema.names}
     row |= {name: pa.array([""]) for name in ("document_id", "tenant", "modality", "text")}
     row |= {"ordinal": pa.array([0], pa.int32()), "part_index": pa.array([0], pa.int32())}
@@ -56,7 +58,7 @@ def anchor_fragment(
         pa.table(row, schema=schema),
         place.uri,
         schema=schema,
-        mode="overwrite",
+        mode="overwrite" if version else "create",
         storage_options=_options(place),
     )
     return found

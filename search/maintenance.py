@@ -18,6 +18,7 @@ from search.lance_errors import FAILURES
 from search.text_index import TEXT_INDEX_SETTINGS
 
 __all__ = [
+    "MAX_SMALL_FRAGMENTS",
     "compact_small_fragments",
     "ensure_indexes",
     "remove_all_old_versions",
@@ -27,7 +28,8 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
-_MAX_SMALL_FRAGMENTS = 32
+MAX_SMALL_FRAGMENTS = 32
+_NEWEST_FRAGMENTS = 4
 _FRAGMENT_TIERS_ROWS = (1024, 16 * 1024, 256 * 1024)
 _KEEP_VERSIONS = timedelta(hours=1)  # longer than any refresh reads one version
 _ID_INDEX = "document_id_idx"
@@ -59,25 +61,34 @@ def update_indexes(dataset: lance.LanceDataset) -> None:
                 dataset.optimize.optimize_indices(index_names=[index.name])
 
 
-def compact_small_fragments(dataset: lance.LanceDataset, all_tiers: bool = False) -> None:
-    """Merge small fragments once there are many; each add makes one.
+def compact_small_fragments(
+    dataset: lance.LanceDataset, allowed: int = MAX_SMALL_FRAGMENTS, all_tiers: bool = False
+) -> bool:
+    """Merge small fragments once there are more than ``allowed``; each add makes one. ``False`` when that was due
+    and failed.
 
     In tiers, so that a few new rows never cause a large fragment to be written again. The first tier takes
-    milliseconds; the others, which may take longer, are left out unless ``all_tiers``.
+    milliseconds; the others, which may take longer, are left out unless ``all_tiers``. The newest fragments are
+    left out as well: what is replaced again and again lies there, and each deletion in a fragment that is being
+    merged makes that fail.
     """
     anchor, *fragments = dataset.get_fragments()
     sizes = [fragment.physical_rows for fragment in fragments]
     tiers = _FRAGMENT_TIERS_ROWS if all_tiers else _FRAGMENT_TIERS_ROWS[:1]
     for floor_rows, tier_rows in pairwise((0, *tiers)):
-        if sum(floor_rows <= size < tier_rows for size in sizes) > _MAX_SMALL_FRAGMENTS:
+        if sum(floor_rows <= size < tier_rows for size in sizes) > allowed:
             break
     else:
-        return
+        return True
+    excluded = [anchor, *fragments[-_NEWEST_FRAGMENTS:]]
     with _best_effort("compacted"):
         dataset.optimize.compact_files(
-            target_rows_per_fragment=tier_rows, excluded_fragment_ids=[anchor.fragment_id]
+            target_rows_per_fragment=tier_rows,
+            excluded_fragment_ids=[fragment.fragment_id for fragment in excluded],
         )
         dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS)
+        return True
+    return False
 
 
 def rewrite_deleted(dataset: lance.LanceDataset) -> None:

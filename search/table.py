@@ -34,6 +34,7 @@ from search.lance_errors import CommitConflictError, held, translated
 from search.lance_tables import anchor_fragment, membership, open_dataset, overwrite
 from search.location import TableLocation
 from search.maintenance import (
+    MAX_SMALL_FRAGMENTS,
     compact_small_fragments,
     ensure_indexes,
     remove_all_old_versions,
@@ -80,6 +81,7 @@ class RowTable:
         self._reader = dataset.checkout_version(dataset.version)
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
+        self._allowed_fragments = MAX_SMALL_FRAGMENTS
 
     @property
     def dimensions(self) -> int:
@@ -127,13 +129,9 @@ class RowTable:
             with translated("written"):
                 place.prepare()
                 schema = table_schema(spec, new_identity(spec, created_at_seconds))
+                version = 0 if dataset is None else int(dataset.version)
                 try:
-                    overwrite(
-                        place,
-                        0 if dataset is None else dataset.version,
-                        schema,
-                        anchor_fragment(place, spec, schema),
-                    )
+                    overwrite(place, version, schema, anchor_fragment(place, version, spec, schema))
                 except (OSError, CommitConflictError):  # normally: somebody else was quicker
                     if time.monotonic() > deadline or (dataset is None and not place.exists()):
                         raise
@@ -155,7 +153,7 @@ class RowTable:
             version, _ = self._commit(
                 rows if len(rows) else None, lambda: self._addresses("document_id", leaving)
             )
-            compact_small_fragments(self._writer)
+            self._compact()
         return version
 
     def delete(self, *document_ids: str) -> int:
@@ -279,6 +277,13 @@ class RowTable:
                 pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
             else:
                 return int(committed.version), leaving
+
+    def _compact(self) -> None:
+        """Merge small fragments if it is time. After a failure it is, once there are some more of them."""
+        if compact_small_fragments(self._writer, self._allowed_fragments):
+            self._allowed_fragments = MAX_SMALL_FRAGMENTS
+        else:
+            self._allowed_fragments = len(self._writer.get_fragments()) + MAX_SMALL_FRAGMENTS // 2
 
     def _update(
         self, new: list[lance.FragmentMetadata], leaving: NDArray[np.uint64]
