@@ -24,6 +24,7 @@ from encoders.registry import find, space
 from encoders.types import FrameSampling, ModelSpec, Quality, SamplingMethod
 from fusion.config import FusionConfig
 from search.config import SearchConfig
+from serving.catalogue import space_model
 from serving.config import ChatModel, EngineConfig, GatewayConfig, RequestLimits
 from storage.config import StorageConfig
 
@@ -269,11 +270,20 @@ class Settings(BaseSettings):
         )
 
     def search_config(self) -> SearchConfig:
-        """Settings of the search deployment."""
-        dimensions = find(self.encoders.text, self.models_dir).dimensions
-        if dimensions is None:  # ``gateway_config`` lets only text models through, and each of them says it
+        """Settings of the search deployment. Collections lie where media do: in the bucket if there is one."""
+        text = find(self.encoders.text, self.models_dir)
+        if (
+            text.dimensions is None
+        ):  # ``gateway_config`` lets only text models through, and each of them says it
             raise ModelUnavailable(f"The model '{self.encoders.text}' does not say how long its vectors are.")
-        return SearchConfig(self.data_dir / "collections", dimensions, self.encoders.threads)
+        s3 = self.storage.s3
+        return SearchConfig(
+            root=self.data_dir / "collections",
+            dimensions=text.dimensions,
+            threads=self.encoders.threads,
+            s3=None if s3 is None else s3.config(),
+            model=space_model(text),
+        )
 
     def storage_config(self) -> StorageConfig:
         """Settings of storage."""

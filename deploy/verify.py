@@ -79,7 +79,7 @@ def _content_type(head: bytes) -> str:
 
 def _dangling(settings: Settings, media: MediaStore, *, repair: bool) -> list[DanglingDocuments]:
     config = settings.search_config()
-    if not config.root.is_dir():
+    if config.s3 is None and not config.root.is_dir():
         return []
     from search.engine import SearchEngine  # Lance and FAISS take a second to load
 

@@ -15,6 +15,8 @@ from serving.openapi import describe
 from serving.routes import (
     audio,
     chat,
+    collections,
+    documents,
     embeddings,
     files,
     health,
@@ -51,6 +53,8 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
         audio,
         embeddings,
         search,
+        collections,
+        documents,
         files,
         uploads,
         media,

@@ -9,7 +9,7 @@ from encoders.types import ModelSpec
 from serving.config import GatewayConfig
 from serving.errors import ModelNotFound
 
-__all__ = ["ModelCatalogue", "ServedModel"]
+__all__ = ["ModelCatalogue", "ServedModel", "space_model"]
 
 _ALIASES = {"chat": ("default",), "speech": ("whisper-1",)}
 
@@ -49,6 +49,11 @@ class ModelCatalogue:
         """Raise ``ModelNotFound`` unless ``name`` means ``model``."""
         if name != model.name and name not in model.aliases:
             raise _not_found(name)
+
+
+def space_model(spec: ModelSpec) -> str:
+    """Whose space the vectors of a text model lie in, as collections keep it: ``name@revision``."""
+    return f"{spec.name}@{spec.revision}"
 
 
 def _encoder(spec: ModelSpec, task: str) -> ServedModel:

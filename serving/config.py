@@ -30,6 +30,8 @@ class RequestLimits:
     max_embedding_characters: int = 2_000_000
     max_text_characters: int = 200_000
     max_top_k: int = 100
+    max_search_depth: int = 10_000
+    max_line_bytes: int = 8 << 20
     fetch_timeout_seconds: float = 20.0
     admission_wait_seconds: float = 30.0
     max_redirects: int = 5

@@ -10,14 +10,20 @@ from fusion.text import TextFusion
 from serving.admission import Admission
 from serving.catalogue import ModelCatalogue
 from serving.chat import ChatPipeline
+from serving.collection_duplicates import CollectionDuplicates
 from serving.config import GatewayConfig
 from serving.fetch import MediaFetcher
 from serving.housekeeping import Housekeeping, HousekeepingMetrics
 from serving.indexing import Indexer
 from serving.inline_memo import InlineMemo
+from serving.media_links import MediaLinks
 from serving.metrics import GatewayMetrics
 from serving.perceiver import Perceiver
+from serving.query_items import QueryItems
+from serving.recommender import Recommender
 from serving.removal import Remover
+from serving.reranking import LateInteraction
+from serving.search_terms import SearchTerms
 from serving.searcher import Searcher
 from serving.services import Services
 from serving.store_check import StoreCheck
@@ -42,6 +48,9 @@ class Gateway:
     chat: ChatPipeline
     indexer: Indexer
     searcher: Searcher
+    recommender: Recommender
+    duplicates: CollectionDuplicates
+    media_links: MediaLinks
     remover: Remover
     completion: UploadCompletion
     housekeeping: Housekeeping
@@ -59,6 +68,9 @@ def build_gateway(
     admission = Admission(storage, perceiver, fetcher, config.limits, memo)
     remover = Remover(storage, services.search, memo)
     count_tokens = token_counter(config.chat_model.tokenizer_file)
+    search = services.search
+    items = QueryItems(search, admission, perceiver, config.limits)
+    terms = SearchTerms(config.cache_secret, config.limits)
     fusion = TextFusion(config.fusion, count_tokens)
     return Gateway(
         config=config,
@@ -72,7 +84,10 @@ def build_gateway(
             services.engine, admission, perceiver, fusion, count_tokens, catalogue, config, metrics
         ),
         indexer=Indexer(services, storage.media, admission, perceiver),
-        searcher=Searcher(services, admission, perceiver, config.limits),
+        searcher=Searcher(search, items, terms, LateInteraction(search)),
+        recommender=Recommender(search, items, terms),
+        duplicates=CollectionDuplicates(search),
+        media_links=MediaLinks(storage),
         remover=remover,
         completion=UploadCompletion(storage, admission, remover, config.limits),
         housekeeping=Housekeeping(storage, services.search, remover, HousekeepingMetrics(metrics.registry)),

@@ -90,8 +90,8 @@ class RequestMiddleware:
 class BodyLimitMiddleware:
     """Refuses request bodies over the limit: by ``content-length`` at once, and while streaming.
 
-    Forms may bring a file or a part of an upload where these are taken, elsewhere one medium; all other bodies
-    may be as large as ``max_body_bytes``.
+    Forms may bring a file or a part of an upload where these are taken, elsewhere one medium; texts to embed that
+    come line by line are never in memory as a whole; all other bodies may be as large as ``max_body_bytes``.
     """
 
     def __init__(self, app: ASGIApp, limits: RequestLimits) -> None:
@@ -104,8 +104,11 @@ class BodyLimitMiddleware:
             return
         headers = Headers(scope=scope)
         limit, name = self._limits.max_body_bytes, "max_body_bytes"
-        if headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        content_type = headers.get("content-type", "").lower()
+        if content_type.startswith("multipart/form-data"):
             limit, name = self._form_limit(scope["path"])
+        elif content_type.startswith("application/x-ndjson") and scope["path"] == "/v1/embeddings":
+            limit, name = self._limits.max_upload_bytes, "max_upload_bytes"
         error = BodyTooLarge(f"The request body is larger than {limit} bytes ({name}).")
         declared = headers.get("content-length", "")
         too_large = declared.isdigit() and int(declared) > limit

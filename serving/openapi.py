@@ -9,11 +9,12 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from serving.protocol.chat import ChatRequest
-from serving.protocol.embeddings import EmbeddingRequest
+from serving.protocol.collections import ClusterRequest, CollectionRequest, DocumentRequest
+from serving.protocol.embeddings import EmbeddingLine, EmbeddingRequest
 from serving.protocol.errors import ErrorBody
 from serving.protocol.files import LinkRequest
 from serving.protocol.media import MediaRequest, WarmUpRequest
-from serving.protocol.search import DocumentRequest, SearchRequest
+from serving.protocol.search import RecommendRequest, SearchRequest
 from serving.protocol.uploads import CompleteRequest, UploadRequest
 
 __all__ = ["REFERENCE", "describe"]
@@ -24,7 +25,11 @@ REFERENCE = "#/components/schemas/{model}"
 _MODELS = (
     ChatRequest,
     EmbeddingRequest,
+    EmbeddingLine,
     SearchRequest,
+    RecommendRequest,
+    CollectionRequest,
+    ClusterRequest,
     DocumentRequest,
     MediaRequest,
     WarmUpRequest,

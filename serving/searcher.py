@@ -1,130 +1,137 @@
-"""From a search request to hits: every query item becomes a vector, weights and filters are applied."""
+"""From a search request to hits: every query item becomes a vector, weights, words and filters are applied."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from encoders.types import MediaKind
-from search.types import Hit, Query, Vector
-from serving.admission import Admission
-from serving.concurrency import all_of
-from serving.config import RequestLimits
+from search.errors import DimensionMismatch
+from search.types import Query, RankFusion, SearchAnswer, Vector
 from serving.errors import InvalidRequest, LimitExceeded
-from serving.media_vectors import media_vector, unit_vector
-from serving.perceiver import Perceived, Perceiver
-from serving.protocol.search import DateRange, QueryItem, SearchRequest
-from serving.services import Services
+from serving.media_vectors import unit_vector
+from serving.protocol.search import QueryItem, SearchRequest, Weights
+from serving.query_items import QueryItems, Understood
+from serving.reranking import Reranker
+from serving.search_terms import Found, SearchTerms
+from serving.services import SearchIndex
 
-__all__ = ["Found", "Searcher", "date_bounds"]
+__all__ = ["Searcher"]
 
-_RULE = re.compile(r"last_([1-9][0-9]{0,4})_(minute|hour|day|week|month|year)s?")
-_UNIT_HOURS = {"minute": 1 / 60, "hour": 1, "day": 24, "week": 168, "month": 730.5, "year": 8766}
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The hits, best first, and what was perceived of the query's media, in the query's order."""
-
-    hits: tuple[Hit, ...]
-    media: tuple[Perceived, ...]
+_MAX_WORDS_CHARACTERS = 4096
+_RANK_CONSTANT = 60.0
 
 
 class Searcher:
     """Builds queries and runs them. One per gateway."""
 
     def __init__(
-        self, services: Services, admission: Admission, perceiver: Perceiver, limits: RequestLimits
+        self, search: SearchIndex, items: QueryItems, terms: SearchTerms, reranker: Reranker
     ) -> None:
-        self._search = services.search
-        self._admission = admission
-        self._perceiver = perceiver
-        self._limits = limits
+        self._search = search
+        self._items = items
+        self._terms = terms
+        self._reranker = reranker
 
     async def run(self, tenant: str, request: SearchRequest) -> Found:
-        """Search by the items' vectors, summed by weight and normalised again, with filters and bounds."""
-        if request.top_k > self._limits.max_top_k:
-            raise LimitExceeded(
-                f"'top_k' is {request.top_k}; at most {self._limits.max_top_k} (max_top_k).", "top_k"
-            )
-        after, before = date_bounds(request.filters.date_range, datetime.now(UTC))
-        many = isinstance(request.query, list)
+        """Search by the items' vectors, summed by weight and normalised again, by the words of the texts among
+        them, or by both, with filters and bounds.
+        """
+        terms = self._terms.read(tenant, request)
         items = request.query if isinstance(request.query, list) else [request.query]
-        named = [
-            (item, f"query[{index}].content" if many else "query.content") for index, item in enumerate(items)
-        ]
-        understood = await all_of(self._understand(tenant, item, param) for item, param in named)
-        vectors = [vector for vector, _ in understood]
-        total = np.sum(
-            [np.float32(item.weight) * vector for item, vector in zip(items, vectors, strict=True)], axis=0
+        many = isinstance(request.query, list)
+        params = [f"query[{index}]" if many else "query" for index in range(len(items))]
+        _check_mode(request, items, params)
+        query = terms.query
+        if request.mode != "vector":
+            query = replace(query, text=_words(items))
+        if request.mode == "text":
+            answer = await self._search.search(tenant, request.collection, query)
+            return self._terms.page(tenant, request, terms, answer)
+        understood = await self._items.understand(tenant, request.collection, items, params)
+        query = replace(
+            query,
+            vector=_sum(understood.vectors, items),
+            space=understood.space,
+            excluded_documents=understood.excluded,
+            fusion=_fusion(request),
         )
-        query = Query(
-            vector=unit_vector(
-                total, "The weighted queries cancel each other out; nothing is left to search by.", "query"
-            ),
-            top_k=request.top_k,
-            modalities=tuple(dict.fromkeys(request.search_modalities)),
-            filters=dict(request.filters.model_extra or {}),
-            created_after_seconds=after,
-            created_before_seconds=before,
-            score_threshold=request.score_threshold,
-            min_version=request.min_version,
+        if request.rerank is None:
+            answer = await self._search.search(tenant, request.collection, query)
+        else:
+            answer = await self._reranked(tenant, request, request.rerank.count, query, items, understood)
+        return self._terms.page(tenant, request, terms, answer, understood.media)
+
+    async def _reranked(
+        self,
+        tenant: str,
+        request: SearchRequest,
+        count: int,
+        query: Query,
+        items: Sequence[QueryItem],
+        understood: Understood,
+    ) -> SearchAnswer:
+        """The page of the ``count`` best documents in their new order."""
+        first = await self._search.search(
+            tenant, request.collection, replace(query, offset=0, top_k=max(count, request.top_k))
         )
-        hits = await self._search.search(tenant, request.collection, query)
-        return Found(hits, tuple(medium for _, medium in understood if medium is not None))
-
-    async def _understand(self, tenant: str, item: QueryItem, param: str) -> tuple[Vector, Perceived | None]:
-        """A query item's vector, and what was perceived of it if it is a medium."""
-        if item.type == "text":
-            return await self._embed(tenant, item.content, param), None
-        kinds = frozenset({MediaKind(item.type)})
-        return await self._admission.use(
-            lambda anew: self._admission.from_reference(tenant, item.content, kinds, param, anew=anew),
-            lambda admitted: media_vector(self._perceiver, tenant, admitted, param),
+        weights = [float(item.weight) for item in items]
+        hits = await self._reranker.rerank(
+            tenant, request.collection, understood.space, understood.vectors, weights, first.hits
         )
-
-    async def _embed(self, tenant: str, text: str, param: str) -> Vector:
-        if len(text) > self._limits.max_text_characters:
-            raise LimitExceeded(
-                f"The query is longer than {self._limits.max_text_characters} characters "
-                "(max_text_characters).",
-                param,
-            )
-        vector: Vector = (await self._perceiver.embed_texts(tenant, (text,))).vectors[0]
-        return vector
+        end = query.offset + query.top_k
+        return SearchAnswer(hits[query.offset : end], "reranked", first.version, has_more=len(hits) > end)
 
 
-def date_bounds(wanted: str | DateRange | None, now: datetime) -> tuple[float | None, float | None]:
-    """Bounds in seconds since the epoch of ``last_<n>_<unit>`` or explicit ISO bounds; a bare end date is
-    inclusive.
-    """
-    if wanted is None:
-        return None, None
-    if isinstance(wanted, str):
-        rule = _RULE.fullmatch(wanted)
-        if rule is None:
-            raise InvalidRequest(
-                "'date_range' must be like 'last_30_days' (minutes, hours, days, weeks, months, years) or an "
-                "object with 'from' and 'to'.",
-                "filters.date_range",
-            )
-        return now.timestamp() - int(rule[1]) * _UNIT_HOURS[rule[2]] * 3600, None
-    after = _moment(wanted.from_, "from") if wanted.from_ else None
-    before = _moment(wanted.to, "to") if wanted.to else None
-    if before is not None and wanted.to and len(wanted.to) == len("2026-01-31"):
-        before += timedelta(days=1)
-    return after.timestamp() if after else None, before.timestamp() if before else None
-
-
-def _moment(text: str, name: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
+def _check_mode(request: SearchRequest, items: Sequence[QueryItem], params: Sequence[str]) -> None:
+    """What of a request goes with its mode."""
+    if request.mode != "hybrid":
+        for name in ("rank_constant", "weights"):
+            if getattr(request, name) is not None:
+                raise InvalidRequest(f"'{name}' is for the mode 'hybrid'.", name)
+    weights = request.weights or Weights()
+    if weights.vector == 0 and weights.text == 0:
+        raise InvalidRequest("One of the weights at least must be greater than 0.", "weights")
+    if request.mode == "vector":
+        return
+    if request.mode == "text":
+        for item, param in zip(items, params, strict=True):
+            if item.type != "text":
+                raise InvalidRequest(
+                    "The mode 'text' looks for words: all queries are texts.", f"{param}.type"
+                )
+        for name in ("score_threshold", "rerank"):
+            if getattr(request, name) is not None:
+                raise InvalidRequest(f"'{name}' needs vectors, which the mode 'text' has not.", name)
+    words = _words(items)
+    if not words.strip():
         raise InvalidRequest(
-            "Dates must be ISO 8601, such as 2026-01-31 or 2026-01-31T12:00:00Z.",
-            f"filters.date_range.{name}",
-        ) from error
+            f"The mode '{request.mode}' looks for words: it needs a text of positive weight.", "query"
+        )
+    if len(words) > _MAX_WORDS_CHARACTERS:
+        raise LimitExceeded(
+            f"The mode '{request.mode}' looks for at most {_MAX_WORDS_CHARACTERS} characters of words.",
+            "query",
+        )
+
+
+def _words(items: Sequence[QueryItem]) -> str:
+    return "\n".join(str(item.content) for item in items if item.type == "text" and item.weight > 0)
+
+
+def _sum(vectors: Sequence[Vector], items: Sequence[QueryItem]) -> Vector:
+    if len({vector.shape for vector in vectors}) > 1:
+        raise DimensionMismatch("The items of this query have vectors of different lengths.")
+    total = np.sum(
+        [np.float32(item.weight) * vector for item, vector in zip(items, vectors, strict=True)], axis=0
+    )
+    return unit_vector(
+        total, "The weighted queries cancel each other out; nothing is left to search by.", "query"
+    )
+
+
+def _fusion(request: SearchRequest) -> RankFusion:
+    weights = request.weights or Weights()
+    constant = _RANK_CONSTANT if request.rank_constant is None else request.rank_constant
+    return RankFusion(float(constant), float(weights.vector), float(weights.text))

@@ -112,10 +112,13 @@ class Server:
         """Make a medium or a text searchable."""
         return self.request("POST", f"/v1/collections/{collection}/documents", json=dict(document))
 
+    def find(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        """The whole answer to a search."""
+        return self.request("POST", "/v1/search", json=dict(query))
+
     def search(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Hits of a search, best first."""
-        results = self.request("POST", "/v1/search", json=dict(query))["results"]
-        return list(results)
+        return list(self.find(query)["results"])
 
     def _nobody(self) -> NoServer:
         return NoServer(

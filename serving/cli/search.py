@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ import typer
 from serving.cli.failures import UnusableInput
 from serving.cli.options import DEFAULT_URL, AsJson, Collection, Url, connected, harmless, print_json
 
-__all__ = ["Modality", "matched_times", "search"]
+__all__ = ["Modality", "Mode", "filters_of", "matched_times", "search"]
 
 _MAX_TIMES = 3
 
@@ -26,6 +27,14 @@ class Modality(StrEnum):
     VIDEO = "video"
 
 
+class Mode(StrEnum):
+    """By what is meant, by words, or by both."""
+
+    VECTOR = "vector"
+    TEXT = "text"
+    HYBRID = "hybrid"
+
+
 def search(
     query: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
     image: Annotated[
@@ -34,6 +43,19 @@ def search(
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many.")] = 10,
     modality: Annotated[
         list[Modality] | None, typer.Option("--modality", "-m", help="Only these kinds; may be repeated.")
+    ] = None,
+    mode: Annotated[
+        Mode, typer.Option("--mode", help="Look for what is meant, for the words themselves, or for both.")
+    ] = Mode.VECTOR,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            "-f",
+            metavar="NAME=VALUE",
+            help="Only documents whose metadata are so; may be repeated. The value may be JSON, also an object "
+            'of operators: \'price={"gte": 1, "lt": 5}\'; date_range=last_30_days is the time of adding.',
+        ),
     ] = None,
     collection: Collection = "default",
     url: Url = DEFAULT_URL,
@@ -53,13 +75,37 @@ def search(
         request: dict[str, Any] = {"query": queries, "top_k": top, "collection": collection}
         if modality:
             request["search_modalities"] = [one.value for one in modality]
-        hits = server.search(request)
+        if mode is not Mode.VECTOR:
+            request["mode"] = mode.value
+        if filters:
+            request["filters"] = filters_of(filters)
+        answer = server.find(request)
         if as_json:
-            print_json({"results": hits})
-        elif hits:
-            _print_hits(hits)
+            print_json(answer)
+        elif answer["results"]:
+            _print_hits(answer["results"])
         else:
             typer.echo("Nothing was found.")
+
+
+def filters_of(given: Sequence[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` options as a search's filters; what is no JSON is a text.
+
+    Raises ``UnusableInput`` for one without a name or a name that comes twice.
+    """
+    filters: dict[str, Any] = {}
+    for option in given:
+        name, equals, value = option.partition("=")
+        if not equals or not name or name in filters:
+            raise UnusableInput(
+                f"'{option}' is not a filter: give NAME=VALUE, each name once. Several conditions on one name go "
+                'into one object, like \'price={"gte": 1, "lt": 5}\'.'
+            )
+        try:
+            filters[name] = json.loads(value)
+        except ValueError:
+            filters[name] = value
+    return filters
 
 
 def matched_times(hit: Mapping[str, Any]) -> list[tuple[float, float]]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from serving.protocol.chat import Part
 
-__all__ = ["Embedding", "EmbeddingList", "EmbeddingRequest", "EmbeddingUsage"]
+__all__ = ["Embedding", "EmbeddingLine", "EmbeddingList", "EmbeddingRequest", "EmbeddingUsage"]
 
 
 class EmbeddingRequest(BaseModel):
@@ -29,6 +29,14 @@ class EmbeddingRequest(BaseModel):
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[StrictInt, Field(ge=1)] | None = None
     user: StrictStr | None = None
+
+
+class EmbeddingLine(BaseModel):
+    """One line of a stream of texts (``application/x-ndjson``): a text of any length, and an id to know it by."""
+
+    model_config = ConfigDict(extra="forbid")
+    input: StrictStr
+    id: Annotated[StrictStr, Field(max_length=128)] | StrictInt | None = None
 
 
 class Embedding(BaseModel):

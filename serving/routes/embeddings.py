@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from encoders.text.encoder import check_dimensions, shortened
@@ -18,29 +19,69 @@ from serving.auth import CurrentTenant
 from serving.concurrency import all_of
 from serving.config import RequestLimits
 from serving.disconnect import unless_gone
+from serving.embedding_stream import EmbeddingStream
 from serving.errors import InvalidRequest, LimitExceeded
 from serving.gateway import Gateway, gateway_of
 from serving.media_parts import admit_part
 from serving.media_report import media_used
 from serving.media_vectors import media_vector
+from serving.openapi import REFERENCE
 from serving.perceiver import Perceived
 from serving.protocol.chat import MediaPart, Part, TextPart
-from serving.protocol.embeddings import EmbeddingList, EmbeddingRequest
+from serving.protocol.embeddings import EmbeddingLine, EmbeddingList, EmbeddingRequest
 from serving.routes.body import json_schema, read_model
 
 __all__ = ["router"]
 
 router = APIRouter()
 
+_NDJSON = "application/x-ndjson"
+
+
+def _body_schema() -> dict[str, Any]:
+    schema = json_schema(EmbeddingRequest)
+    line = {"$ref": REFERENCE.format(model=EmbeddingLine.__name__)}
+    schema["requestBody"]["content"][_NDJSON] = {"schema": line}
+    return schema
+
 
 @router.post(
     "/v1/embeddings",
     response_model=None,
-    responses={200: {"model": EmbeddingList}},
-    openapi_extra=json_schema(EmbeddingRequest),
+    responses={200: {"model": EmbeddingList, "content": {_NDJSON: {"schema": {"type": "object"}}}}},
+    openapi_extra=_body_schema(),
 )
-async def create_embeddings(request: Request, tenant: CurrentTenant) -> Response:
-    """OpenAI's embeddings of texts, and of media among them, all in one space."""
+async def create_embeddings(
+    request: Request,
+    tenant: CurrentTenant,
+    model: Annotated[str | None, Query(max_length=256, description="For NDJSON.")] = None,
+    dimensions: Annotated[int | None, Query(ge=1, description="For NDJSON.")] = None,
+    encoding_format: Annotated[
+        Literal["float", "base64"], Query(description="For NDJSON; JSON bodies say it themselves.")
+    ] = "float",
+) -> Response:
+    """OpenAI's embeddings of texts, and of media among them, all in one space.
+
+    Or, with ``Content-Type: application/x-ndjson``, of a stream of texts of any length: each line an object with
+    ``input`` and, if wanted, ``id``; each line of the answer a passage of one, in order, as soon as it is ready.
+    """
+    if request.headers.get("content-type", "").split(";", 1)[0].strip().lower() == _NDJSON:
+        return _streamed(request, tenant, model, dimensions, as_base64=encoding_format == "base64")
+    return await _listed(request, tenant)
+
+
+def _streamed(
+    request: Request, tenant: str, model: str | None, dimensions: int | None, *, as_base64: bool
+) -> Response:
+    gateway = gateway_of(request)
+    if model is not None:
+        gateway.catalogue.check(gateway.catalogue.text, model)
+    _check_dimensions(dimensions, gateway.config.text_model)
+    request.state.modality = "text"
+    return EmbeddingStream(request, gateway, tenant, dimensions=dimensions, as_base64=as_base64)
+
+
+async def _listed(request: Request, tenant: str) -> Response:
     gateway = gateway_of(request)
     wanted = await read_model(request, EmbeddingRequest)
     model = gateway.catalogue.text

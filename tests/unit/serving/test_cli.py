@@ -251,6 +251,33 @@ def test_search_shows_hits_with_the_times_that_match(
     ]
 
 
+def test_search_takes_a_mode_and_filters(app: typer.Typer, url: str, platform: FakeHttpPlatform) -> None:
+    options = [
+        "-f",
+        "user_id=7",
+        "-f",
+        'name="7"',
+        "-f",
+        "tag=new",
+        "-f",
+        'price={"gte": 1}',
+        "--mode",
+        "hybrid",
+    ]
+    assert run(app, url, "search", "a cat", *options).exit_code == 0
+    (sent,) = platform.sent("search")
+    assert sent["mode"] == "hybrid"
+    assert sent["filters"] == {"user_id": 7, "name": "7", "tag": "new", "price": {"gte": 1}}
+
+
+@pytest.mark.parametrize("filters", [["tag"], ["=x"], ["a=1", "a=2"]])
+def test_search_refuses_what_is_no_filter(app: typer.Typer, url: str, filters: list[str]) -> None:
+    options = [part for one in filters for part in ("--filter", one)]
+    result = run(app, url, "search", "a cat", *options)
+    assert result.exit_code == 2
+    assert "is not a filter: give NAME=VALUE" in result.stderr
+
+
 def test_search_combines_words_and_a_picture(
     app: typer.Typer, url: str, platform: FakeHttpPlatform, folder: Path
 ) -> None:
