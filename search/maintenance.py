@@ -28,14 +28,14 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
-MAX_SMALL_FRAGMENTS = 32
+MAX_SMALL_FRAGMENTS = 28  # and the newest
 _NEWEST_FRAGMENTS = 4
 _FRAGMENT_TIERS_ROWS = (1024, 16 * 1024, 256 * 1024)
 _KEEP_VERSIONS = timedelta(hours=1)  # longer than any refresh reads one version
 _ID_INDEX = "document_id_idx"
 _TEXT_INDEX = "text_idx"
-_UNINDEXED_ROWS = 2000
-_UNINDEXED_SHARE = 0.05
+_UNINDEXED_ROWS = 2000  # words are looked for in so many within 10 ms, ids much faster
+_SEGMENT_GROWTH = 4
 
 
 def ensure_indexes(dataset: lance.LanceDataset) -> None:
@@ -51,14 +51,26 @@ def ensure_indexes(dataset: lance.LanceDataset) -> None:
 
 
 def update_indexes(dataset: lance.LanceDataset) -> None:
-    """Let the indexes learn new rows, once these are so many that scanning them is felt."""
+    """Let the indexes learn new rows, once these are so many that scanning them is felt.
+
+    What is new becomes a segment of its own, together with those before it that are not much larger: so a row is
+    written into an index a few times in its life, however large the index grows.
+    """
     ensure_indexes(dataset)
-    for index in dataset.describe_indices():
-        total = dataset.count_rows()
-        unknown = total - index.num_rows_indexed
-        if unknown > _UNINDEXED_ROWS + _UNINDEXED_SHARE * total:
-            with _best_effort("indexed"):
-                dataset.optimize.optimize_indices(index_names=[index.name])
+    total = dataset.count_rows()
+    due = [index for index in dataset.describe_indices() if total - index.num_rows_indexed > _UNINDEXED_ROWS]
+    if not due:
+        return
+    # First, as merging fragments that an index knows means writing that index again.
+    compact_small_fragments(dataset, allowed=1)
+    for index in due:
+        with _best_effort("indexed"):
+            merged, size = 0, total - index.num_rows_indexed
+            for segment_rows in reversed(dataset.index_statistics(index.name)["num_indexed_rows_per_delta"]):
+                if segment_rows > _SEGMENT_GROWTH * size:
+                    break
+                merged, size = merged + 1, size + segment_rows
+            dataset.optimize.optimize_indices(index_names=[index.name], num_indices_to_merge=merged)
 
 
 def compact_small_fragments(
@@ -67,24 +79,28 @@ def compact_small_fragments(
     """Merge small fragments once there are more than ``allowed``; each add makes one. ``False`` when that was due
     and failed.
 
-    In tiers, so that a few new rows never cause a large fragment to be written again. The first tier takes
-    milliseconds; the others, which may take longer, are left out unless ``all_tiers``. The newest fragments are
-    left out as well: what is replaced again and again lies there, and each deletion in a fragment that is being
-    merged makes that fail.
+    In tiers, so that a few new rows never cause a large fragment to be written again. The first tier, of fragments
+    that no index knows yet, takes milliseconds; others, which may take longer, are left out unless ``all_tiers``.
+    The newest fragments are left out as well: what is replaced again and again lies there, and each deletion in a
+    fragment that is being merged makes that fail.
     """
     anchor, *fragments = dataset.get_fragments()
-    sizes = [fragment.physical_rows for fragment in fragments]
-    tiers = _FRAGMENT_TIERS_ROWS if all_tiers else _FRAGMENT_TIERS_ROWS[:1]
+    newest = fragments[-_NEWEST_FRAGMENTS:]
+    excluded = {anchor.fragment_id, *(fragment.fragment_id for fragment in newest)}
+    tiers: tuple[int, ...] = _FRAGMENT_TIERS_ROWS
+    if not all_tiers:
+        tiers = tiers[:1]
+        segments = [segment for index in dataset.describe_indices() for segment in index.segments]
+        excluded.update(*(segment.fragment_ids for segment in segments))
+    sizes = [fragment.physical_rows for fragment in fragments if fragment.fragment_id not in excluded]
     for floor_rows, tier_rows in pairwise((0, *tiers)):
         if sum(floor_rows <= size < tier_rows for size in sizes) > allowed:
             break
     else:
         return True
-    excluded = [anchor, *fragments[-_NEWEST_FRAGMENTS:]]
     with _best_effort("compacted"):
         dataset.optimize.compact_files(
-            target_rows_per_fragment=tier_rows,
-            excluded_fragment_ids=[fragment.fragment_id for fragment in excluded],
+            target_rows_per_fragment=tier_rows, excluded_fragment_ids=sorted(excluded)
         )
         dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS)
         return True
