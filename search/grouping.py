@@ -1,107 +1,255 @@
-"""From rows to documents: over-fetch rows until ``top_k`` documents are certain, then describe each."""
+"""From rows to documents: over-fetch rows until enough documents are certain, then describe each."""
 
 from __future__ import annotations
 
-import json
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias
 
-from search.snapshot import Candidate, Snapshot
-from search.types import Hit, PartHit, Query, Vector
+import numpy as np
 
-__all__ = ["MAX_PARTS_PER_HIT", "top_documents"]
+from search.metadata import decoded_metadata
+from search.rank_fusion import fused, fusion_depth
+from search.snapshot import Candidates, Masks, Snapshot
+from search.types import Hit, PartHit, Query, SearchAnswer, Vector
+
+__all__ = ["MAX_PARTS_PER_HIT", "answered"]
 
 MAX_PARTS_PER_HIT = 16
-_FIRST_FETCH_PER_HIT = 4
+_SPARE_ROWS = 4
 _FETCH_GROWTH = 4
-_KEYS = ("document_id", "ordinal")
-_COLUMNS = (
-    "part_index",
-    "start_seconds",
-    "end_seconds",
-    "modality",
-    "media_id",
-    "text",
-    "metadata",
-    "created_at_seconds",
-)
+
+_Fetch: TypeAlias = Callable[[int], tuple[Candidates, bool]]
+"""The best so many rows, and whether there are no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row that was found: its score and where it lies in the snapshot."""
+
+    score: float
+    segment: int
+    row: int
 
 
 @dataclass(slots=True)
 class _Group:
+    """A document with its rows that were found, best first."""
+
     document_id: str
-    parts: list[Candidate] = field(default_factory=list)
+    rows: list[_Row] = field(default_factory=list)
 
 
-def top_documents(snapshot: Snapshot, vector: Vector, query: Query, threads: int) -> tuple[Hit, ...]:
-    """The ``query.top_k`` best documents of a snapshot, best first, ties in order of document id.
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """Documents, best first, and whether there are more. All rows are there that score ``cutoff`` or better."""
 
-    A document scores as its best part. Its ``parts`` are those that score at least as high as the last
-    document in the answer does (they would have earned a place by themselves), best first, at most 16. The
-    answer depends only on the live rows, not on how they are spread over segments.
+    groups: list[_Group]
+    has_more: bool
+    cutoff: float
+
+
+def answered(snapshot: Snapshot, vector: Vector | None, query: Query, space: str) -> SearchAnswer:
+    """The documents of a snapshot from place ``query.offset`` on, best first, ties in order of document id.
+
+    A document scores as its best row. Its ``parts`` are the rows that score at least as high as the last document
+    in the answer does (they would have earned a place by themselves), best first, at most 16. The answer depends
+    only on the live rows, not on how they are spread over segments.
+
+    In a hybrid answer ``parts`` are the rows by which the document was found in either ranking, scored by cosine
+    similarity where they have a vector.
     """
     masks = snapshot.matching(query)
-    available = sum(int(mask.sum()) for mask in masks)
-    count = query.top_k * _FIRST_FETCH_PER_HIT
+    wanted = query.offset + query.top_k
+    if vector is not None and query.text is not None:
+        return _hybrid(snapshot, vector, query.text, query, space, masks)
+    if vector is not None:
+        ranking = _by_vector(snapshot, vector, query, space, masks, wanted)
+    else:
+        ranking = _by_text(snapshot, query.text or "", masks, wanted)
+    by_vector = vector is not None
+    hits = [
+        _hit(
+            snapshot,
+            group.document_id,
+            _cosine(group.rows[0].score) if by_vector else group.rows[0].score,
+            [row for row in group.rows if row.score >= ranking.cutoff],
+            query,
+            space,
+            by_vector=by_vector,
+            vector_score=_cosine(group.rows[0].score) if by_vector else None,
+            text_score=None if by_vector else group.rows[0].score,
+        )
+        for group in ranking.groups[query.offset :]
+    ]
+    return SearchAnswer(tuple(hits), "cosine" if by_vector else "bm25", snapshot.version, ranking.has_more)
+
+
+def _hybrid(
+    snapshot: Snapshot, vector: Vector, text: str, query: Query, space: str, masks: Masks
+) -> SearchAnswer:
+    wanted = query.offset + query.top_k
+    depth = fusion_depth(wanted)
+    by_vector = _by_vector(snapshot, vector, query, space, masks, depth)
+    by_text = _by_text(snapshot, text, masks, depth)
+    order = fused(
+        [
+            ([group.document_id for group in by_vector.groups], query.fusion.vector_weight),
+            ([group.document_id for group in by_text.groups], query.fusion.text_weight),
+        ],
+        query.fusion.constant,
+    )
+    vectors = {group.document_id: group for group in by_vector.groups}
+    texts = {group.document_id: group for group in by_text.groups}
+    hits = []
+    for document_id, score in order[query.offset : wanted]:
+        near, worded = vectors.get(document_id), texts.get(document_id)
+        rows = [] if near is None else [row for row in near.rows if row.score >= by_vector.cutoff]
+        if worded is not None:
+            known = {(row.segment, row.row) for row in rows}
+            more = [row for row in worded.rows if row.score >= by_text.cutoff]
+            more = [row for row in more if (row.segment, row.row) not in known]
+            rows = _by_similarity(snapshot, vector, space, rows, more)
+        hits.append(
+            _hit(
+                snapshot,
+                document_id,
+                score,
+                rows,
+                query,
+                space,
+                by_vector=True,
+                vector_score=None if near is None else _cosine(near.rows[0].score),
+                text_score=None if worded is None else worded.rows[0].score,
+            )
+        )
+    has_more = len(order) > wanted or by_vector.has_more or by_text.has_more
+    return SearchAnswer(tuple(hits), "reciprocal_rank", snapshot.version, has_more)
+
+
+def _by_similarity(
+    snapshot: Snapshot, vector: Vector, space: str, rows: list[_Row], more: Sequence[_Row]
+) -> list[_Row]:
+    """``rows`` and ``more`` by cosine similarity; those of ``more`` without a vector stay last, as they were."""
+    without = []
+    for row in more:
+        at = np.array([row.row], dtype=np.int64)
+        score = float(snapshot.parts[row.segment].segment.spaces[space].scores(vector, at)[0])
+        if math.isnan(score):
+            without.append(row)
+        else:
+            rows = [*rows, _Row(score, row.segment, row.row)]
+    return [*sorted(rows, key=lambda row: (-row.score, *_place(snapshot, row))), *without]
+
+
+def _by_vector(
+    snapshot: Snapshot, vector: Vector, query: Query, space: str, masks: Masks, wanted: int
+) -> _Ranking:
+    thresholds = query.score_thresholds
+    general = -math.inf if query.score_threshold is None else query.score_threshold
+    lowest = min([general, *thresholds.values()])
+
+    def fetch(count: int) -> tuple[Candidates, bool]:
+        found = snapshot.nearest(vector, space, count, masks, query.exact)
+        exhausted = len(found) < count
+        if not thresholds and query.score_threshold is None:
+            return found, exhausted
+        exhausted = exhausted or (len(found) > 0 and float(found.scores[-1]) < lowest)
+        limits = [
+            np.array([thresholds.get(modality, general) for modality in segment.columns.modalities])
+            for segment in snapshot.segments
+        ]
+        limit = np.empty(len(found))
+        for number, segment in enumerate(snapshot.segments):
+            here = found.segments == number
+            limit[here] = limits[number][segment.columns.modality_codes[found.rows[here]]]
+        return found.kept(found.scores >= limit), exhausted
+
+    return _ranked(snapshot, fetch, wanted)
+
+
+def _by_text(snapshot: Snapshot, text: str, masks: Masks, wanted: int) -> _Ranking:
+    return _ranked(snapshot, lambda count: snapshot.with_words(text, count, masks), wanted)
+
+
+def _ranked(snapshot: Snapshot, fetch: _Fetch, wanted: int) -> _Ranking:
+    """The ``wanted`` best documents, certain ones."""
+    count = math.ceil((wanted + 1) * snapshot.parts_per_document) + _SPARE_ROWS
     while True:
-        candidates = snapshot.search(vector, count, masks, threads)
-        exhausted = count >= available
-        if query.score_threshold is not None:
-            above = [candidate for candidate in candidates if candidate.score >= query.score_threshold]
-            exhausted = exhausted or len(above) < len(candidates)
-            candidates = above
+        candidates, exhausted = fetch(count)
         groups = _grouped(snapshot, candidates)
-        full = len(groups) >= query.top_k
         # Rows may tie with the last document: it is certain only once a lower score was seen.
-        if exhausted or (full and candidates[-1].score < groups[query.top_k - 1].parts[0].score):
+        full = len(groups) > wanted
+        if exhausted or (full and float(candidates.scores[-1]) < groups[wanted - 1].rows[0].score):
             break
         count *= _FETCH_GROWTH
-    groups = groups[: query.top_k]
-    if not groups:
-        return ()
-    cutoff = groups[-1].parts[0].score if full else float("-inf")
-    kept = [[part for part in group.parts if part.score >= cutoff][:MAX_PARTS_PER_HIT] for group in groups]
-    rows = iter(snapshot.rows([part for parts in kept for part in parts], _COLUMNS))
-    return tuple(
-        _hit(group.document_id, parts, [next(rows) for _ in parts])
-        for group, parts in zip(groups, kept, strict=True)
-    )
+    cutoff = groups[wanted - 1].rows[0].score if len(groups) >= wanted else -math.inf
+    return _Ranking(groups[:wanted], len(groups) > wanted, cutoff)
 
 
-def _grouped(snapshot: Snapshot, candidates: list[Candidate]) -> list[_Group]:
-    """Candidates by document: documents by falling best score, then id; parts by score, then ordinal."""
-    keys = snapshot.rows(candidates, _KEYS)
-    ranked = sorted(
-        zip(candidates, keys, strict=True),
-        key=lambda pair: (-pair[0].score, pair[1]["document_id"], pair[1]["ordinal"]),
-    )
+def _grouped(snapshot: Snapshot, candidates: Candidates) -> list[_Group]:
+    """Candidates by document: documents by falling best score, then id; rows by score, then ordinal."""
+    scores = candidates.scores
+    rows = list(map(_Row, scores.tolist(), candidates.segments.tolist(), candidates.rows.tolist()))
+    if len(rows) > 1 and bool((scores[1:] == scores[:-1]).any()):
+        rows.sort(key=lambda row: (-row.score, *_place(snapshot, row)))
+    ids = [segment.columns.ids for segment in snapshot.segments]
     groups: dict[str, _Group] = {}
-    for candidate, key in ranked:
-        document_id = key["document_id"]
-        groups.setdefault(document_id, _Group(document_id)).parts.append(candidate)
+    for row in rows:
+        document_id = ids[row.segment][row.row]
+        group = groups.get(document_id)
+        if group is None:
+            group = groups[document_id] = _Group(document_id)
+        group.rows.append(row)
     return list(groups.values())
 
 
-def _hit(document_id: str, parts: list[Candidate], rows: list[dict[str, Any]]) -> Hit:
+def _place(snapshot: Snapshot, row: _Row) -> tuple[str, int]:
+    columns = snapshot.parts[row.segment].segment.columns
+    return columns.ids[row.row], int(columns.ordinals[row.row])
+
+
+def _hit(
+    snapshot: Snapshot,
+    document_id: str,
+    score: float,
+    rows: Sequence[_Row],
+    query: Query,
+    space: str,
+    *,
+    by_vector: bool,
+    vector_score: float | None,
+    text_score: float | None,
+) -> Hit:
     best = rows[0]
+    segment = snapshot.parts[best.segment].segment
+    columns = segment.columns
+    parts = tuple(_part(snapshot, row, by_vector) for row in rows[:MAX_PARTS_PER_HIT])
     return Hit(
         document_id=document_id,
-        modality=best["modality"],
-        score=_cosine(parts[0].score),
-        media_id=best["media_id"],
-        text=best["text"],
-        metadata=json.loads(best["metadata"]),
-        created_at_seconds=best["created_at_seconds"],
-        parts=tuple(
-            PartHit(
-                part_index=row["part_index"],
-                start_seconds=row["start_seconds"],
-                end_seconds=row["end_seconds"],
-                score=_cosine(part.score),
-                text=row["text"],
-            )
-            for part, row in zip(parts, rows, strict=True)
-        ),
+        modality=columns.modalities[columns.modality_codes[best.row]],
+        score=score,
+        media_id=columns.media_ids.get(best.row),
+        text=parts[0].text,
+        metadata=decoded_metadata(columns.metadata[best.row]),
+        created_at_seconds=columns.created.item(best.row),
+        parts=parts,
+        vector_score=vector_score,
+        text_score=text_score,
+        vector=segment.spaces[space].row_vector(best.row) if query.include_vectors else None,
+    )
+
+
+def _part(snapshot: Snapshot, row: _Row, by_vector: bool) -> PartHit:
+    columns = snapshot.parts[row.segment].segment.columns
+    start, end = columns.starts.item(row.row), columns.ends.item(row.row)
+    return PartHit(
+        part_index=columns.part_indexes.item(row.row),
+        start_seconds=None if math.isnan(start) else start,
+        end_seconds=None if math.isnan(end) else end,
+        score=_cosine(row.score) if by_vector else row.score,
+        text=columns.texts[row.row],
     )
 
 

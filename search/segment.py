@@ -1,144 +1,190 @@
-"""A sealed run of rows with its FAISS index. Segments are immutable: searching needs no lock."""
+"""A sealed run of rows with what searches need of them. Segments are immutable: searching needs no lock."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import Any
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-import faiss
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from search.errors import InvalidQuery
-from search.types import Query, Vector
+from search.columns import vector_column
+from search.index.scan import Positions
+from search.index.space import SpaceVectors
+from search.metadata import MetadataColumns
+from search.metadata_values import Mask
+from search.row_columns import RowColumns, sorted_columns
+from search.segment_record import SegmentRecord
+from search.types import CollectionSpec, Query, Vector
 
-__all__ = ["Mask", "Segment", "canonical_value"]
+__all__ = ["Part", "Segment", "flat_segment", "merged"]
 
-Mask = NDArray[np.bool_]
 
-_NO_POSITIONS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of a segment's rows: those of ``mask``, all when that is ``None``."""
+
+    segment: Segment
+    mask: Mask | None
+
+    def __len__(self) -> int:
+        return len(self.segment) if self.mask is None else int(np.count_nonzero(self.mask))
 
 
 class Segment:
-    """Rows of a table version and an exact inner-product index over their vectors.
+    """Rows of some fragments of the table, in order of document, and their vectors by space.
 
-    ``table`` has the columns of ``search.table.table_schema`` and ``_rowaddr``. Vectors have L2 norm 1, so
-    inner product is cosine similarity. They are held once, by FAISS.
+    ``fragments`` are all that these rows came from, whole but for rows that were deleted already. ``record`` says
+    how the segment is saved; ``None`` for one that is only in memory.
     """
 
-    def __init__(self, table: pa.Table) -> None:
-        vectors = _matrix(table)
-        self._index = faiss.IndexFlatIP(vectors.shape[1])
-        self._index.add(vectors)
-        self.columns = table.drop_columns(["vector"]).combine_chunks()
-        self.addresses: NDArray[np.uint64] = self.columns.column("_rowaddr").to_numpy()
-        self._created = self.columns.column("created_at_seconds").to_numpy()
+    def __init__(
+        self,
+        columns: RowColumns,
+        spaces: Mapping[str, SpaceVectors],
+        fragments: Iterable[int],
+        record: SegmentRecord | None = None,
+    ) -> None:
+        self.columns = columns
+        self.spaces = spaces
+        self.fragments = frozenset(fragments)
+        self.record = record
+        self._metadata: MetadataColumns | None = None
+        self._metadata_lock = threading.Lock()
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return len(self.columns)
 
     @property
-    def fragment_ids(self) -> NDArray[np.uint64]:
-        """The Lance fragment each row came from."""
-        return self.addresses >> np.uint64(32)
+    def is_indexed(self) -> bool:
+        """Whether this is one of the large ones that are built in the background and saved."""
+        return self.record is not None
 
     @property
-    def vectors(self) -> Vector:
-        """``(rows, dimensions)``, a view of the index's own memory: keep the segment alive, do not write."""
-        count, dimensions = self._index.ntotal, self._index.d
-        view: Vector = faiss.rev_swig_ptr(self._index.get_xb(), count * dimensions).reshape(count, dimensions)
-        return view
+    def metadata(self) -> MetadataColumns:
+        """Columns of metadata, made when they are first needed (a microsecond a row)."""
+        with self._metadata_lock:
+            if self._metadata is None:
+                self._metadata = MetadataColumns.of(self.columns.metadata.column)
+            return self._metadata
 
-    def table(self, mask: Mask) -> pa.Table:
-        """The rows of ``mask`` as a table again, vectors included, to build a new segment from."""
-        kept = self.vectors[mask]
-        column = pa.FixedSizeListArray.from_arrays(pa.array(kept.reshape(-1)), kept.shape[1])
-        return self.columns.filter(pa.array(mask)).append_column("vector", column)
-
-    def search(
-        self, vector: Vector, count: int, mask: Mask, threads: int
-    ) -> tuple[Vector, NDArray[np.int64]]:
-        """The ``count`` best rows within ``mask`` (fewer if it has fewer): scores and positions, best
-        first.
-        """
-        available = int(np.count_nonzero(mask))
-        count = min(count, available)
-        if count == 0:
-            return np.empty(0, dtype=np.float32), _NO_POSITIONS
-        parameters = None
-        if available < len(self):
-            bits = np.packbits(mask, bitorder="little")  # FAISS keeps a pointer: it must outlive the call
-            selector = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg, arg-type]
-            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
-        faiss.omp_set_num_threads(threads)  # OpenMP keeps this per calling thread, so it is set here
-        scores, positions = self._index.search(vector.reshape(1, -1), count, params=parameters)
-        return scores[0], positions[0]
-
-    def matching(self, query: Query) -> Mask:
-        """Which rows satisfy all conditions of ``query``; an empty condition is satisfied by every row."""
-        mask: Mask = np.ones(len(self), dtype=np.bool_)
+    def matching(self, query: Query, alive: Mask | None) -> Mask | None:
+        """Which live rows satisfy the conditions of ``query``; ``None`` when all rows do."""
+        columns = self.columns
+        mask = alive
         if query.modalities:
-            mask &= self._with_positions([p for m in query.modalities for p in self._modalities.get(m, ())])
+            wanted = np.array([modality in query.modalities for modality in columns.modalities])
+            mask = _both(mask, wanted[columns.modality_codes])
         if query.created_after_seconds is not None:
-            mask &= self._created >= query.created_after_seconds
+            mask = _both(mask, columns.created >= query.created_after_seconds)
         if query.created_before_seconds is not None:
-            mask &= self._created < query.created_before_seconds
-        for name, value in query.filters.items():
-            mask &= self._with_positions(self._postings.get((name, canonical_value(value)), ()))
+            mask = _both(mask, columns.created < query.created_before_seconds)
+        if query.where is not None:
+            mask = _both(mask, self.metadata.mask(query.where))
+        for document_id in query.excluded_documents:
+            rows = columns.rows_of(document_id)
+            if rows:
+                mask = np.ones(len(self), dtype=np.bool_) if mask is None else mask.copy()
+                mask[rows.start : rows.stop] = False
         return mask
 
-    def _with_positions(self, positions: Sequence[int]) -> Mask:
-        mask: Mask = np.zeros(len(self), dtype=np.bool_)
-        mask[np.asarray(positions, dtype=np.int64)] = True
-        return mask
-
-    # Built on first use and then kept. Two threads may build one at the same time: both get the same answer.
-
-    @cached_property
-    def _modalities(self) -> dict[str, list[int]]:
-        postings: dict[str, list[int]] = {}
-        for position, modality in enumerate(self.columns.column("modality").to_pylist()):
-            postings.setdefault(modality, []).append(position)
-        return postings
-
-    @cached_property
-    def _postings(self) -> dict[tuple[str, str], list[int]]:
-        postings: dict[tuple[str, str], list[int]] = {}
-        for position, encoded in enumerate(self.columns.column("metadata").to_pylist()):
-            for name, value in json.loads(encoded).items():
-                postings.setdefault((name, canonical_value(value)), []).append(position)
-        return postings
+    def vectors_at(self, space: str, rows: Positions) -> Vector:
+        """Full vectors of rows that have one."""
+        found = self.spaces[space]
+        at = rows if found.present is None else np.searchsorted(found.present, rows)
+        vectors: Vector = found.vectors[at]
+        return vectors
 
 
-def canonical_value(value: Any) -> str:
-    """A JSON value as text, equal exactly for equal JSON values: ``1`` equals ``1.0``, ``true`` does not.
-
-    Raises ``InvalidQuery`` for what JSON cannot hold.
-    """
-    try:
-        return json.dumps(_whole_numbers(value), sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        raise InvalidQuery("Metadata and filter values must be JSON values with finite numbers.") from None
-
-
-def _whole_numbers(value: Any) -> Any:
-    match value:
-        case float() if value.is_integer():
-            return int(value)
-        case list() | tuple():
-            return [_whole_numbers(item) for item in value]
-        case Mapping():
-            return {name: _whole_numbers(item) for name, item in value.items()}
-        case _:
-            return value
+def flat_segment(table: pa.Table, spec: CollectionSpec, fragments: Iterable[int]) -> Segment:
+    """A segment in memory of rows as they were read from the table, that is scanned."""
+    columns, order = sorted_columns(table)
+    spaces = {}
+    for space in spec.spaces:
+        column = table.column(vector_column(spec, space.name))
+        matrix, present = _matrix(column, space.dimensions)
+        spaces[space.name] = _reordered(matrix, present, order)
+    return Segment(RowColumns(columns), spaces, fragments)
 
 
-def _matrix(table: pa.Table) -> Vector:
-    """The vector column as float32 ``(rows, dimensions)``, contiguous."""
-    column = table.column("vector")
-    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    matrix = np.concatenate(flat) if flat else np.empty(0, dtype=np.float32)
-    return np.ascontiguousarray(matrix.reshape(len(table), column.type.list_size), dtype=np.float32)
+def merged(parts: Sequence[Part], spec: CollectionSpec) -> Segment:
+    """A segment in memory of the rows of several, that is scanned."""
+    table, sources, rows = gathered(parts)
+    spaces = {}
+    for space in spec.spaces:
+        present = rows_with_vector(parts, sources, rows, space.name)
+        matrix = np.empty((len(sources) if present is None else len(present), space.dimensions), np.float32)
+        copy_vectors(parts, sources, rows, space.name, present, matrix)
+        spaces[space.name] = SpaceVectors(matrix, present)
+    fragments = frozenset().union(*(part.segment.fragments for part in parts))
+    return Segment(RowColumns(table), spaces, fragments)
+
+
+def gathered(parts: Sequence[Part]) -> tuple[pa.Table, Positions, Positions]:
+    """The rows of several segments in a segment's order: columns, and per row its part and its row there."""
+    tables, sources, rows = [], [], []
+    for number, part in enumerate(parts):
+        at = np.arange(len(part.segment)) if part.mask is None else np.flatnonzero(part.mask)
+        whole = part.segment.columns.table
+        tables.append(whole if part.mask is None else whole.take(pa.array(at)))
+        sources.append(np.full(len(at), number, dtype=np.int64))
+        rows.append(at)
+    table, order = sorted_columns(pa.concat_tables(tables))
+    return table, np.concatenate(sources)[order], np.concatenate(rows)[order]
+
+
+def rows_with_vector(
+    parts: Sequence[Part], sources: Positions, rows: Positions, space: str
+) -> Positions | None:
+    """Which of the gathered rows have a vector in a space; ``None`` when all have."""
+    if all(part.segment.spaces[space].present is None for part in parts):
+        return None
+    has: Mask = np.ones(len(sources), dtype=np.bool_)
+    for number, part in enumerate(parts):
+        present = part.segment.spaces[space].present
+        if present is not None:
+            here = sources == number
+            has[here] = np.isin(rows[here], present)
+    return None if has.all() else np.flatnonzero(has)
+
+
+def copy_vectors(
+    parts: Sequence[Part],
+    sources: Positions,
+    rows: Positions,
+    space: str,
+    present: Positions | None,
+    target: Vector,
+    block_rows: int = 1 << 15,
+) -> None:
+    """Write the vectors of the gathered rows into ``target``, block by block."""
+    for start in range(0, len(target), block_rows):
+        block = slice(start, start + block_rows)
+        of = np.arange(start, min(start + block_rows, len(target))) if present is None else present[block]
+        for number, part in enumerate(parts):
+            here = np.flatnonzero(sources[of] == number)
+            if len(here):
+                target[start + here] = part.segment.vectors_at(space, rows[of[here]])
+
+
+def _reordered(matrix: Vector, present: Mask | None, order: Positions) -> SpaceVectors:
+    if present is None:
+        return SpaceVectors(np.ascontiguousarray(matrix[order]))
+    present = present[order]
+    return SpaceVectors(np.ascontiguousarray(matrix[order[present]]), np.flatnonzero(present))
+
+
+def _matrix(column: pa.ChunkedArray, dimensions: int) -> tuple[Vector, Mask | None]:
+    """Vectors as float32 ``(rows, dimensions)``, and which rows have one (``None``: all)."""
+    present = column.is_valid().to_numpy() if column.null_count else None
+    chunks = [
+        chunk.values.slice(chunk.offset * dimensions, len(chunk) * dimensions).to_numpy(zero_copy_only=False)
+        for chunk in column.chunks
+    ]
+    matrix = np.concatenate(chunks) if chunks else np.empty(0, dtype=np.float32)
+    return matrix.reshape(len(column), dimensions).astype(np.float32, copy=False), present
+
+
+def _both(one: Mask | None, other: Mask) -> Mask:
+    return other if one is None else one & other
