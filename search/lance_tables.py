@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import lance
 import numpy as np
@@ -10,11 +11,15 @@ import pyarrow as pa
 from lance import LanceOperation
 from lance.fragment import write_fragments
 
-from search.lance_errors import translated
+from search.columns import read_identity
+from search.errors import CollectionNotFound, SearchUnavailable
+from search.lance_errors import FAILURES, translated
 from search.location import TableLocation
 from search.types import CollectionSpec
 
-__all__ = ["anchor_fragment", "membership", "open_dataset", "overwrite"]
+__all__ = ["anchor_fragment", "gone", "in_use", "membership", "open_dataset", "overwrite"]
+
+_OPENING_ATTEMPTS = 4
 
 
 def open_dataset(place: TableLocation, session: lance.Session) -> lance.LanceDataset | None:
@@ -22,6 +27,12 @@ def open_dataset(place: TableLocation, session: lance.Session) -> lance.LanceDat
     if not place.exists():
         return None
     with translated("read"):
+        for _ in range(_OPENING_ATTEMPTS):
+            try:
+                return lance.dataset(place.uri, session=session, storage_options=_options(place))
+            except FAILURES as error:  # the version that was the newest is gone with its collection, perhaps
+                if "not found" not in str(error).lower():
+                    raise
         return lance.dataset(place.uri, session=session, storage_options=_options(place))
 
 
@@ -70,6 +81,27 @@ def membership(column: str, values: Iterable[str]) -> str:
     """
     literals = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
     return f"{column} IN ({literals})"
+
+
+def gone(name: str) -> CollectionNotFound:
+    """The error of whoever goes on using a dropped collection."""
+    return CollectionNotFound(f"There is no collection named '{name}' any more.")
+
+
+@contextmanager
+def in_use(dataset: lance.LanceDataset, name: str, uid: str, what: str) -> Iterator[None]:
+    """Raises our errors for Lance's. Files of a dropped collection are missing, which is ``CollectionNotFound``."""
+    try:
+        with translated(what):
+            yield
+    except SearchUnavailable:
+        try:
+            latest = dataset.checkout_version(dataset.latest_version)
+        except FAILURES:
+            latest = None
+        if latest is not None and read_identity(latest.schema.metadata).uid != uid:
+            raise gone(name) from None
+        raise
 
 
 def _options(place: TableLocation) -> dict[str, str] | None:

@@ -66,11 +66,17 @@ def update_indexes(dataset: lance.LanceDataset) -> None:
     for index in due:
         with _best_effort("indexed"):
             merged, size = 0, total - index.num_rows_indexed
-            for segment_rows in reversed(dataset.index_statistics(index.name)["num_indexed_rows_per_delta"]):
+            for segment_rows in reversed(_segment_rows(dataset, index.name)):
                 if segment_rows > _SEGMENT_GROWTH * size:
                     break
                 merged, size = merged + 1, size + segment_rows
             dataset.optimize.optimize_indices(index_names=[index.name], num_indices_to_merge=merged)
+
+
+def _segment_rows(dataset: lance.LanceDataset, index_name: str) -> list[int]:
+    """How many rows each of an index's segments knows, oldest first."""
+    found: list[int] = dataset.stats.index_stats(index_name)["num_indexed_rows_per_delta"]
+    return found
 
 
 def compact_small_fragments(

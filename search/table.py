@@ -20,6 +20,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import lance
 import numpy as np
@@ -29,9 +30,9 @@ from lance.fragment import write_fragments
 from numpy.typing import NDArray
 
 from search.columns import TableIdentity, new_identity, read_identity, table_schema, vector_column
-from search.errors import CollectionNotFound, DimensionMismatch, SearchUnavailable
+from search.errors import DimensionMismatch, SearchUnavailable
 from search.lance_errors import CommitConflictError, held, translated
-from search.lance_tables import anchor_fragment, membership, open_dataset, overwrite
+from search.lance_tables import anchor_fragment, gone, in_use, membership, open_dataset, overwrite
 from search.location import TableLocation
 from search.maintenance import (
     MAX_SMALL_FRAGMENTS,
@@ -69,7 +70,7 @@ class RowTable:
         identity: TableIdentity,
     ) -> None:
         if identity.uid is None or identity.spec is None:
-            raise _gone(place.name)
+            raise gone(place.name)
         self.tenant = place.tenant
         self.name = place.name
         self.uid: str = identity.uid
@@ -149,7 +150,7 @@ class RowTable:
                 f"This collection's vectors have {self.dimensions} dimensions, not {width}."
             )
         leaving = [*document_ids, *deleted_ids]
-        with held(self._write_lock), translated("written"):
+        with held(self._write_lock), self._using("written"):
             version, _ = self._commit(
                 rows if len(rows) else None, lambda: self._addresses("document_id", leaving)
             )
@@ -158,7 +159,7 @@ class RowTable:
 
     def delete(self, *document_ids: str) -> int:
         """Remove documents and return a version without them. Missing documents make no new version."""
-        with held(self._write_lock), translated("written"):
+        with held(self._write_lock), self._using("written"):
             version, _ = self._commit(None, lambda: self._addresses("document_id", document_ids))
         return version
 
@@ -175,13 +176,13 @@ class RowTable:
             addresses: NDArray[np.uint64] = found.column("_rowaddr").to_numpy()
             return addresses
 
-        with held(self._write_lock), translated("written"):
+        with held(self._write_lock), self._using("written"):
             self._commit(None, find)
         return documents
 
     def drop(self) -> bool:
         """Remove the collection and its rows, in one commit; whether that was done by this call."""
-        with held(self._write_lock), translated("written"):
+        with held(self._write_lock), self._using("written"):
             deadline = time.monotonic() + _COMMIT_SECONDS
             while True:
                 self._writer.checkout_latest()
@@ -202,7 +203,7 @@ class RowTable:
 
         Does not hold up writers: they go on committing meanwhile. What conflicts is left for the next time.
         """
-        with translated("written"):
+        with self._using("written"):
             dataset = self._fresh()
             compact_small_fragments(dataset, all_tiers=True)
             update_indexes(dataset)
@@ -211,7 +212,7 @@ class RowTable:
         """Write fragments with deleted rows anew without them, and drop versions that held them; returns how many
         bytes went. Versions of the last hour stay, for who reads them, so what they hold goes the next time.
         """
-        with translated("written"):
+        with self._using("written"):
             dataset = self._fresh()
             rewrite_deleted(dataset)
             update_indexes(dataset)
@@ -221,29 +222,29 @@ class RowTable:
         """Every medium that rows of the newest version were made of."""
         found: set[str] = set()
         dataset = self.state()._dataset
-        with translated("read"):
+        with self._using("read"):
             for batch in dataset.to_batches(columns=["media_id"], filter="media_id IS NOT NULL"):
                 found.update(batch.column("media_id").unique().to_pylist())
         return frozenset(found)
 
     def latest_version(self) -> int:
         """The newest committed version (well under a millisecond on local files)."""
-        with held(self._read_lock), translated("read"):
+        with held(self._read_lock), self._using("read"):
             return int(self._reader.latest_version)
 
     def state(self) -> TableState:
         """The newest version, pinned for reading. The anchor is not among its fragments."""
-        with held(self._read_lock), translated("read"):
+        with held(self._read_lock), self._using("read"):
             self._reader.checkout_latest()
             if not self._is_mine(self._reader):
-                raise _gone(self.name)
+                raise gone(self.name)
             version = int(self._reader.version)
             dataset = self._reader.checkout_version(version)
             fragments = tuple(
                 FragmentState(fragment.fragment_id, fragment.num_deletions)
                 for fragment in dataset.get_fragments()[1:]
             )
-        return TableState(version, fragments, dataset)
+        return TableState(version, fragments, self.name, self.uid, dataset)
 
     def _commit(
         self, rows: pa.Table | None, find: Callable[[], NDArray[np.uint64]]
@@ -259,7 +260,7 @@ class RowTable:
         while True:
             self._writer.checkout_latest()
             if not self._is_mine(self._writer):
-                raise _gone(self.name)
+                raise gone(self.name)
             version = int(self._writer.version)
             leaving = find()
             if rows is None and not len(leaving):
@@ -317,8 +318,11 @@ class RowTable:
         with held(self._read_lock):
             self._reader.checkout_latest()
             if not self._is_mine(self._reader):
-                raise _gone(self.name)
+                raise gone(self.name)
             return self._reader.checkout_version(self._reader.version)
+
+    def _using(self, what: str) -> AbstractContextManager[None]:
+        return in_use(self._reader, self.name, self.uid, what)
 
     def _is_mine(self, dataset: lance.LanceDataset) -> bool:
         return read_identity(dataset.schema.metadata).uid == self.uid
@@ -327,7 +331,3 @@ class RowTable:
 def new_session() -> lance.Session:
     """Lance's caches for all tables of an engine, bounded: its own defaults allow several gigabytes."""
     return lance.Session(index_cache_size_bytes=_SESSION_BYTES, metadata_cache_size_bytes=_SESSION_BYTES)
-
-
-def _gone(name: str) -> CollectionNotFound:
-    return CollectionNotFound(f"There is no collection named '{name}' any more.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import lance
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from search.lance_errors import translated
+from search.lance_tables import in_use
 from search.text_index import match_text
 
 __all__ = ["FragmentState", "TableState"]
@@ -30,12 +31,14 @@ class TableState:
 
     version: int
     fragments: tuple[FragmentState, ...]
+    _name: str
+    _uid: str
     _dataset: lance.LanceDataset
 
     def read(self, fragment_ids: Iterable[int], columns: Sequence[str] | None = None) -> pa.Table:
         """Live rows of some fragments, all columns by default, and ``_rowaddr`` (uint64), in order of address."""
         wanted = set(fragment_ids)
-        with translated("read"):
+        with self._reading():
             fragments = [f for f in self._dataset.get_fragments() if f.fragment_id in wanted]
             return self._dataset.scanner(
                 columns=None if columns is None else list(columns),
@@ -51,9 +54,13 @@ class TableState:
 
     def take(self, addresses: NDArray[np.uint64], columns: Sequence[str]) -> pa.Table:
         """Columns of some live rows, in the order of the addresses."""
-        with translated("read"):
+        with self._reading():
             return self._dataset._take_rows(pa.array(addresses, pa.uint64()), columns=list(columns))
 
     def match_text(self, text: str, count: int) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
         """Addresses and BM25 scores of the ``count`` best rows for the words of ``text``, best first."""
-        return match_text(self._dataset, text, count)
+        with self._reading():
+            return match_text(self._dataset, text, count)
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return in_use(self._dataset, self._name, self._uid, "read")

@@ -21,8 +21,6 @@ import numpy as np
 from lance.query import MatchQuery
 from numpy.typing import NDArray
 
-from search.lance_errors import translated
-
 __all__ = ["TEXT_INDEX_SETTINGS", "match_text"]
 
 TEXT_INDEX_SETTINGS: dict[str, Any] = {
@@ -46,14 +44,13 @@ def match_text(
     """
     if count < 1 or not text.strip():
         return _NO_MATCHES
-    with translated("read"):
-        found = dataset.scanner(
-            columns=["_score"],
-            full_text_query=MatchQuery(text, "text"),
-            limit=count,
-            with_row_address=True,
-            disable_scoring_autoprojection=True,
-        ).to_table()
+    found = dataset.scanner(
+        columns=["_score"],
+        full_text_query=MatchQuery(text, "text"),
+        limit=count,
+        with_row_address=True,
+        disable_scoring_autoprojection=True,
+    ).to_table()
     addresses = found.column("_rowaddr").to_numpy()
     scores = found.column("_score").to_numpy().astype(np.float32)
     order = np.lexsort((addresses, -scores))

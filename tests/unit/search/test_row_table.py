@@ -12,18 +12,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
+from search_tables import DIMENSIONS, contents, created, opened, rows
 
 from search.errors import DimensionMismatch, SearchUnavailable
 from search.location import TableLocation
-from search.table import RowTable, new_session, table_schema
+from search.table import RowTable, table_schema
 from search.types import CollectionSpec, SpaceSpec
 
 REPO = Path(__file__).resolve().parents[3]
-DIMENSIONS = 4
-SPEC = CollectionSpec((SpaceSpec("default", DIMENSIONS),))
 NASTY_IDS = [
     "it's",
     "''",
@@ -38,46 +35,6 @@ NASTY_IDS = [
 ]
 
 
-def rows(*documents: tuple[str, int], text: str = "") -> pa.Table:
-    """Rows of some documents: ``(id, number of parts)`` each."""
-    pairs = [(document_id, ordinal) for document_id, parts in documents for ordinal in range(parts)]
-    count = len(pairs)
-    vectors = pa.FixedSizeListArray.from_arrays(
-        pa.array(np.ones(count * DIMENSIONS, dtype=np.float32)), DIMENSIONS
-    )
-    columns = {
-        "document_id": [document_id for document_id, _ in pairs],
-        "ordinal": [ordinal for _, ordinal in pairs],
-        "tenant": ["t"] * count,
-        "media_id": [None] * count,
-        "content_hash": [None] * count,
-        "part_index": [ordinal for _, ordinal in pairs],
-        "modality": ["text"] * count,
-        "text": [text] * count,
-        "start_seconds": [None] * count,
-        "end_seconds": [None] * count,
-        "metadata": ["{}"] * count,
-        "created_at_seconds": [0.0] * count,
-        "vector": vectors,
-    }
-    return pa.table(columns, schema=table_schema(SPEC))
-
-
-def opened(path: Path) -> RowTable | None:
-    return RowTable.open(TableLocation.local(path), new_session())
-
-
-def created(path: Path) -> RowTable:
-    return RowTable.create(TableLocation.local(path), SPEC, new_session())
-
-
-def contents(table: RowTable) -> list[tuple[str, int, str]]:
-    """Everything a fresh reader of the newest version sees."""
-    state = table.state()
-    found = state.read(fragment.id for fragment in state.fragments)
-    return sorted((row["document_id"], row["ordinal"], row["text"]) for row in found.to_pylist())
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "tenant" / "things.lance"
@@ -85,16 +42,16 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def table(path: Path) -> RowTable:
-    return created(path)
+    return created(TableLocation.local(path))
 
 
 def test_open_finds_only_finished_tables(path: Path) -> None:
-    assert opened(path) is None
+    assert opened(TableLocation.local(path)) is None
     (path / "_versions").mkdir(parents=True)  # what a creation leaves that died half way
     (path / "data").mkdir()
-    assert opened(path) is None
-    created(path)
-    table = opened(path)
+    assert opened(TableLocation.local(path)) is None
+    created(TableLocation.local(path))
+    table = opened(TableLocation.local(path))
     assert table is not None
     assert table.dimensions == DIMENSIONS
     assert contents(table) == []
@@ -102,7 +59,7 @@ def test_open_finds_only_finished_tables(path: Path) -> None:
 
 def test_create_finds_a_table_that_is_there(path: Path, table: RowTable) -> None:
     table.replace(rows(("a", 2)), ["a"])
-    assert contents(created(path)) == [("a", 0, ""), ("a", 1, "")]
+    assert contents(created(TableLocation.local(path))) == [("a", 0, ""), ("a", 1, "")]
 
 
 def test_racing_creators_share_one_table(tmp_path: Path) -> None:
@@ -110,7 +67,7 @@ def test_racing_creators_share_one_table(tmp_path: Path) -> None:
 
     def work(path: Path, number: int) -> None:
         barrier.wait(timeout=30)
-        table = created(path)
+        table = created(TableLocation.local(path))
         table.replace(rows((f"d{number}", 1)), [f"d{number}"])
 
     with ThreadPoolExecutor(6) as pool:
@@ -118,7 +75,7 @@ def test_racing_creators_share_one_table(tmp_path: Path) -> None:
             path = tmp_path / f"{attempt}.lance"
             for done in [pool.submit(work, path, number) for number in range(6)]:
                 done.result(timeout=60)
-            assert len(contents(created(path))) == 6
+            assert len(contents(created(TableLocation.local(path)))) == 6
 
 
 def test_replacing_is_one_commit(table: RowTable) -> None:
@@ -183,7 +140,7 @@ def test_damage_is_an_error_without_paths(path: Path, table: RowTable) -> None:
     table.replace(rows(("a", 1)), ["a"])
     for file in (path / "data").iterdir():
         file.write_bytes(file.read_bytes()[:100])
-    damaged = opened(path)
+    damaged = opened(TableLocation.local(path))
     assert damaged is not None
     with pytest.raises(SearchUnavailable) as caught:
         contents(damaged)
@@ -197,15 +154,16 @@ def run_script(script: str, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
         cwd=REPO,
-        env={**os.environ, "PYTHONPATH": f"{REPO}{os.pathsep}{Path(__file__).parent}"},
+        env={**os.environ, "PYTHONPATH": f"{REPO}{os.pathsep}{REPO / 'tests'}"},
     )
 
 
 RACER = """
 import sys
 from pathlib import Path
-from test_row_table import created, rows
-table = created(Path(sys.argv[1]))
+from search.location import TableLocation
+from search_tables import created, rows
+table = created(TableLocation.local(Path(sys.argv[1])))
 who = sys.argv[2]
 for number in range(12):
     same, own = f"same{number}", f"{who}-{number}"
@@ -224,7 +182,7 @@ def test_processes_racing_on_the_same_documents_neither_lose_nor_double(path: Pa
     for racer in racers:
         with racer:
             assert racer.wait(timeout=100) == 0
-    found = contents(created(path))
+    found = contents(created(TableLocation.local(path)))
     assert len({(document_id, ordinal) for document_id, ordinal, _ in found}) == len(found)
     kept = {document_id for document_id, _, _ in found}
     deleted = {2, 6, 10}
@@ -240,8 +198,9 @@ def test_processes_racing_on_the_same_documents_neither_lose_nor_double(path: Pa
 KILLED = """
 import json, sys
 from pathlib import Path
-from test_row_table import created, rows
-table = created(Path(sys.argv[1]))
+from search.location import TableLocation
+from search_tables import created, rows
+table = created(TableLocation.local(Path(sys.argv[1])))
 start = int(sys.argv[2])
 for number in range(start, start + 1_000_000):
     name = f"d{number}"
@@ -263,7 +222,7 @@ def test_killed_writers_lose_nothing_acknowledged(path: Path) -> None:
             acknowledged.append(number)
             assert version > last_version
             last_version = version
-    table = created(path)
+    table = created(TableLocation.local(path))
     found = contents(table)
     for number in acknowledged:
         assert [(f"d{number}", part, str(number)) for part in (0, 1)] == [
