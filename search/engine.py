@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from search.aliases import Aliases
@@ -14,6 +15,7 @@ from search.errors import CollectionNotFound, InvalidQuery, ModelMismatch
 from search.filters import Condition
 from search.location import SearchLocation, checked_name
 from search.rows import checked_document_id, rows_table, unit_vector
+from search.table import RowTable
 from search.types import (
     DEFAULT_SPACE,
     Cluster,
@@ -67,10 +69,8 @@ class SearchEngine:
         """See ``SearchIndex.collections``."""
         found = []
         for name in self._catalogue.names(tenant):
-            try:
+            with suppress(CollectionNotFound):  # dropped since
                 found.append(self.describe(tenant, name))
-            except CollectionNotFound:  # dropped since
-                continue
         return tuple(found)
 
     def drop(self, tenant: str, name: str) -> bool:
@@ -106,7 +106,7 @@ class SearchEngine:
             self._upkeep.after_write(opened.table, len(rows))
             return version
 
-        version = self._use(tenant, collection, write)
+        version = self._use_if_there(tenant, collection, write)
         if version is None:
             # Before a collection is made for rows that cannot be stored:
             rows_table(tenant, rows, self._config.default_spec(), created_at_seconds)
@@ -123,8 +123,9 @@ class SearchEngine:
             raise InvalidQuery(f"top_k must be between 1 and {MAX_TOP_K}.")
 
         def look(opened: OpenCollection) -> SearchAnswer:
-            if query.vector is not None and query.space == DEFAULT_SPACE:
-                self._check_model(opened.table.spec.spaces[0])
+            first = opened.table.spec.spaces[0]
+            if query.vector is not None and query.space in (DEFAULT_SPACE, first.name):
+                self._check_model(first)
             return opened.reader.search(query)
 
         answer = self._use(tenant, collection, look)
@@ -179,13 +180,13 @@ class SearchEngine:
         """
         if not media_ids:
             return 0
-        return sum(table.delete_media(media_ids) for table in self._catalogue.tables(tenant))
+        return sum(self._of_all_tables(tenant, lambda table: table.delete_media(media_ids)))
 
     # Upkeep
 
     def media_ids(self, tenant: str) -> frozenset[str]:
         """Every medium that a tenant's collections hold something of."""
-        return frozenset().union(*(table.media_ids() for table in self._catalogue.tables(tenant)))
+        return frozenset().union(*self._of_all_tables(tenant, RowTable.media_ids))
 
     def vacuum(self) -> int:
         """See ``SearchIndex.vacuum``."""
@@ -205,9 +206,15 @@ class SearchEngine:
         self._catalogue.close()
 
     def _use(self, tenant: str, collection: str, use: Callable[[OpenCollection], T]) -> T | None:
-        """Do something with a collection; ``None`` from a ``default`` that nobody made.
+        """Do something with a collection; ``None`` from a ``default`` that nobody made."""
+        result = self._use_if_there(tenant, collection, use)
+        if result is None and collection != DEFAULT_COLLECTION:
+            raise missing_collection(collection)
+        return result
 
-        One that was dropped meanwhile, and perhaps made anew, is looked for once more.
+    def _use_if_there(self, tenant: str, collection: str, use: Callable[[OpenCollection], T]) -> T | None:
+        """Do something with a collection, if there is one. Dropped meanwhile, and perhaps made anew, it is looked
+        for once more.
         """
         found = self._catalogue.find(tenant, collection)
         if found is not None:
@@ -216,11 +223,12 @@ class SearchEngine:
             except CollectionNotFound:
                 self._catalogue.forget(tenant, found.table.name, found)
                 found = self._catalogue.find(tenant, collection)
-                if found is not None:
-                    return use(found)
-        if collection != DEFAULT_COLLECTION:
-            raise missing_collection(collection)
-        return None
+        return None if found is None else use(found)
+
+    def _of_all_tables(self, tenant: str, ask: Callable[[RowTable], T]) -> Iterator[T]:
+        for table in self._catalogue.tables(tenant):
+            with suppress(CollectionNotFound):  # dropped since
+                yield ask(table)
 
     def _info(self, tenant: str, opened: OpenCollection) -> CollectionInfo:
         rows, documents, modalities = opened.reader.counts()

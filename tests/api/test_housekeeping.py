@@ -126,7 +126,7 @@ async def test_without_days_earlier_rules_and_broken_off_uploads_go(housekeeping
 
 
 async def test_deleted_rows_leave_the_disk(http, platform, housekeeping, monkeypatch):
-    monkeypatch.setattr("search.table._KEEP_VERSIONS", timedelta(0))
+    monkeypatch.setattr("search.maintenance._KEEP_VERSIONS", timedelta(0))
     media_id = await upload(platform, fake_png())
     await http.post("/v1/collections/default/documents", json={"media_id": media_id})
     await platform.gateway.remover.remove("default", media_id)

@@ -37,7 +37,7 @@ def engine(config: SearchConfig) -> SearchEngine:
 
 
 def ids(engine: SearchEngine, tenant: str = "t", collection: str = "default") -> list[str]:
-    hits = engine.search(tenant, collection, Query(np.ones(4, np.float32), top_k=100))
+    hits = engine.search(tenant, collection, Query(np.ones(4, np.float32), top_k=100)).hits
     return sorted(hit.document_id for hit in hits)
 
 
@@ -51,7 +51,7 @@ def _tables(config: SearchConfig) -> list[Path]:
 
 
 def _version(engine: SearchEngine, collection: str) -> int:
-    found = engine._find("t", collection)
+    found = engine._catalogue.find("t", collection)
     assert found is not None
     return found.table.latest_version()
 
@@ -87,12 +87,12 @@ def test_what_media_there_are(engine: SearchEngine) -> None:
 def test_many_collections_close_none_that_is_in_use(
     config: SearchConfig, engine: SearchEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.engine._MAX_OPEN_COLLECTIONS", 1)
+    monkeypatch.setattr("search.catalogue._MAX_OPEN_COLLECTIONS", 1)
     few = SearchEngine(config)
     assert ids(few, collection="other") == ["m3"]
-    used = few._find("t", "other")
+    used = few._catalogue.find("t", "other")
     assert few.delete_media("t", ("m3",)) == 2
-    assert few._find("t", "other") is used
+    assert few._catalogue.find("t", "other") is used
     assert ids(few, collection="other") == []
 
 
@@ -107,7 +107,7 @@ def test_a_vacuum_takes_deleted_rows_off_the_disk(
 ) -> None:
     engine.add("t", "secrets", [row("told", "m9", text="the password is swordfish"), row("kept", "m8")])
     assert engine.delete_media("t", ["m9"]) == 1
-    monkeypatch.setattr("search.table._KEEP_VERSIONS", timedelta(0))
+    monkeypatch.setattr("search.maintenance._KEEP_VERSIONS", timedelta(0))
     assert engine.vacuum() > 0
     assert engine.vacuum() == 0
     files = [path for path in (config.root / "t" / "secrets.lance").rglob("*") if path.is_file()]

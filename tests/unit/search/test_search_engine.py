@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from search.collection import Collection
 from search.config import SearchConfig
 from search.engine import SearchEngine
 from search.errors import CollectionNotFound, DimensionMismatch, InvalidQuery, SearchUnavailable
+from search.filters import Equals
 from search.types import Query, Row, Vector
 
 DIMENSIONS = 8
@@ -38,8 +40,14 @@ def engine(config: SearchConfig) -> SearchEngine:
 
 
 def ids(engine: SearchEngine, tenant: str = "t", collection: str = "default", **query: Any) -> list[str]:
-    hits = engine.search(tenant, collection, Query(vector(0), top_k=1000, **query))
+    hits = engine.search(tenant, collection, Query(vector(0), top_k=1000, **query)).hits
     return sorted(hit.document_id for hit in hits)
+
+
+def reader(engine: SearchEngine, collection: str = "default") -> Collection:
+    found = engine._catalogue.find("t", collection)
+    assert found is not None
+    return found.reader
 
 
 def test_a_hit_carries_what_was_added(engine: SearchEngine) -> None:
@@ -55,7 +63,7 @@ def test_a_hit_carries_what_was_added(engine: SearchEngine) -> None:
         metadata=metadata,
     )
     engine.add("t", "default", [added])
-    (hit,) = engine.search("t", "default", Query(vector(1) * 7))
+    (hit,) = engine.search("t", "default", Query(vector(1) * 7)).hits
     assert (hit.document_id, hit.modality, hit.media_id, hit.text) == ("a", "image", "m", "Grüße")
     assert hit.metadata == metadata
     assert hit.created_at_seconds == 1000.5
@@ -72,7 +80,7 @@ def test_everything_survives_a_restart(config: SearchConfig, engine: SearchEngin
     engine.delete("t", "default", "d3")
     before = engine.search("t", "default", Query(vector(0)))
     assert SearchEngine(config).search("t", "default", Query(vector(0))) == before
-    assert len(before) == 4
+    assert len(before.hits) == 4
 
 
 def test_two_engines_see_each_others_writes(config: SearchConfig, engine: SearchEngine) -> None:
@@ -108,7 +116,7 @@ def test_a_missing_collection(engine: SearchEngine, config: SearchConfig) -> Non
 def test_adding_again_replaces_the_document(engine: SearchEngine) -> None:
     engine.add("t", "default", [row("a", n, part_index=n, modality="video") for n in range(5)] + [row("b")])
     version = engine.add("t", "default", [row("a", 9, text="new")])
-    (hit,) = engine.search("t", "default", Query(vector(9), top_k=1, min_version=version))
+    (hit,) = engine.search("t", "default", Query(vector(9), top_k=1, min_version=version)).hits
     assert (hit.document_id, hit.modality, hit.text, len(hit.parts)) == ("a", "image", "new", 1)
     assert ids(engine) == ["a", "b"]
     assert ids(engine, modalities=("video",)) == []
@@ -118,9 +126,9 @@ def test_parts_that_share_an_index_are_all_kept(engine: SearchEngine) -> None:
     frames = [row("v", n, part_index=n, modality="video") for n in range(2)]
     speech = [row("v", 10 + n, part_index=n, modality="audio", text=f"said {n}") for n in range(2)]
     engine.add("t", "default", frames + speech)
-    (hit,) = engine.search("t", "default", Query(vector(0)))
+    (hit,) = engine.search("t", "default", Query(vector(0))).hits
     assert len(hit.parts) == 4
-    (spoken,) = engine.search("t", "default", Query(vector(0), modalities=("audio",)))
+    (spoken,) = engine.search("t", "default", Query(vector(0), modalities=("audio",))).hits
     assert {part.text for part in spoken.parts} == {"said 0", "said 1"}
 
 
@@ -139,7 +147,7 @@ def test_nothing_deleted_comes_back(engine: SearchEngine) -> None:
 def test_any_text_can_be_an_id(engine: SearchEngine, nasty: str) -> None:
     engine.add("t", "default", [row(nasty, text=nasty, metadata={nasty: nasty}), row("other")])
     engine.add("t", "default", [row(nasty, text=nasty, metadata={nasty: nasty})])
-    assert ids(engine, filters={nasty: nasty}) == [nasty]
+    assert ids(engine, where=Equals(nasty, nasty)) == [nasty]
     engine.delete("t", "default", nasty)
     assert ids(engine) == ["other"]
 
@@ -178,7 +186,7 @@ def test_vectors_are_checked(engine: SearchEngine) -> None:
             engine.search("t", "default", Query(wrong_vector))
     assert ids(engine) == ["kept"]
     tiny = np.full(DIMENSIONS, 1e-30, dtype=np.float32)
-    assert engine.search("t", "default", Query(tiny))[0].document_id == "kept"
+    assert engine.search("t", "default", Query(tiny)).hits[0].document_id == "kept"
 
 
 def test_a_collection_of_other_dimensions_says_so(config: SearchConfig, engine: SearchEngine) -> None:
@@ -213,8 +221,8 @@ def test_other_refusals(engine: SearchEngine) -> None:
     for query in (
         Query(vector(0), top_k=0),
         Query(vector(0), top_k=1001),
-        Query(vector(0), filters={"x": float("inf")}),
-        Query(vector(0), filters={"x": object()}),
+        Query(vector(0), where=Equals("x", float("inf"))),
+        Query(vector(0), where=Equals("x", object())),  # type: ignore[arg-type]
     ):
         with pytest.raises(InvalidQuery):
             engine.search("t", "default", query)
@@ -265,8 +273,7 @@ def test_folders_made_are_their_owners_alone(config: SearchConfig, engine: Searc
 def test_a_refresh_reads_only_the_difference(engine: SearchEngine) -> None:
     engine.add("t", "default", [row(f"d{n}", n) for n in range(200)])
     ids(engine)
-    collection = engine._find("t", "default")
-    assert collection is not None
+    collection = reader(engine)
     assert collection.snapshot.rows_read == 200
     first_segment = collection.snapshot.segments[0]
     engine.add("t", "default", [row("new", 1), row("d5", 2)])
@@ -282,8 +289,7 @@ def test_many_adds_keep_few_segments(engine: SearchEngine) -> None:
     for number in range(70):
         engine.add("t", "default", [row(f"d{number}", number)])
         assert len(ids(engine)) == number + 1
-    collection = engine._find("t", "default")
-    assert collection is not None
+    collection = reader(engine)
     assert len(collection.snapshot.segments) <= 8
     for number in range(60):
         engine.delete("t", "default", f"d{number}")
@@ -318,7 +324,7 @@ def test_adding_deleting_and_searching_at_once(engine: SearchEngine) -> None:
     def read() -> int:
         searches = 0
         while not stop.is_set():
-            hits = engine.search("t", "default", Query(vector(0), top_k=100))
+            hits = engine.search("t", "default", Query(vector(0), top_k=100)).hits
             assert hits[0].document_id == "always" or hits[0].score > 0.999
             for hit in hits:
                 assert hit.document_id == "always" or len(hit.parts) == 3  # never half a document
