@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search.builder import Builder
 from search.columns import vector_column
 from search.config import SearchConfig
-from search.errors import InvalidQuery, SearchUnavailable
+from search.errors import CorruptSegment, InvalidQuery, SearchUnavailable
 from search.filters import Condition
 from search.grouping import answered
 from search.metadata import check_condition
 from search.query_checks import check_query
 from search.rows import unit_vector
+from search.sealing import fits, opened_segment, sealed_segment
+from search.segment import Part, Segment
+from search.segment_files import SegmentFiles
+from search.segment_record import SegmentRecord
 from search.snapshot import Snapshot
 from search.stored_documents import document_means, find_contents, find_documents, scrolled
-from search.table import RowTable
-from search.types import DEFAULT_SPACE, Query, SearchAnswer, StoredDocument
+from search.table import RowTable, TableState
+from search.types import DEFAULT_SPACE, Query, SearchAnswer, StoredDocument, Vector
 from storage.objects import ObjectStore
 
 __all__ = ["Collection", "missing_version"]
 
+_LOG = logging.getLogger(__name__)
 _LOAD_WAIT_SECONDS = 60.0
+_RECENT_QUERIES = 64
 
 
 class Collection:
@@ -42,6 +52,12 @@ class Collection:
         self._settings = settings
         self._refresh_lock = threading.Lock()
         self._snapshot = Snapshot()
+        self._building: frozenset[Segment] = frozenset()
+        self._files = SegmentFiles(objects, cache_folder, table.tenant, table.uid)
+        self._builder = Builder(self._build_one)
+        self._queries: dict[str, deque[Vector]] = {
+            space.name: deque(maxlen=_RECENT_QUERIES) for space in table.spec.spaces
+        }
 
     @property
     def snapshot(self) -> Snapshot:
@@ -58,6 +74,7 @@ class Collection:
         if query.vector is not None:
             dimensions = next(one.dimensions for one in self._table.spec.spaces if one.name == space)
             vector = unit_vector(query.vector, dimensions)
+            self._queries[space].append(vector)
         return answered(self._current(query.min_version), vector, query, space)
 
     def documents(self, document_ids: Sequence[str]) -> tuple[StoredDocument, ...]:
@@ -91,10 +108,13 @@ class Collection:
         return self._current().count()
 
     def build_now(self) -> None:
-        """Do background building that is due in this thread, and wait for it."""
+        """Refresh, and do the background building that is due in this thread."""
+        self._current()
+        self._builder.run_now()
 
     def close(self) -> None:
         """End background work. Searches go on."""
+        self._builder.close()
 
     def _space(self, name: str) -> str:
         first = self._table.spec.spaces[0].name
@@ -119,12 +139,121 @@ class Collection:
             return self._snapshot
         try:
             if self._table.latest_version() != self._snapshot.version:
-                self._snapshot = self._snapshot.advanced(
-                    self._table.state(), self._table.spec, self._settings.flat_rows
-                )
+                self._refresh()
             return self._snapshot
         finally:
             self._refresh_lock.release()
+
+    def _refresh(self) -> None:
+        state = self._table.state()
+        base = self._saved(state) if self._snapshot.version == 0 else self._snapshot
+        self._snapshot = base.advanced(state, self._table.spec, self._settings.flat_rows, self._building)
+        if due_parts(self._snapshot, self._settings.flat_rows):
+            self._builder.wake()
+
+    def _saved(self, state: TableState) -> Snapshot:
+        """What the newest saved segments show of the table; a damaged one is left out and read from the table."""
+        try:
+            records = self._files.records()
+        except SearchUnavailable as error:
+            _LOG.warning("Saved search segments cannot be read now: %s", error)
+            return Snapshot()
+        now = {fragment.id for fragment in state.fragments}
+        parts: list[Part] = []
+        fragments: dict[int, int] = {}
+        for record in records:
+            if not now & record.fragments.keys() or fragments.keys() & record.fragments.keys():
+                continue
+            segment = self._loaded(record)
+            if segment is not None:
+                parts.append(Part(segment, None))
+                fragments.update(record.fragments)
+        return Snapshot(deleted_rows=fragments, parts=tuple(parts))
+
+    def _loaded(self, record: SegmentRecord) -> Segment | None:
+        spec = self._table.spec
+        if not fits(record, spec, self._settings):
+            return None
+        try:
+            return opened_segment(record, spec, self._files)
+        except (CorruptSegment, SearchUnavailable) as error:
+            _LOG.warning("A saved search segment is not used, and built again when it is due: %s", error)
+            return None
+
+    def _build_one(self, background: bool) -> bool:
+        """Build the segment that is due, swap it in and save it. Whether there was one."""
+        spec, settings = self._table.spec, self._settings
+        with self._refreshing():
+            before = self._snapshot
+            parts = due_parts(before, settings.flat_rows)
+            if not parts:
+                return False
+            self._building = frozenset(part.segment for part in parts)
+        try:
+            fragments = {
+                fragment: before.deleted_rows[fragment]
+                for part in parts
+                for fragment in part.segment.fragments & before.deleted_rows.keys()
+            }
+            segment = self._built_elsewhere(fragments) or sealed_segment(
+                parts,
+                fragments,
+                spec,
+                settings,
+                self._files,
+                {name: tuple(recent) for name, recent in self._queries.items()},
+                max(1, settings.threads // 2) if background else settings.threads,
+                self._builder.going_on,
+            )
+            with self._refreshing():
+                self._snapshot = self._snapshot.replaced(self._building, segment)
+                self._building = frozenset()
+        finally:
+            self._building = frozenset()
+        records = [one.record for one in self._snapshot.segments if one.record is not None]
+        try:
+            self._files.save(records)
+        except SearchUnavailable as error:
+            _LOG.warning("A search segment was not saved; another process builds it again: %s", error)
+        return True
+
+    def _built_elsewhere(self, fragments: Mapping[int, int]) -> Segment | None:
+        """The segment of just these rows that another process has saved meanwhile."""
+        try:
+            records = self._files.records()
+        except SearchUnavailable:
+            return None
+        for record in records:
+            if dict(record.fragments) == dict(fragments):
+                return self._loaded(record)
+        return None
+
+    @contextmanager
+    def _refreshing(self) -> Iterator[None]:
+        if not self._refresh_lock.acquire(timeout=_LOAD_WAIT_SECONDS):
+            raise SearchUnavailable("The collection is still being loaded. Try again shortly.")
+        try:
+            yield
+        finally:
+            self._refresh_lock.release()
+
+
+def due_parts(snapshot: Snapshot, flat_rows: int) -> tuple[Part, ...]:
+    """What should become one segment with an index: all that is in memory once it has ``flat_rows`` rows, with the
+    saved segments that are less than twice as large; else a saved one that is mostly dead.
+
+    So there are few saved segments, and each row is built into a logarithmic number of them.
+    """
+    saved = sorted((part for part in snapshot.parts if part.segment.is_indexed), key=len)
+    chosen = [part for part in snapshot.parts if not part.segment.is_indexed]
+    total = sum(map(len, chosen))
+    if total < flat_rows:
+        return next(((part,) for part in saved if 2 * len(part) < len(part.segment)), ())
+    for part in saved:
+        if len(part) < 2 * total:
+            chosen.append(part)
+            total += len(part)
+    return tuple(chosen)
 
 
 def missing_version(version: int) -> InvalidQuery:

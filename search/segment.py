@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ class Part:
 class Segment:
     """Rows of some fragments of the table, in order of document, and their vectors by space.
 
-    ``fragments`` are all that these rows came from, whole but for rows that were deleted already. ``record`` says
+    ``fragments`` are all that these rows came from: whole, but for rows that were deleted already. ``record`` says
     how the segment is saved; ``None`` for one that is only in memory.
     """
 
@@ -43,13 +43,12 @@ class Segment:
         self,
         columns: RowColumns,
         spaces: Mapping[str, SpaceVectors],
-        fragments: Iterable[int],
         record: SegmentRecord | None = None,
     ) -> None:
         self.columns = columns
         self.spaces = spaces
-        self.fragments = frozenset(fragments)
         self.record = record
+        self.fragments: frozenset[int] = frozenset(np.unique(columns.addresses >> np.uint64(32)).tolist())
         self._metadata: MetadataColumns | None = None
         self._metadata_lock = threading.Lock()
 
@@ -97,7 +96,7 @@ class Segment:
         return vectors
 
 
-def flat_segment(table: pa.Table, spec: CollectionSpec, fragments: Iterable[int]) -> Segment:
+def flat_segment(table: pa.Table, spec: CollectionSpec) -> Segment:
     """A segment in memory of rows as they were read from the table, that is scanned."""
     columns, order = sorted_columns(table)
     spaces = {}
@@ -105,7 +104,7 @@ def flat_segment(table: pa.Table, spec: CollectionSpec, fragments: Iterable[int]
         column = table.column(vector_column(spec, space.name))
         matrix, present = _matrix(column, space.dimensions)
         spaces[space.name] = _reordered(matrix, present, order)
-    return Segment(RowColumns(columns), spaces, fragments)
+    return Segment(RowColumns(columns), spaces)
 
 
 def merged(parts: Sequence[Part], spec: CollectionSpec) -> Segment:
@@ -117,8 +116,7 @@ def merged(parts: Sequence[Part], spec: CollectionSpec) -> Segment:
         matrix = np.empty((len(sources) if present is None else len(present), space.dimensions), np.float32)
         copy_vectors(parts, sources, rows, space.name, present, matrix)
         spaces[space.name] = SpaceVectors(matrix, present)
-    fragments = frozenset().union(*(part.segment.fragments for part in parts))
-    return Segment(RowColumns(table), spaces, fragments)
+    return Segment(RowColumns(table), spaces)
 
 
 def gathered(parts: Sequence[Part]) -> tuple[pa.Table, Positions, Positions]:

@@ -1,9 +1,10 @@
-"""What a manifest says of a saved segment."""
+"""What a manifest says of saved segments."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from search.index.effort import Effort
 from search.index.plan import IndexPlan
@@ -21,13 +22,13 @@ class SavedFile:
 
 @dataclass(frozen=True, slots=True)
 class SavedSpace:
-    """A space's full vectors (``rows`` of them) and the index over them; no index where few rows have one."""
+    """A space's full vectors (``rows`` of them) and the index over them, if it has one (few rows are scanned)."""
 
     rows: int
     vectors: SavedFile
-    index: SavedFile | None
-    plan: IndexPlan | None
-    effort: Effort | None
+    plan: IndexPlan
+    index: SavedFile | None = None
+    effort: Effort | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +46,35 @@ class SegmentRecord:
         for space in self.spaces.values():
             found += [space.vectors] if space.index is None else [space.vectors, space.index]
         return tuple(found)
+
+    def as_json(self) -> dict[str, Any]:
+        """For a manifest."""
+        return {**asdict(self), "fragments": {str(one): count for one, count in self.fragments.items()}}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> SegmentRecord:
+        """From a manifest; raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
+        return cls(
+            int(fields["rows"]),
+            {int(one): int(count) for one, count in fields["fragments"].items()},
+            _file(fields["columns"]),
+            {name: _space(space) for name, space in fields["spaces"].items()},
+        )
+
+
+def _space(fields: Mapping[str, Any]) -> SavedSpace:
+    index, effort = fields["index"], fields["effort"]
+    return SavedSpace(
+        int(fields["rows"]),
+        _file(fields["vectors"]),
+        IndexPlan(**fields["plan"]),
+        None if index is None else _file(index),
+        None if effort is None else Effort.from_json(effort),
+    )
+
+
+def _file(fields: Mapping[str, Any]) -> SavedFile:
+    sha256 = str(fields["sha256"])
+    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise ValueError("A saved file is named by its SHA-256.")
+    return SavedFile(sha256, int(fields["size_bytes"]))

@@ -90,10 +90,16 @@ class Snapshot:
         parts = _tidied([*parts, *new], spec, flat_rows, untouched)
         return self._with(parts, version=state.version, state=state, deleted_rows=now, rows_read=rows_read)
 
-    def replaced(self, old: Collection[Segment], new: Part) -> Snapshot:
-        """The same rows with one segment in place of some others."""
-        parts = [new, *(part for part in self.parts if part.segment not in old)]
-        return self._with([part for part in parts if len(part)])
+    def replaced(self, old: Collection[Segment], new: Segment) -> Snapshot:
+        """The same rows with one segment in place of some others, all of whose live rows it has. Rows that were
+        deleted since it was built are no longer alive in the others.
+        """
+        part = Part(new, None)
+        alive = [_live_addresses(one) for one in self.parts if one.segment in old]
+        if sum(map(len, alive)) < len(new):
+            part = Part(new, np.isin(new.columns.addresses, np.concatenate(alive)) if alive else None)
+        parts = [part, *(one for one in self.parts if one.segment not in old)]
+        return self._with([one for one in parts if len(one)])
 
     def _with(self, parts: Sequence[Part], **changes: object) -> Snapshot:
         documents = sum(part.segment.columns.documents for part in parts)
@@ -190,7 +196,7 @@ def _read(state: TableState, fragments: Sequence[int], spec: CollectionSpec) -> 
         group = fragments[start : start + step]
         table = state.read(group)
         if len(table):
-            parts.append(Part(flat_segment(table, spec, group), None))
+            parts.append(Part(flat_segment(table, spec), None))
         start += len(group)
         step = max(1, min(4 * step, step * _READ_ROWS // max(len(table), 1)))
     return parts
@@ -207,6 +213,11 @@ def _by_fragment(addresses: NDArray[np.uint64]) -> dict[int, Mask]:
         mask[offsets] = True
         found[fragment] = mask
     return found
+
+
+def _live_addresses(part: Part) -> NDArray[np.uint64]:
+    addresses = part.segment.columns.addresses
+    return addresses if part.mask is None else addresses[part.mask]
 
 
 def _still_alive(

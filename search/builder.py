@@ -1,0 +1,91 @@
+"""Building large segments in the background, one at a time in a process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from search.errors import SearchUnavailable
+
+__all__ = ["BuildStopped", "Builder"]
+
+_LOG = logging.getLogger(__name__)
+_ONE_AT_A_TIME = threading.Lock()
+_LOOK_SECONDS = 0.2
+_PAUSE_AFTER_FAILURE_SECONDS = 60.0
+_STOP_SECONDS = 60.0
+
+
+class BuildStopped(Exception):
+    """The builder was closed meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("The building of a search index was stopped.")
+
+
+class Builder:
+    """Runs ``build`` in a thread of its own after ``wake``, until it returns ``False``: nothing more to do.
+
+    ``build`` is told whether it runs in the background, and calls ``going_on`` between its steps. What goes wrong
+    in it is logged, and it is tried again a minute later at the earliest: until then segments in memory go on
+    answering.
+    """
+
+    def __init__(self, build: Callable[[bool], bool]) -> None:
+        self._build = build
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+        self._not_before = 0.0
+
+    def wake(self) -> None:
+        """Start building unless that is under way. Returns at once."""
+        with self._lock:
+            if self._thread is not None or self._closed.is_set() or time.monotonic() < self._not_before:
+                return
+            self._thread = threading.Thread(target=self._run, name="search-builder", daemon=True)
+            self._thread.start()
+
+    def going_on(self) -> None:
+        """Raise ``BuildStopped`` when the builder was closed."""
+        if self._closed.is_set():
+            raise BuildStopped
+
+    def run_now(self) -> None:
+        """Build all that is due in the calling thread, after what is under way; errors pass through."""
+        while self._one(background=False):
+            pass
+
+    def close(self) -> None:
+        """Stop, waiting for the step that is under way. Raises ``SearchUnavailable`` when that takes a minute."""
+        self._closed.set()
+        with self._lock:
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_STOP_SECONDS)
+            if thread.is_alive():
+                raise SearchUnavailable("The building of a search index could not be stopped yet.")
+
+    def _run(self) -> None:
+        try:
+            while self._one(background=True):
+                pass
+        except BuildStopped:
+            pass
+        except Exception:
+            _LOG.exception("A search index could not be built; searches scan its rows meanwhile.")
+            self._not_before = time.monotonic() + _PAUSE_AFTER_FAILURE_SECONDS
+        finally:
+            with self._lock:
+                self._thread = None
+
+    def _one(self, background: bool) -> bool:
+        self.going_on()
+        while not _ONE_AT_A_TIME.acquire(timeout=_LOOK_SECONDS):
+            self.going_on()
+        try:
+            return self._build(background)
+        finally:
+            _ONE_AT_A_TIME.release()
