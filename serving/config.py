@@ -8,6 +8,7 @@ from pathlib import Path
 from encoders.config import DecodeLimits
 from encoders.types import FrameSampling, ModelSpec, Quality
 from fusion.config import FusionConfig
+from serving.ingest.config import IngestConfig
 
 __all__ = ["ChatModel", "EngineConfig", "GatewayConfig", "RequestLimits"]
 
@@ -74,6 +75,7 @@ class GatewayConfig:
     limits: RequestLimits = field(default_factory=RequestLimits)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
+    ingest: IngestConfig = field(default_factory=IngestConfig)
 
 
 @dataclass(frozen=True, slots=True)

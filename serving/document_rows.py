@@ -15,7 +15,16 @@ from serving.passages import passages_of
 from serving.search_filters import RESERVED_NAMES
 from storage.types import MediaRef
 
-__all__ = ["FRAMES_KEY", "label_text", "media_rows", "own_metadata", "passages", "spoken", "text_rows"]
+__all__ = [
+    "FRAMES_KEY",
+    "label_text",
+    "media_rows",
+    "own_metadata",
+    "passages",
+    "spoken",
+    "text_rows",
+    "without_facts",
+]
 
 FRAMES_KEY = "frames"
 """Metadata of a video: how many of its parts, from the first, are frames; the others are passages of speech.
@@ -109,6 +118,11 @@ def own_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None and not isinstance(value, str | int | float | bool):
             raise InvalidRequest("Metadata values must be strings, numbers or booleans.", f"metadata.{name}")
     return {name: value for name, value in metadata.items() if value is not None}
+
+
+def without_facts(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored row's metadata without what the platform has set."""
+    return {name: value for name, value in metadata.items() if name not in _RESERVED}
 
 
 def spoken(perceived: PerceivedMedium) -> list[TranscriptSegment]:

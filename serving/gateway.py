@@ -15,6 +15,8 @@ from serving.config import GatewayConfig
 from serving.fetch import MediaFetcher
 from serving.housekeeping import Housekeeping, HousekeepingMetrics
 from serving.indexing import Indexer
+from serving.ingest.ingest import Ingest
+from serving.ingest.ingester import Ingester
 from serving.inline_memo import InlineMemo
 from serving.media_links import MediaLinks
 from serving.metrics import GatewayMetrics
@@ -53,6 +55,7 @@ class Gateway:
     media_links: MediaLinks
     remover: Remover
     completion: UploadCompletion
+    ingest: Ingest
     housekeeping: Housekeeping
     store_check: StoreCheck
 
@@ -72,6 +75,7 @@ def build_gateway(
     items = QueryItems(search, admission, perceiver, config.limits)
     terms = SearchTerms(config.cache_secret, config.limits)
     fusion = TextFusion(config.fusion, count_tokens)
+    ingester = Ingester(storage.media, search, perceiver, fetcher, config.limits, config.ingest)
     return Gateway(
         config=config,
         services=services,
@@ -90,6 +94,7 @@ def build_gateway(
         media_links=MediaLinks(storage),
         remover=remover,
         completion=UploadCompletion(storage, admission, remover, config.limits),
+        ingest=Ingest(storage, search, ingester),
         housekeeping=Housekeeping(storage, services.search, remover, HousekeepingMetrics(metrics.registry)),
         store_check=StoreCheck(storage.objects),
     )

@@ -25,12 +25,16 @@ def lifespan_of(gateway: Gateway) -> Callable[[FastAPI], AbstractAsyncContextMan
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="gateway")
         asyncio.get_running_loop().set_default_executor(threads)
-        keeping = asyncio.create_task(gateway.housekeeping.run(), name="housekeeping")
+        tasks = (
+            asyncio.create_task(gateway.housekeeping.run(), name="housekeeping"),
+            asyncio.create_task(gateway.ingest.runner.run(), name="ingest"),
+        )
         try:
             yield
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await gateway.storage.aclose()
 
     return lifespan

@@ -13,6 +13,7 @@ from serving.protocol.collections import ClusterRequest, CollectionRequest, Docu
 from serving.protocol.embeddings import EmbeddingLine, EmbeddingRequest
 from serving.protocol.errors import ErrorBody
 from serving.protocol.files import LinkRequest
+from serving.protocol.ingest import BatchRequest, IngestRequest
 from serving.protocol.media import MediaRequest, WarmUpRequest
 from serving.protocol.search import RecommendRequest, SearchRequest
 from serving.protocol.uploads import CompleteRequest, UploadRequest
@@ -31,6 +32,8 @@ _MODELS = (
     CollectionRequest,
     ClusterRequest,
     DocumentRequest,
+    IngestRequest,
+    BatchRequest,
     MediaRequest,
     WarmUpRequest,
     LinkRequest,

@@ -13,6 +13,9 @@ class IngestConfig:
 
     Items are fetched one by one, stored and encoded ``group_items`` at a time, and written ``commit_rows`` rows at
     a time, or what there is after ``commit_wait_seconds``. ``queued_items`` wait between two stages at most.
+    Labels of pictures, milliseconds to make again, are kept beside them only with ``keep_labels``: writing them
+    durably takes a tenth of the time that making them does.
+
     ``attempts`` are made at what may pass, with random pauses of up to ``first_delay_seconds`` that double up to
     ``max_delay_seconds``.
 
@@ -25,8 +28,9 @@ class IngestConfig:
     max_running_jobs: int = 2
     max_items: int = 5_000_000
     fetch_concurrency: int = 16
-    store_concurrency: int = 2
+    store_concurrency: int = 4
     encode_concurrency: int = 2
+    keep_labels: bool = False
     media_concurrency: int = 2
     group_items: int = 32
     queued_items: int = 64

@@ -46,6 +46,7 @@ class Encoding:
         self._retries = Retries(config)
         self._tenant = tenant
         self._options = options
+        self._keep_labels = config.keep_labels
         self._slow = asyncio.Semaphore(config.media_concurrency)
 
     async def encode(self, group: Sequence[Stored]) -> tuple[list[Encoded], list[tuple[Stored, Outcome]]]:
@@ -113,7 +114,9 @@ class Encoding:
             attempt += 1
             asked = [refs[index] for index in waiting]
             answers = await self._retries.run(
-                lambda asked=asked: self._perceiver.look(asked, self._options.min_side)  # type: ignore[misc]
+                lambda asked=asked: self._perceiver.look(  # type: ignore[misc]
+                    asked, self._options.min_side, keep=self._keep_labels
+                )
             )
             if attempt == 1:
                 seen = list(answers)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
+from serving.concurrency import all_of
 from serving.config import RequestLimits
 from serving.fetch import MediaFetcher
-from serving.ingest.arrival import Arrivals
+from serving.ingest.arrival import Arrivals, Brought
 from serving.ingest.config import IngestConfig
 from serving.ingest.encoding import Encoding
 from serving.ingest.items import IngestOptions, Item, Outcome
@@ -40,12 +42,11 @@ class Ingester:
         self._fetcher = fetcher
         self._limits = limits
         self.config = config
-        # Somebody waits for the answer: few attempts, and no waiting for more rows.
+        # Somebody waits for the answer: few attempts.
         self._batch_config = replace(
             config,
             attempts=min(config.attempts, _BATCH_ATTEMPTS),
             max_delay_seconds=min(config.max_delay_seconds, 2.0),
-            commit_wait_seconds=600.0,
         )
 
     async def run(
@@ -59,25 +60,30 @@ class Ingester:
         repeated: bool = False,
     ) -> None:
         """Ingest ``items``; see ``Pipeline.run``. ``repeated`` when a run before this may have begun them."""
-        await self._pipeline(tenant, collection, options, self.config, repeated=repeated).run(items, report)
+        stages = self._stages(tenant, collection, options, self.config, repeated=repeated)
+        await Pipeline(*stages, self.config).run(items, report)
 
     async def run_batch(
         self, tenant: str, collection: str, items: Sequence[Item], options: IngestOptions
     ) -> list[Outcome]:
         """Ingest a few items; what became of each, in their order. Raises ``ServiceTrouble``."""
-        outcomes: dict[int, Outcome] = {}
+        arrivals, encoding, writing = self._stages(tenant, collection, options, self._batch_config)
+        turns = asyncio.Semaphore(self.config.fetch_concurrency)
 
-        async def feed() -> AsyncIterator[Item]:
-            for item in items:
-                yield item
+        async def bring(item: Item) -> Brought | Outcome:
+            async with turns:
+                return await arrivals.bring(item)
 
-        async def report(ended: Sequence[Outcome]) -> None:
-            outcomes.update((one.number, one) for one in ended)
+        arrived = await all_of(bring(item) for item in items)
+        outcomes = [one for one in arrived if isinstance(one, Outcome)]
+        stored, ended = await arrivals.store([one for one in arrived if isinstance(one, Brought)])
+        encoded, unfit = await encoding.encode(stored)
+        await arrivals.discard(unfit)
+        outcomes += ended + [outcome for _, outcome in unfit] + await writing.write(encoded)
+        by_number = {one.number: one for one in outcomes}
+        return [by_number[item.number] for item in items]
 
-        await self._pipeline(tenant, collection, options, self._batch_config).run(feed(), report)
-        return [outcomes[item.number] for item in items]
-
-    def _pipeline(
+    def _stages(
         self,
         tenant: str,
         collection: str,
@@ -85,20 +91,17 @@ class Ingester:
         config: IngestConfig,
         *,
         repeated: bool = False,
-    ) -> Pipeline:
-        return Pipeline(
-            Arrivals(
-                self._media,
-                self._search,
-                self._fetcher,
-                self._limits,
-                config,
-                tenant,
-                collection,
-                options,
-                repeated=repeated,
-            ),
-            Encoding(self._perceiver, config, tenant, options),
-            Writing(self._media, self._search, config, tenant, collection),
+    ) -> tuple[Arrivals, Encoding, Writing]:
+        arrivals = Arrivals(
+            self._media,
+            self._search,
+            self._fetcher,
+            self._limits,
             config,
+            tenant,
+            collection,
+            options,
+            repeated=repeated,
         )
+        encoding = Encoding(self._perceiver, config, tenant, options)
+        return arrivals, encoding, Writing(self._media, self._search, config, tenant, collection)

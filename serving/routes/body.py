@@ -78,8 +78,8 @@ async def _body(request: Request) -> bytes:
 
 
 @asynccontextmanager
-async def open_form(request: Request, max_fields: int = 32) -> AsyncIterator[FormData]:
-    """A multipart form with at most one file; its temporary file is gone after the block."""
+async def open_form(request: Request, max_fields: int = 32, max_files: int = 1) -> AsyncIterator[FormData]:
+    """A multipart form with at most ``max_files`` files; their temporary files are gone after the block."""
     if not is_form(request):
         raise InvalidRequest("This endpoint reads a multipart form that brings a file.", None, "invalid_form")
     _, options = parse_options_header(request.headers["content-type"])
@@ -89,7 +89,7 @@ async def open_form(request: Request, max_fields: int = 32) -> AsyncIterator[For
     folder = gateway_of(request).storage.media.spool_folder
     try:
         async with aclosing(request.stream()) as body:
-            form = await _FormParser(request.headers, body, folder, max_fields).parse()
+            form = await _FormParser(request.headers, body, folder, max_fields, max_files).parse()
     except ClientDisconnect as error:
         raise ClientGone("The client closed the connection while sending the request.") from error
     except MultiPartException as error:
@@ -107,9 +107,14 @@ class _FormParser(MultiPartParser):
     """Starlette's parser, with files spooled where all others are; the system's folder may be memory."""
 
     def __init__(
-        self, headers: Headers, body: AsyncGenerator[bytes, None], spool_folder: str | None, max_fields: int
+        self,
+        headers: Headers,
+        body: AsyncGenerator[bytes, None],
+        spool_folder: str | None,
+        max_fields: int,
+        max_files: int,
     ) -> None:
-        super().__init__(headers, body, max_files=1, max_fields=max_fields)
+        super().__init__(headers, body, max_files=max_files, max_fields=max_fields)
         self._spool_folder = spool_folder
 
     def on_headers_finished(self) -> None:

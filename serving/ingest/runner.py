@@ -1,0 +1,268 @@
+"""Running jobs in a gateway: taking them over by lease, checkpointing after every commit, stopping when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+
+from serving.ingest.items import Outcome
+from serving.ingest.jobs import Job, JobState, JobStatus, JobStore
+from serving.ingest.leases import Lease, Leases
+from serving.ingest.progress import Progress
+from serving.ingest.retries import ServiceTrouble
+from serving.ingest.statistics import IngestStatistics
+from serving.ingest.work import JobWork
+from storage.errors import StorageError
+
+__all__ = ["JobRunner"]
+
+_LOOKED_AT = 1000
+_JITTER = 0.2
+_STOP_SECONDS = 1.0  # between looks for a cancellation that came by another gateway
+_SWEEP_SECONDS = 3600.0
+
+_log = logging.getLogger("manymodal.gateway")
+
+
+class _Stop(Exception):
+    """A run ends before its list does: by cancellation, or because another gateway has the job."""
+
+    def __init__(self, *, cancelled: bool) -> None:
+        super().__init__(cancelled)
+        self.cancelled = cancelled
+
+
+class JobRunner:
+    """One gateway's jobs. ``run`` looks for work until it is cancelled; ``wake`` makes it look now."""
+
+    def __init__(self, store: JobStore, leases: Leases, work: JobWork) -> None:
+        self._store = store
+        self._leases = leases
+        self._work = work
+        self._config = work.config
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._stopping: dict[str, asyncio.Event] = {}
+        self._looking: set[asyncio.Task[None]] = set()
+        self._swept_at_seconds = 0.0
+
+    async def run(self) -> None:
+        """Look for jobs that nobody runs, now and again. When cancelled, give the running ones back."""
+        try:
+            while True:
+                try:
+                    await self.look()
+                    await self._sweep()
+                except StorageError as error:
+                    _log.warning("Ingest jobs could not be looked for: %s", error)
+                pause = self._config.poll_seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+                await asyncio.sleep(pause)
+        finally:
+            await self.aclose()
+
+    def wake(self) -> None:
+        """Look for work soon, in the running event loop."""
+        task = asyncio.create_task(self._look_once(), name="ingest-look")
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    def stop(self, job: Job) -> None:
+        """See to it at once that somebody cancelled a job."""
+        stopping = self._stopping.get(job.id)
+        if stopping is not None:
+            stopping.set()
+        else:
+            self.wake()
+
+    async def look(self) -> None:
+        """Take over pending jobs that nobody holds, as many as may run here."""
+        found = await asyncio.to_thread(lambda: list(islice(self._store.pending(), _LOOKED_AT)))
+        for tenant, job_id in found:
+            if len(self._running) >= self._config.max_running_jobs:
+                return
+            if job_id in self._running:
+                continue
+            lease = await asyncio.to_thread(self._take, tenant, job_id)
+            if lease is None or job_id in self._running:
+                continue
+            self._stopping[job_id] = asyncio.Event()
+            self._running[job_id] = asyncio.create_task(self._hold(lease), name=job_id)
+
+    async def idle(self) -> None:
+        """Wait until nothing runs here."""
+        while tasks := [*self._looking, *self._running.values()]:
+            await asyncio.wait(tasks)
+
+    async def aclose(self) -> None:
+        """Stop what runs; another gateway goes on with it."""
+        tasks = [*self._looking, *self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look_once(self) -> None:
+        try:
+            await self.look()
+        except StorageError as error:
+            _log.warning("Ingest jobs could not be looked for: %s", error)
+
+    def _take(self, tenant: str, job_id: str) -> Lease | None:
+        try:
+            job = self._store.get(tenant, job_id)
+        except Exception as error:
+            _log.warning("A pending ingest job cannot be read: %s", error)
+            return None
+        lease = self._leases.acquire(job)
+        if lease is None:
+            return None
+        state = self._store.state(job)
+        if state.ended_at_seconds is not None:  # whoever ended it died before it said so
+            self._store.finish(job)
+            self._leases.release(lease)
+            return None
+        return lease
+
+    async def _hold(self, lease: Lease) -> None:
+        """Run a job while its lease is kept up."""
+        job = lease.job
+        ended: JobStatus | None = None
+        message: str | None = None
+        run = _Run(
+            self._store, job, await asyncio.to_thread(self._store.state, job), self._config.window_items
+        )
+        try:
+            try:
+                await self._kept_up(lease, run)
+                ended = "completed"
+            except _Stop as stop:
+                ended = "cancelled" if stop.cancelled else None
+            except ServiceTrouble as trouble:
+                ended, message = "failed", trouble.message
+            except Exception as error:
+                _log.error("An ingest job failed", exc_info=error)
+                ended, message = "failed", getattr(error, "message", "The job failed unexpectedly.")
+            if ended is not None:
+                await run.end(ended, message)
+                await asyncio.to_thread(self._store.finish, job)
+                await asyncio.to_thread(self._leases.release, lease)
+        except asyncio.CancelledError:
+            await asyncio.to_thread(self._leases.release, lease)
+            raise
+        except StorageError as error:  # the lease expires, and the job is taken over where it was
+            _log.warning("An ingest job could not be ended: %s", error)
+        finally:
+            self._running.pop(job.id, None)
+            self._stopping.pop(job.id, None)
+            if ended is not None:
+                self.wake()
+
+    async def _kept_up(self, lease: Lease, run: _Run) -> None:
+        if await asyncio.to_thread(self._store.wants_to_stop, lease.job):
+            raise _Stop(cancelled=True)
+        await run.begin()
+        working = asyncio.create_task(self._work.run(lease.job, run.state, run.progress, run.checkpoint))
+        watching = asyncio.create_task(self._watch(lease))
+        try:
+            await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+            else:
+                watching.result()
+        finally:
+            for task in (working, watching):
+                task.cancel()
+            await asyncio.gather(working, watching, return_exceptions=True)
+
+    async def _watch(self, lease: Lease) -> None:
+        """Renew the lease. Raises ``_Stop`` when that is lost or somebody cancelled the job."""
+        loop = asyncio.get_running_loop()
+        stopping = self._stopping[lease.job.id]
+        renewed = loop.time()
+        while True:
+            try:
+                async with asyncio.timeout(min(_STOP_SECONDS, self._config.lease_seconds / 3)):
+                    await stopping.wait()
+            except TimeoutError:
+                pass
+            try:
+                if await asyncio.to_thread(self._store.wants_to_stop, lease.job):
+                    raise _Stop(cancelled=True)
+                if loop.time() - renewed >= self._config.lease_seconds / 3:
+                    if not await asyncio.to_thread(self._leases.renew, lease):
+                        raise _Stop(cancelled=False)
+                    renewed = loop.time()
+            except StorageError:
+                if loop.time() - renewed > self._config.lease_seconds:
+                    raise _Stop(cancelled=False) from None
+
+    async def _sweep(self) -> None:
+        """Forget jobs that ended long ago."""
+        now = self._store.clock()
+        if now - self._swept_at_seconds < _SWEEP_SECONDS:
+            return
+        self._swept_at_seconds = now
+        before = now - self._config.retention_seconds
+        for job in await asyncio.to_thread(lambda: list(self._store.ended_before(before))):
+            await asyncio.to_thread(self._store.forget, job)
+
+
+class _Run:
+    """One run of a job: its checkpoints."""
+
+    def __init__(self, store: JobStore, job: Job, state: JobState, window: int) -> None:
+        self._store = store
+        self._job = job
+        self.state = state
+        # The numbers of a scroll are of that scroll: only what all before has ended of is known of another one.
+        above = state.done_above if job.kind == "ingest" else ()
+        self.progress = Progress(state.done_below, above, window)
+        self._seconds_before = state.seconds
+        self._begun = store.clock()
+
+    async def begin(self) -> None:
+        """Say that it runs."""
+        self.state = replace(
+            self.state,
+            status="running",
+            attempts=self.state.attempts + 1,
+            started_at_seconds=self._begun,
+            processed_before=self.state.processed,
+            error=None,
+        )
+        await self._save()
+
+    async def checkpoint(self, outcomes: Sequence[Outcome], after: str | None = None) -> None:
+        """Items have ended, durably."""
+        self.progress.end(one.number for one in outcomes)
+        counted = IngestStatistics(self.state.indexed, self.state.skipped, self.state.failed)
+        counted.count(outcomes)
+        versions = [one.version for one in outcomes if one.version is not None]
+        number = self.state.number + 1
+        noted = [one for one in outcomes if one.status != "indexed"]
+        await asyncio.to_thread(self._store.report, self._job, number, noted)
+        self.state = replace(
+            self.state,
+            number=number,
+            done_below=self.progress.below,
+            done_above=self.progress.above(),
+            version=max(versions, default=self.state.version),
+            after=after or self.state.after,
+            indexed=counted.indexed,
+            skipped=counted.skipped,
+            failed=counted.failed,
+        )
+        await self._save()
+
+    async def end(self, status: JobStatus, message: str | None) -> None:
+        """Say how it ended."""
+        self.state = replace(self.state, status=status, error=message, ended_at_seconds=self._store.clock())
+        await self._save()
+
+    async def _save(self) -> None:
+        now = self._store.clock()
+        seconds = self._seconds_before + max(0.0, now - self._begun)
+        self.state = replace(self.state, updated_at_seconds=now, seconds=seconds)
+        await asyncio.to_thread(self._store.save, self._job, self.state)
