@@ -18,7 +18,8 @@ RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $
 
 .PHONY: help setup models test-models demo serve test unit lint types imports format clean \
 	bench-chat bench-start bench-media bench-cache bench-repeated \
-	bench-text bench-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu
+	bench-text bench-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu \
+	bench-search-scale bench-search-http bench-planning
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -98,6 +99,15 @@ bench-batching: models ## What the micro-batcher costs against a bare loop.
 
 bench-gpu: setup ## ViT-L/14 as a share of the GPU's bf16 peak; says so where there is no GPU.
 	@$(BIN)/python -m benchmarks.gpu_vision
+
+bench-search-scale: setup ## A million vectors beside FAISS, hnswlib, usearch and LanceDB (installs them, once).
+	@$(BIN)/python -m benchmarks.search_scale
+
+bench-search-http: models ## A search among 10,000 vectors over HTTP, and how soon a document is found.
+	@$(BIN)/python -m benchmarks.search_http
+
+bench-planning: setup ## What the capacity planner predicts beside what is measured.
+	@$(BIN)/python -m benchmarks.planning
 
 bench-start: models ## Seconds to ready, by stage, and memory.
 	@$(BIN)/python -m benchmarks.start
