@@ -40,7 +40,8 @@ class FakeHttpPlatform:
 
     Knobs: ``words`` of the chat answer, ``finish_reason``, ``break_off`` (an error event after the words),
     ``transcript`` (verbose_json), ``hits`` (a search's body to its results), ``refusals`` (path to status and
-    body), ``refused_names`` (uploads of these file names are refused), ``room`` (results that a warm-up can load).
+    body), ``refused_names`` (files of these names are refused), ``duplicates`` (names of files that are skipped),
+    ``busy_times`` (so many batches are told to come later), ``room`` (results that a warm-up can load).
     """
 
     def __init__(self) -> None:
@@ -70,6 +71,8 @@ class FakeHttpPlatform:
         self.room = 10_000
         self.refusals: dict[str, tuple[int, Any]] = {}
         self.refused_names: set[str] = set()
+        self.duplicates: set[str] = set()
+        self.busy_times = 0
 
     def sent(self, path: str) -> list[Any]:
         """Bodies of the requests to ``path``."""
@@ -79,6 +82,8 @@ class FakeHttpPlatform:
         if path in self.refusals:
             status, refusal = self.refusals[path]
             return PlainTextResponse(refusal, status) if isinstance(refusal, str) else _error(status, refusal)
+        if path.endswith("/documents/batch"):
+            return await self._batch(request, path.split("/")[1])
         if path in ("media", "audio/transcriptions"):
             async with request.form() as form:
                 file: Any = form["file"]
@@ -108,6 +113,42 @@ class FakeHttpPlatform:
         medium = {"id": f"file-{len(self.media):032x}", "object": "media", "kind": kind}
         self.media[medium["id"]] = {**body, **medium}
         return JSONResponse(medium)
+
+    async def _batch(self, request: Request, collection: str) -> Response:
+        """Keep a batch of documents; files of ``refused_names`` fail, those of ``duplicates`` are skipped."""
+        files: dict[str, Any] = {}
+        if request.headers["content-type"].startswith("multipart/"):
+            async with request.form(max_files=128) as form:
+                body = json.loads(str(form["request"]))
+                for name, file in form.items():
+                    if name != "request":
+                        uploaded: Any = file
+                        files[name] = (uploaded.filename, await uploaded.read())
+        else:
+            body = await request.json()
+        self.requests.append(("batch", body))
+        if self.busy_times:
+            self.busy_times -= 1
+            return _error(503, {"message": "Too busy.", "code": "service_unavailable"})
+        data = []
+        for document in body["documents"]:
+            filename, content = files.get(document.get("file"), (None, None))
+            status, error = "indexed", None
+            if filename in self.refused_names:
+                status, error = "failed", {"code": "corrupt_media", "message": "The file is broken."}
+            elif filename in self.duplicates:
+                status, error = "skipped", {"code": "duplicate", "message": "It is there."}
+            else:
+                kept = {**document, "content": content}
+                self.documents.setdefault(collection, {})[document["id"]] = kept
+            parts = int(status == "indexed")
+            media_id = f"file-{len(self.requests):032x}"
+            data.append(
+                {"id": document["id"], "status": status, "parts": parts, "media_id": media_id, "error": error}
+            )
+        return JSONResponse(
+            {"object": "document.batch", "collection": collection, "version": 1, "data": data}
+        )
 
     def _warmed_up(self, ids: list[str]) -> Response:
         """Two results of 512 bytes for each medium it keeps, as long as there is ``room`` for them."""

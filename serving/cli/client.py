@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -112,6 +113,23 @@ class Server:
         """Make a medium or a text searchable."""
         return self.request("POST", f"/v1/collections/{collection}/documents", json=dict(document))
 
+    def add_documents(
+        self, collection: str, request: Mapping[str, Any], files: Mapping[str, tuple[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Make media and texts searchable; what became of each, in order. ``files`` are names and open files by the
+        names under which the documents call them.
+        """
+        answer = self.request(
+            "POST",
+            f"/v1/collections/{collection}/documents/batch",
+            **(
+                {"data": {"request": json.dumps(request)}, "files": files}
+                if files
+                else {"json": dict(request)}
+            ),
+        )
+        return list(answer["data"])
+
     def find(self, query: Mapping[str, Any]) -> dict[str, Any]:
         """The whole answer to a search."""
         return self.request("POST", "/v1/search", json=dict(query))
@@ -145,12 +163,12 @@ def _refused(url: str, status: int, body: Any) -> RequestRefused:
     detail = body.get("error") if isinstance(body, dict) else None
     if not isinstance(detail, dict) or not isinstance(detail.get("message"), str):
         return RequestRefused(
-            f"The server at {url} answered with status {status} and no reason; is it Manymodal?"
+            f"The server at {url} answered with status {status} and no reason; is it Manymodal?", status
         )
     step = _NEXT_STEPS.get(str(detail.get("code")))
     if step is None and status in (429, 503):
         step = "Try again in a moment."
-    return RequestRefused(f"{detail['message']} {step}" if step else detail["message"])
+    return RequestRefused(f"{detail['message']} {step}" if step else detail["message"], status)
 
 
 def _is_loopback(host: str) -> bool:

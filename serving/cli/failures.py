@@ -20,7 +20,11 @@ class NoServer(ClientFailure):
 
 
 class RequestRefused(ClientFailure):
-    """The server answered with an error status."""
+    """The server answered with an error ``status``; 0 when that is not known."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class UnusableInput(ClientFailure):

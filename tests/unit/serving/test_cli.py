@@ -14,10 +14,10 @@ import typer
 from fake_http_platform import FakeHttpPlatform, running
 from typer.testing import CliRunner, Result
 
-from serving.cli import register
+from serving.cli import index_sender, register
 from serving.cli.client import base_url
 from serving.cli.failures import UnusableInput
-from serving.cli.index import document_id, files_in
+from serving.cli.index_sources import document_id, files_in
 from serving.cli.options import harmless
 from serving.cli.used import describe_medium
 
@@ -189,26 +189,90 @@ def test_index_takes_media_and_texts_of_a_folder(
         "b.jpg",
     ]
     assert documents[document_id(folder / "notes.txt")]["text"] == "Tea is hot."
+    assert documents[document_id(folder / "a.png")]["content"] == b"content of a.png"
 
 
 def test_index_goes_on_after_a_file_that_fails(
-    app: typer.Typer, url: str, platform: FakeHttpPlatform, folder: Path
+    app: typer.Typer, url: str, platform: FakeHttpPlatform, folder: Path, tmp_path: Path
 ) -> None:
     platform.refused_names = {"a.png"}
-    result = run(app, url, "index", str(folder), str(folder / "missing.png"))
+    platform.duplicates = {"b.jpg"}
+    report = tmp_path / "report.jsonl"
+    result = run(app, url, "index", str(folder), str(folder / "missing.png"), "--report", str(report))
     assert result.exit_code == 1
-    assert result.stdout == "2 of 4 files are in the collection 'default'.\n"
+    assert result.stdout == "2 of 4 files are in the collection 'default'. 1 skipped, 2 failed.\n"
     assert f"{folder / 'a.png'}: The file is broken." in result.stderr
     assert "missing.png" in result.stderr
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    assert sorted((Path(line["path"]).name, line["status"]) for line in lines) == [
+        ("a.png", "failed"),
+        ("b.jpg", "skipped"),
+        ("missing.png", "failed"),
+    ]
 
 
-def test_index_json_prints_a_line_per_file(app: typer.Typer, url: str, folder: Path) -> None:
+def test_index_json_prints_a_line_per_file_and_the_statistics(
+    app: typer.Typer, url: str, folder: Path
+) -> None:
     (folder / "latin.txt").write_bytes(b"caf\xe9")
     result = run(app, url, "index", str(folder), "--json")
-    lines = {Path(line["path"]).name: line for line in map(json.loads, result.stdout.splitlines())}
+    *files, last = map(json.loads, result.stdout.splitlines())
+    lines = {Path(line["path"]).name: line for line in files}
     assert result.exit_code == 1
     assert lines["latin.txt"]["error"] == "The file is not UTF-8 text."
     assert lines["a.png"]["parts"] == 1
+    statistics = last["statistics"]
+    assert (statistics["total_processed"], statistics["successful"], statistics["failed"]) == (4, 3, 1)
+    assert {"total_duration_ms", "avg_time_per_item_ms", "throughput"} <= set(statistics)
+
+
+def test_index_resumes_where_it_was(
+    app: typer.Typer, url: str, platform: FakeHttpPlatform, folder: Path, tmp_path: Path
+) -> None:
+    journal = str(tmp_path / "state" / "journal.jsonl")
+    platform.refused_names = {"a.png"}
+    assert run(app, url, "index", str(folder), "--journal", journal).exit_code == 1
+    with Path(journal).open("a") as file:
+        file.write('["path-cut o')  # a crash
+    platform.refused_names = set()
+    platform.requests.clear()
+    (folder / "notes.txt").write_text("Tea is cold.", "utf-8")
+    result = run(app, url, "index", str(folder), "--journal", journal)
+    assert result.stdout == "3 of 3 files are in the collection 'default'. 1 were sent before.\n"
+    (sent,) = platform.sent("batch")
+    assert [document["metadata"]["filename"] for document in sent["documents"]] == ["a.png", "notes.txt"]
+    platform.requests.clear()
+    assert run(app, url, "index", str(folder), "--journal", journal).exit_code == 0
+    assert platform.requests == []
+
+
+def test_index_reads_lists(app: typer.Typer, url: str, platform: FakeHttpPlatform, folder: Path) -> None:
+    (folder / "photos.csv").write_text("path,id,stars\na.png,cat,5\nbelow/b.jpg,,4\n,x,1\n", "utf-8")
+    (folder / "more.jsonl").write_text(
+        '{"text": "Tea", "id": "tea"}\n{"url": "http://e.org/c.png"}\n', "utf-8"
+    )
+    (folder / "urls.txt").write_text("https://e.org/d.png\n", "utf-8")
+    names = [str(folder / name) for name in ("photos.csv", "more.jsonl", "urls.txt")]
+    result = run(app, url, "index", *names, "--min-side", "32", "--ocr", "off", "--concurrency", "2")
+    assert result.exit_code == 1
+    assert "photos.csv:3: A row needs exactly one of" in result.stderr
+    documents = platform.documents["default"]
+    assert documents["cat"]["metadata"]["stars"] == "5"
+    assert documents["cat"]["content"] == b"content of a.png"
+    assert documents["tea"]["text"] == "Tea"
+    urls = {document["url"] for document in documents.values() if "url" in document}
+    assert urls == {"http://e.org/c.png", "https://e.org/d.png"}
+    assert platform.sent("batch")[0]["min_side"] == 32
+
+
+def test_index_tries_again_what_may_pass(
+    app: typer.Typer, url: str, platform: FakeHttpPlatform, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_sender, "_MOST_DELAY_SECONDS", 0.01)
+    platform.busy_times = 3
+    result = run(app, url, "index", str(folder))
+    assert result.exit_code == 0
+    assert len(platform.sent("batch")) == 4
 
 
 def test_index_says_when_a_folder_holds_nothing(app: typer.Typer, url: str, tmp_path: Path) -> None:
