@@ -20,10 +20,12 @@ from search.lance_errors import held
 from search.location import SearchLocation, checked_name
 from storage.errors import ObjectNotFound, StorageError
 
-__all__ = ["Aliases"]
+__all__ = ["SEEN_ELSEWHERE_SECONDS", "Aliases"]
 
 _PREFIX = "search/aliases/"
-_SEEN_ELSEWHERE_SECONDS = 1.0
+SEEN_ELSEWHERE_SECONDS = 1.0
+"""After which every process has noticed that an alias was pointed elsewhere."""
+
 _MAX_REMEMBERED = 4096
 
 
@@ -35,7 +37,7 @@ class Aliases:
     def __init__(self, location: SearchLocation, clock: Callable[[], float] = time.monotonic) -> None:
         self._location = location
         self._remembered: TTLCache[tuple[str, str], str | None] = TTLCache(
-            _MAX_REMEMBERED, _SEEN_ELSEWHERE_SECONDS, timer=clock
+            _MAX_REMEMBERED, SEEN_ELSEWHERE_SECONDS, timer=clock
         )
         self._lock = threading.Lock()
         self._write_lock = threading.Lock()  # so that what is remembered last is what was written last
@@ -51,6 +53,11 @@ class Aliases:
         with self._lock:
             # Somebody of this process may have pointed it since: what they remembered is newer.
             return self._remembered.setdefault(key, target)
+
+    def forget(self, tenant: str, name: str) -> None:
+        """Read a name again when it is next asked for."""
+        with self._lock:
+            self._remembered.pop((tenant, name), None)
 
     def all(self, tenant: str) -> dict[str, str]:
         """A tenant's aliases and their collections, by name."""

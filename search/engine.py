@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
+import pyarrow as pa
+
 from search.aliases import Aliases
 from search.catalogue import DEFAULT_COLLECTION, Catalogue, OpenCollection, missing_collection
 from search.clustering import clusters as find_clusters
@@ -15,7 +17,7 @@ from search.errors import CollectionNotFound, InvalidQuery, ModelMismatch
 from search.filters import Condition
 from search.location import SearchLocation, checked_name
 from search.rows import checked_document_id, rows_table, unit_vector
-from search.table import RowTable
+from search.table import RowTable, WritesPaused
 from search.types import (
     DEFAULT_SPACE,
     Cluster,
@@ -34,6 +36,8 @@ __all__ = ["DEFAULT_COLLECTION", "MAX_TOP_K", "SearchEngine"]
 
 T = TypeVar("T")
 MAX_TOP_K = 1000
+_PAUSED_SECONDS = 30.0
+_PAUSED_POLL_SECONDS = 0.02
 
 
 class SearchEngine:
@@ -102,11 +106,9 @@ class SearchEngine:
         def write(opened: OpenCollection) -> int:
             self._check_model(opened.table.spec.spaces[0])
             table = rows_table(tenant, rows, opened.table.spec, created_at_seconds)
-            version = opened.writer.replace(table, sorted({row.document_id for row in rows}))
-            self._upkeep.after_write(opened.table, len(rows))
-            return version
+            return self.write(opened, table, sorted({row.document_id for row in rows}))
 
-        version = self._use_if_there(tenant, collection, write)
+        version = self._write_if_there(tenant, collection, write)
         if version is None:
             # Before a collection is made for rows that cannot be stored:
             rows_table(tenant, rows, self._config.default_spec(), created_at_seconds)
@@ -172,7 +174,10 @@ class SearchEngine:
         def remove(opened: OpenCollection) -> int:
             return opened.writer.delete([checked_document_id(document_id)])
 
-        return self._use(tenant, collection, remove) or 0
+        version = self._write_if_there(tenant, collection, remove)
+        if version is None and collection != DEFAULT_COLLECTION:
+            raise missing_collection(collection)
+        return version or 0
 
     def delete_media(self, tenant: str, media_ids: Sequence[str]) -> int:
         """Remove what was made of some media from all the tenant's collections; returns how many documents that
@@ -180,7 +185,32 @@ class SearchEngine:
         """
         if not media_ids:
             return 0
-        return sum(self._of_all_tables(tenant, lambda table: table.delete_media(media_ids)))
+        deadline = time.monotonic() + _PAUSED_SECONDS
+        documents = 0
+        while True:
+            try:
+                for found in self._of_all_tables(tenant, lambda table: table.delete_media(media_ids)):
+                    documents += found
+                return documents
+            except WritesPaused:  # a copy may be on its way to a table that was asked already
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSED_POLL_SECONDS)
+
+    # For what goes on behind a collection (search.reembedding)
+
+    def opened(self, tenant: str, collection: str) -> OpenCollection:
+        """The collection as this process uses it, or ``CollectionNotFound``."""
+        found = self._catalogue.find(tenant, collection)
+        if found is None:
+            raise missing_collection(collection)
+        return found
+
+    def write(self, opened: OpenCollection, rows: pa.Table, document_ids: Sequence[str]) -> int:
+        """Put rows, validated and laid out, in place of some documents, whatever model they are of."""
+        version = opened.writer.replace(rows, document_ids)
+        self._upkeep.after_write(opened.table, len(rows))
+        return version
 
     # Upkeep
 
@@ -224,6 +254,22 @@ class SearchEngine:
                 self._catalogue.forget(tenant, found.table.name, found)
                 found = self._catalogue.find(tenant, collection)
         return None if found is None else use(found)
+
+    def _write_if_there(
+        self, tenant: str, collection: str, write: Callable[[OpenCollection], int]
+    ) -> int | None:
+        """Write to a collection, if there is one. While its writes are paused the alias is about to be pointed
+        elsewhere: what comes through the alias goes there.
+        """
+        deadline = time.monotonic() + _PAUSED_SECONDS
+        while True:
+            try:
+                return self._use_if_there(tenant, collection, write)
+            except WritesPaused:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSED_POLL_SECONDS)
+                self._aliases.forget(tenant, collection)
 
     def _of_all_tables(self, tenant: str, ask: Callable[[RowTable], T]) -> Iterator[T]:
         for table in self._catalogue.tables(tenant):

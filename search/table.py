@@ -46,12 +46,25 @@ from search.maintenance import (
 from search.table_state import FragmentState, TableState
 from search.types import CollectionSpec
 
-__all__ = ["FragmentState", "RowTable", "TableState", "new_session", "table_schema", "vector_column"]
+__all__ = [
+    "FragmentState",
+    "RowTable",
+    "TableState",
+    "WritesPaused",
+    "new_session",
+    "table_schema",
+    "vector_column",
+]
 
+_PAUSED_UNTIL = "manymodal:paused_until_seconds"
 _SESSION_BYTES = 64 << 20
 _COMMIT_SECONDS = 60.0  # of trying against other writers
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.2
+
+
+class WritesPaused(SearchUnavailable):
+    """Writes are refused for a moment, while documents are moved to the collection that comes after this one."""
 
 
 class RowTable:
@@ -151,7 +164,7 @@ class RowTable:
             )
         leaving = [*document_ids, *deleted_ids]
         with held(self._write_lock), self._using("written"):
-            version, _ = self._commit(
+            version = self._write(
                 rows if len(rows) else None, lambda: self._addresses("document_id", leaving)
             )
             self._compact()
@@ -160,8 +173,7 @@ class RowTable:
     def delete(self, *document_ids: str) -> int:
         """Remove documents and return a version without them. Missing documents make no new version."""
         with held(self._write_lock), self._using("written"):
-            version, _ = self._commit(None, lambda: self._addresses("document_id", document_ids))
-        return version
+            return self._write(None, lambda: self._addresses("document_id", document_ids))
 
     def delete_media(self, media_ids: Sequence[str]) -> int:
         """Remove all rows made of some media, in one commit; returns how many documents they belonged to."""
@@ -177,8 +189,27 @@ class RowTable:
             return addresses
 
         with held(self._write_lock), self._using("written"):
-            self._commit(None, find)
+            self._write(None, find)
         return documents
+
+    def pause_writes(self, until_seconds: float) -> None:
+        """Refuse everybody's writes with ``WritesPaused`` until that time (since the epoch) or ``resume_writes``;
+        none is under way any more when this returns. Dropping is not refused.
+
+        A pause that its process does not live to end is over by itself. So machines' clocks must agree to within
+        the time that is left when the last write has to have been refused.
+        """
+        with held(self._write_lock), self._using("written"):
+            self._refresh_writer()
+            self._writer.update_config({_PAUSED_UNTIL: repr(until_seconds)})
+            # Who read the table before has to read it again: this commit, like theirs, names the anchor.
+            self._commit_against_all(lambda: LanceOperation.Update(updated_fragments=[self._anchor()]))
+
+    def resume_writes(self) -> None:
+        """End the pause."""
+        with held(self._write_lock), self._using("written"):
+            self._refresh_writer()
+            self._writer.update_config({_PAUSED_UNTIL: "0"})
 
     def drop(self) -> bool:
         """Remove the collection and its rows, in one commit; whether that was done by this call."""
@@ -246,30 +277,41 @@ class RowTable:
             )
         return TableState(version, fragments, self.name, self.uid, dataset)
 
-    def _commit(
-        self, rows: pa.Table | None, find: Callable[[], NDArray[np.uint64]]
-    ) -> tuple[int, NDArray[np.uint64]]:
-        """Add ``rows`` and delete what ``find`` finds in the writer's version, again and again until nobody else
-        committed in between. Returns the version and what was deleted.
+    def _write(self, rows: pa.Table | None, find: Callable[[], NDArray[np.uint64]]) -> int:
+        """Add ``rows`` and delete what ``find`` finds in the writer's version; returns a version that shows it.
 
         When the answer to a commit was lost, the next try finds the rows of the first and replaces them.
         """
         new: list[lance.FragmentMetadata] | None = None
+
+        def update() -> LanceOperation.Update | None:
+            nonlocal new
+            if float(self._writer.config().get(_PAUSED_UNTIL, 0)) > time.time():
+                raise WritesPaused("The collection is being moved right now. Try again shortly.")
+            leaving = find()
+            if rows is None and not len(leaving):
+                return None
+            if new is None:
+                new = [] if rows is None else write_fragments(rows, self._writer, schema=rows.schema)
+            return self._update(new, leaving)
+
+        return self._commit_against_all(update)
+
+    def _commit_against_all(self, update: Callable[[], LanceOperation.Update | None]) -> int:
+        """Commit what ``update`` makes of the newest version, again and again until nobody else committed in
+        between. Returns the new version, or the newest if there was nothing to do.
+        """
         pause_seconds = _FIRST_PAUSE_SECONDS
         deadline = time.monotonic() + _COMMIT_SECONDS
         while True:
-            self._writer.checkout_latest()
-            if not self._is_mine(self._writer):
-                raise gone(self.name)
+            self._refresh_writer()
             version = int(self._writer.version)
-            leaving = find()
-            if rows is None and not len(leaving):
-                return version, leaving
-            if new is None:
-                new = [] if rows is None else write_fragments(rows, self._writer, schema=rows.schema)
+            operation = update()
+            if operation is None:
+                return version
             try:
                 committed = lance.LanceDataset.commit(
-                    self._writer, self._update(new, leaving), read_version=version, max_retries=0
+                    self._writer, operation, read_version=version, max_retries=0
                 )
             except CommitConflictError as conflict:
                 if time.monotonic() > deadline:
@@ -277,7 +319,15 @@ class RowTable:
                 time.sleep(random.uniform(0.5, 1.0) * pause_seconds)  # noqa: S311 - not a secret
                 pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
             else:
-                return int(committed.version), leaving
+                return int(committed.version)
+
+    def _refresh_writer(self) -> None:
+        self._writer.checkout_latest()
+        if not self._is_mine(self._writer):
+            raise gone(self.name)
+
+    def _anchor(self) -> lance.FragmentMetadata:
+        return self._writer.get_fragments()[0].metadata
 
     def _compact(self) -> None:
         """Merge small fragments if it is time. After a failure it is, once there are some more of them."""
@@ -290,8 +340,7 @@ class RowTable:
         self, new: list[lance.FragmentMetadata], leaving: NDArray[np.uint64]
     ) -> LanceOperation.Update:
         """The commit that adds fragments and deletes rows. It names the anchor, as every write does."""
-        anchor, *_ = self._writer.get_fragments()
-        updated, removed = [anchor.metadata], []
+        updated, removed = [self._anchor()], []
         fragments = leaving >> np.uint64(32)
         for fragment_id in np.unique(fragments).tolist():
             offsets = (leaving[fragments == fragment_id] & np.uint64(0xFFFFFFFF)).tolist()
