@@ -123,6 +123,8 @@ class SearchLocation:
 
     def check(self) -> None:
         """Raise ``SearchUnavailable`` when the tables cannot be reached."""
+        if self._bucket is None and not self._root.is_dir():  # below it, what is missing was never made
+            raise SearchUnavailable("The folder of the search collections is gone.")
         self._folders("", at_most_one_page=True)
 
     def _folders(self, below: str, at_most_one_page: bool = False) -> list[str]:

@@ -6,31 +6,17 @@ import base64
 
 import pytest
 from fake_services import fake_mp4, fake_png, fake_wav
-
-DOCUMENTS = "/v1/collections/default/documents"
-
-
-async def index(http, **document) -> dict:
-    answer = await http.post(DOCUMENTS, json=document)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-async def upload(http, content: bytes) -> str:
-    return (await http.post("/v1/media", files={"file": ("a", content)})).json()["id"]
+from search_requests import DOCUMENTS, found, index, text, upload
 
 
 async def search(http, query: object, **options) -> list[dict]:
-    answer = await http.post("/v1/search", json={"query": query, **options})
-    assert answer.status_code == 200, answer.text
+    answer = await found(http, query, **options)
     items = query if isinstance(query, list) else [query]
     by_media = any(item["type"] != "text" for item in items)
-    assert set(answer.json()) == ({"results", "manymodal"} if by_media else {"results"})
-    return answer.json()["results"]
-
-
-def text(content: str, **extra: object) -> dict:
-    return {"type": "text", "content": content, **extra}
+    fields = {"results", "score", "version", "has_more", "next_cursor"}
+    assert set(answer) == (fields | {"manymodal"} if by_media else fields)
+    assert answer["score"]["kind"] == "cosine"
+    return answer["results"]
 
 
 @pytest.fixture
@@ -54,7 +40,8 @@ async def test_photo_by_sentence_and_sentence_by_photo(http, library):
     results = await search(http, text("cat"), search_modalities=["image"], top_k=2)
     assert results[0]["id"] == library["cat"]
     assert results[0]["type"] == "image"
-    assert results[0]["url"] == f"/v1/media/{library['cat']}/content"
+    assert results[0]["media_id"] == library["cat"]
+    assert (await http.get(results[0]["url"])).content == fake_png({"cat": 0.9})
     assert results[0]["similarity_score"] == pytest.approx(1.0, abs=1e-5)
     assert results[0]["metadata"]["resolution"] == "640x480"
     assert results[0]["metadata"]["user_id"] == "user-0"
@@ -69,11 +56,16 @@ async def test_moment_in_a_video(http, library):
     results = await search(http, text("cat"), search_modalities=["video"], score_threshold=0.9)
     assert [result["id"] for result in results] == [library["film"]]
     assert results[0]["matched_frames"] == [1]
+    assert results[0]["matched_frame_times"] == [1.0]
+    assert results[0]["matched_segments"] == []
     match = results[0]["matches"][0]
     assert (match["start_seconds"], match["end_seconds"]) == (1.0, 2.0)
     assert results[0]["metadata"]["duration"] == 3.0
     spoken = await search(http, text("rockets fly"), search_modalities=["video"], score_threshold=0.9)
-    assert spoken[0]["matched_frames"] == []
+    assert spoken[0]["matched_frames"] == spoken[0]["matched_frame_times"] == []
+    (segment,) = spoken[0]["matched_segments"]
+    assert (segment["start_seconds"], segment["end_seconds"], segment["text"]) == (1.0, 2.5, "rockets fly")
+    assert segment["score"] == pytest.approx(spoken[0]["similarity_score"])
     assert spoken[0]["matches"][0]["text"] == "rockets fly"
     assert spoken[0]["matches"][0]["start_seconds"] == 1.0
 
@@ -82,6 +74,7 @@ async def test_sound_by_what_is_said(http, library):
     results = await search(http, text("economics"), search_modalities=["audio", "text"], top_k=1)
     assert results[0]["id"] == library["talk"]
     assert results[0]["matches"][0]["start_seconds"] == 2.0
+    assert results[0]["matched_segments"][0]["start_seconds"] == 2.0
     wav = base64.b64encode(fake_wav((0.0, 1.0, "about economics"))).decode()
     by_sound = await search(http, {"type": "audio", "content": f"data:audio/wav;base64,{wav}"}, top_k=1)
     assert by_sound[0]["id"] == library["talk"]
@@ -154,9 +147,49 @@ async def test_empty_and_missing_collections(http):
         ({"query": text("x"), "search_modalities": ["smell"]}, "search_modalities[0]"),
         ({"query": text("x"), "filters": {"date_range": "yesterday"}}, "filters.date_range"),
         ({"query": text("x"), "filters": {"date_range": {"from": "soon"}}}, "filters.date_range.from"),
-        ({"query": text("x"), "filters": {"a": {"b": 1}}}, "filters.a"),
+        ({"query": text("x"), "filters": {"a": {"b": 1}}}, "filters.a.b"),
+        ({"query": text("x"), "filters": {"price": {"gte": []}}}, "filters.price.gte"),
+        ({"query": text("x"), "score_threshold": 1.01}, "score_threshold"),
+        ({"query": text("x"), "score_threshold": {"smell": 0.5}}, "score_threshold.smell"),
+        ({"query": text("x"), "score_threshold": {"image": -1.01}}, "score_threshold.image"),
+        ({"query": text("x"), "min_version": -1}, "min_version"),
+        ({"query": text("x"), "include": ["everything"]}, "include[0]"),
+        ({"query": text("x"), "cursor": "x"}, "cursor"),
+        ({"query": text("x"), "cursor": ""}, "cursor"),
+        ({"query": text("x"), "cursor": "x" * 1025}, "cursor"),
+        ({"query": [text("x")] * 17}, "query"),
+        ({"query": text("x", weight=1001)}, "query.weight"),
+        ({"query": text("x", weight=-1001)}, "query.weight"),
+        ({"query": text("x", space="default")}, "query.space"),
+        ({"query": text("x", include_itself=True)}, "query.include_itself"),
+        ({"query": {"type": "text", "content": [1.0]}}, "query.content"),
+        ({"query": {"type": "vector", "content": "x"}}, "query.content"),
+        ({"query": {"type": "vector", "content": []}}, "query.content"),
+        ({"query": {"type": "vector", "content": [0, 0]}}, "query.content"),
+        ({"query": {"type": "vector", "content": [10**400, 0]}}, "query.content"),
+        ({"query": {"type": "vector", "content": [True]}}, "query.content[0]"),
+        ({"query": {"type": "vector", "content": [0.5] * 16385}}, "query.content"),
+        ({"query": {"type": "vector", "content": [1], "space": "../x"}}, "query.space"),
+        ({"query": [text("x"), {"type": "vector", "content": [1], "space": "own"}]}, "query[1].space"),
+        ({"query": [text("x"), text("x", weight=-1)]}, "query"),
+        ({"query": text("x"), "mode": "magic"}, "mode"),
+        ({"query": text("x"), "rank_constant": 60}, "rank_constant"),
+        ({"query": text("x"), "mode": "text", "weights": {"text": 1}}, "weights"),
+        ({"query": text("x"), "mode": "hybrid", "weights": {"text": 0, "vector": 0}}, "weights"),
+        ({"query": text("x"), "mode": "hybrid", "weights": {"text": -1}}, "weights.text"),
+        ({"query": text("x"), "mode": "hybrid", "rank_constant": 0}, "rank_constant"),
+        ({"query": text("x"), "mode": "text", "score_threshold": 0.5}, "score_threshold"),
+        ({"query": text("x"), "mode": "text", "rerank": {}}, "rerank"),
+        ({"query": [text("x"), {"type": "document", "content": "a"}], "mode": "text"}, "query[1].type"),
+        ({"query": {"type": "document", "content": "a"}, "mode": "hybrid"}, "query"),
+        ({"query": text(" "), "mode": "text"}, "query"),
+        ({"query": text("x", weight=-1), "mode": "text"}, "query"),
+        ({"query": [text("word " * 410)] * 2, "mode": "text"}, "query"),
+        ({"query": text("x"), "rerank": {"kind": "magic"}}, "rerank.kind"),
+        ({"query": text("x"), "rerank": {"count": 101}}, "rerank.count"),
         ({"query": text("x"), "collection": "../x"}, "collection"),
         ({"query": text("x"), "vector": [1]}, "vector"),
+        ({"query": text("x", boost=2)}, "query.boost"),
     ],
 )
 async def test_bad_searches(http, body, param):
@@ -174,6 +207,13 @@ async def test_bad_searches(http, body, param):
         {"text": "  "},
         {"text": "x", "id": "../../x"},
         {"text": "x", "metadata": {"frames": 5}},
+        {"text": "x", "metadata": {"and": 5}},
+        {"text": "x", "metadata": {"date_range": "x"}},
+        {"text": "x", "modality": "image"},
+        {"text": "x", "vectors": {"default": [0.0] * 384}},
+        {"text": "x", "vectors": {"default": [1.0]}},
+        {"text": "x", "vectors": {"own": [1.0]}},
+        {"vectors": {"own": [1.0]}},
         {"text": "x", "metadata": {"a": [1]}},
         {"text": "x", "metadata": 5},
         {"media_id": 5},

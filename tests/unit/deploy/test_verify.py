@@ -42,7 +42,7 @@ def indexed(settings: Settings, *media_ids: str) -> SearchEngine:
 
 
 def found(engine: SearchEngine) -> list[str]:
-    hits = engine.search("default", "photos", Query(np.ones(384, np.float32), top_k=10))
+    hits = engine.search("default", "photos", Query(np.ones(384, np.float32), top_k=10)).hits
     return sorted(str(hit.media_id) for hit in hits)
 
 
