@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from serving.errors import ERROR_TABLE, ApiError, ErrorAnswer, answer_for
 from serving.metrics import GatewayMetrics
-from serving.protocol.errors import error_bytes, field_path, validation_message
+from serving.protocol.errors import error_bytes, parameter_path, validation_message
 
 __all__ = ["ErrorHandlers", "error_event", "error_parts"]
 
@@ -68,7 +68,7 @@ class ErrorHandlers:
     async def validation(self, request: Request, error: Exception) -> Response:
         """A parameter that FastAPI itself refused; 400 as OpenAI answers, not 422."""
         problem = cast(RequestValidationError, error).errors()[0]
-        path = field_path(problem["loc"][1:], {}, missing=True)
+        path = parameter_path(problem["loc"][1:])
         message, code = validation_message(problem, path)
         return self._respond(400, message, "invalid_request_error", path, code)
 

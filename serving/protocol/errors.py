@@ -8,7 +8,14 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel
 
-__all__ = ["ErrorBody", "ErrorDetail", "error_bytes", "field_path", "validation_message"]
+__all__ = [
+    "ErrorBody",
+    "ErrorDetail",
+    "error_bytes",
+    "field_path",
+    "parameter_path",
+    "validation_message",
+]
 
 
 class ErrorDetail(BaseModel):
@@ -38,6 +45,12 @@ def field_path(location: Sequence[int | str], body: Any, *, missing: bool = Fals
     and the last one when it is the field that is ``missing``.
     """
     return _resolve(tuple(location), body, missing)[1] or None
+
+
+def parameter_path(location: Sequence[int | str]) -> str | None:
+    """The location of a parameter of the path or of the query string: ``size``, ``include[0]``."""
+    name, *steps = location or ("",)
+    return f"{name}" + "".join(f"[{step}]" for step in steps if isinstance(step, int)) or None
 
 
 def _resolve(location: tuple[int | str, ...], here: Any, missing: bool) -> tuple[tuple[bool, int], str]:
