@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -24,13 +24,8 @@ _Fetch: TypeAlias = Callable[[int], tuple[Candidates, bool]]
 """The best so many rows, and whether there are no more."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A row that was found: its score and where it lies in the snapshot."""
-
-    score: float
-    segment: int
-    row: int
+_Row: TypeAlias = tuple[float, int, int]
+"""A row that was found: its score, and the segment and place there where it lies. A tuple, for there are many."""
 
 
 @dataclass(slots=True)
@@ -38,7 +33,12 @@ class _Group:
     """A document with its rows that were found, best first."""
 
     document_id: str
-    rows: list[_Row] = field(default_factory=list)
+    rows: list[_Row]
+
+    @property
+    def score(self) -> float:
+        """Of the best row."""
+        return self.rows[0][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,13 @@ def answered(snapshot: Snapshot, vector: Vector | None, query: Query, space: str
         _hit(
             snapshot,
             group.document_id,
-            _cosine(group.rows[0].score) if by_vector else group.rows[0].score,
-            [row for row in group.rows if row.score >= ranking.cutoff],
+            _cosine(group.score) if by_vector else group.score,
+            [row for row in group.rows if row[0] >= ranking.cutoff],
             query,
             space,
             by_vector=by_vector,
-            vector_score=_cosine(group.rows[0].score) if by_vector else None,
-            text_score=None if by_vector else group.rows[0].score,
+            vector_score=_cosine(group.score) if by_vector else None,
+            text_score=None if by_vector else group.score,
         )
         for group in ranking.groups[query.offset :]
     ]
@@ -105,11 +105,11 @@ def _hybrid(
     hits = []
     for document_id, score in order[query.offset : wanted]:
         near, worded = vectors.get(document_id), texts.get(document_id)
-        rows = [] if near is None else [row for row in near.rows if row.score >= by_vector.cutoff]
+        rows = [] if near is None else [row for row in near.rows if row[0] >= by_vector.cutoff]
         if worded is not None:
-            known = {(row.segment, row.row) for row in rows}
-            more = [row for row in worded.rows if row.score >= by_text.cutoff]
-            more = [row for row in more if (row.segment, row.row) not in known]
+            known = {row[1:] for row in rows}
+            more = [row for row in worded.rows if row[0] >= by_text.cutoff]
+            more = [row for row in more if row[1:] not in known]
             rows = _by_similarity(snapshot, vector, space, rows, more)
         hits.append(
             _hit(
@@ -120,8 +120,8 @@ def _hybrid(
                 query,
                 space,
                 by_vector=True,
-                vector_score=None if near is None else _cosine(near.rows[0].score),
-                text_score=None if worded is None else worded.rows[0].score,
+                vector_score=None if near is None else _cosine(near.score),
+                text_score=None if worded is None else worded.score,
             )
         )
     has_more = len(order) > wanted or by_vector.has_more or by_text.has_more
@@ -134,13 +134,14 @@ def _by_similarity(
     """``rows`` and ``more`` by cosine similarity; those of ``more`` without a vector stay last, as they were."""
     without = []
     for row in more:
-        at = np.array([row.row], dtype=np.int64)
-        score = float(snapshot.parts[row.segment].segment.spaces[space].scores(vector, at)[0])
+        _, segment, place = row
+        at = np.array([place], dtype=np.int64)
+        score = float(snapshot.parts[segment].segment.spaces[space].scores(vector, at)[0])
         if math.isnan(score):
             without.append(row)
         else:
-            rows = [*rows, _Row(score, row.segment, row.row)]
-    return [*sorted(rows, key=lambda row: (-row.score, *_place(snapshot, row))), *without]
+            rows = [*rows, (score, segment, place)]
+    return [*sorted(rows, key=lambda row: _order(snapshot, row)), *without]
 
 
 def _by_vector(
@@ -181,33 +182,35 @@ def _ranked(snapshot: Snapshot, fetch: _Fetch, wanted: int) -> _Ranking:
         groups = _grouped(snapshot, candidates)
         # Rows may tie with the last document: it is certain only once a lower score was seen.
         full = len(groups) > wanted
-        if exhausted or (full and float(candidates.scores[-1]) < groups[wanted - 1].rows[0].score):
+        if exhausted or (full and float(candidates.scores[-1]) < groups[wanted - 1].score):
             break
         count *= _FETCH_GROWTH
-    cutoff = groups[wanted - 1].rows[0].score if len(groups) >= wanted else -math.inf
+    cutoff = groups[wanted - 1].score if len(groups) >= wanted else -math.inf
     return _Ranking(groups[:wanted], len(groups) > wanted, cutoff)
 
 
 def _grouped(snapshot: Snapshot, candidates: Candidates) -> list[_Group]:
     """Candidates by document: documents by falling best score, then id; rows by score, then ordinal."""
     scores = candidates.scores
-    rows = list(map(_Row, scores.tolist(), candidates.segments.tolist(), candidates.rows.tolist()))
+    rows = list(zip(scores.tolist(), candidates.segments.tolist(), candidates.rows.tolist(), strict=True))
     if len(rows) > 1 and bool((scores[1:] == scores[:-1]).any()):
-        rows.sort(key=lambda row: (-row.score, *_place(snapshot, row)))
-    ids = [segment.columns.ids for segment in snapshot.segments]
+        rows.sort(key=lambda row: _order(snapshot, row))
+    ids = [part.segment.columns.ids for part in snapshot.parts]
     groups: dict[str, _Group] = {}
     for row in rows:
-        document_id = ids[row.segment][row.row]
+        document_id = ids[row[1]][row[2]]
         group = groups.get(document_id)
         if group is None:
-            group = groups[document_id] = _Group(document_id)
-        group.rows.append(row)
+            groups[document_id] = _Group(document_id, [row])
+        else:
+            group.rows.append(row)
     return list(groups.values())
 
 
-def _place(snapshot: Snapshot, row: _Row) -> tuple[str, int]:
-    columns = snapshot.parts[row.segment].segment.columns
-    return columns.ids[row.row], int(columns.ordinals[row.row])
+def _order(snapshot: Snapshot, row: _Row) -> tuple[float, str, int]:
+    score, segment, place = row
+    columns = snapshot.parts[segment].segment.columns
+    return -score, columns.ids[place], int(columns.ordinals[place])
 
 
 def _hit(
@@ -222,37 +225,40 @@ def _hit(
     vector_score: float | None,
     text_score: float | None,
 ) -> Hit:
-    best = rows[0]
-    segment = snapshot.parts[best.segment].segment
+    _, number, place = rows[0]
+    segment = snapshot.parts[number].segment
     columns = segment.columns
-    parts = tuple(_part(snapshot, row, by_vector) for row in rows[:MAX_PARTS_PER_HIT])
+    parts = tuple([_part(snapshot, row, by_vector) for row in rows[:MAX_PARTS_PER_HIT]])
     return Hit(
-        document_id=document_id,
-        modality=columns.modalities[columns.modality_codes[best.row]],
-        score=score,
-        media_id=columns.media_ids.get(best.row),
-        text=parts[0].text,
-        metadata=decoded_metadata(columns.metadata[best.row]),
-        created_at_seconds=columns.created.item(best.row),
-        parts=parts,
-        vector_score=vector_score,
-        text_score=text_score,
-        vector=segment.spaces[space].row_vector(best.row) if query.include_vectors else None,
+        document_id,
+        columns.modalities[columns.modality_codes.item(place)],
+        score,
+        columns.media_ids.get(place),
+        parts[0].text,
+        decoded_metadata(columns.metadata[place]),
+        columns.created.item(place),
+        parts,
+        vector_score,
+        text_score,
+        segment.spaces[space].row_vector(place) if query.include_vectors else None,
     )
 
 
 def _part(snapshot: Snapshot, row: _Row, by_vector: bool) -> PartHit:
-    columns = snapshot.parts[row.segment].segment.columns
-    start, end = columns.starts.item(row.row), columns.ends.item(row.row)
+    score, segment, place = row
+    columns = snapshot.parts[segment].segment.columns
+    start, end = columns.starts.item(place), columns.ends.item(place)
     return PartHit(
-        part_index=columns.part_indexes.item(row.row),
-        start_seconds=None if math.isnan(start) else start,
-        end_seconds=None if math.isnan(end) else end,
-        score=_cosine(row.score) if by_vector else row.score,
-        text=columns.texts[row.row],
+        columns.part_indexes.item(place),
+        start if start == start else None,  # NaN, which stands for none, is not itself
+        end if end == end else None,
+        _cosine(score) if by_vector else score,
+        columns.texts[place],
     )
 
 
 def _cosine(score: float) -> float:
     """A float32 inner product of unit vectors can pass 1 by a few units in the last place."""
-    return max(-1.0, min(1.0, score))
+    if -1.0 <= score <= 1.0:
+        return score
+    return 1.0 if score > 0 else -1.0

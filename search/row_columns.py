@@ -41,6 +41,8 @@ class Texts:
         self._offsets: NDArray[np.int64] = np.frombuffer(offsets, dtype=np.int64)[
             column.offset : column.offset + len(column) + 1
         ]
+        starts: Any = self._offsets  # NumPy's types do not say that arrays are buffers
+        self._starts = memoryview(starts)  # gives Python's own integers, and quicker than an array
         self._data = memoryview(data) if data is not None else memoryview(b"")
         self._missing: Mask | None = None
         if validity is not None and column.null_count:
@@ -50,7 +52,7 @@ class Texts:
         return len(self.column)
 
     def __getitem__(self, row: int) -> str:
-        return str(self._data[self._offsets[row] : self._offsets[row + 1]], "utf-8")
+        return str(self._data[self._starts[row] : self._starts[row + 1]], "utf-8")
 
     def get(self, row: int) -> str | None:
         """The text, or ``None`` where it is missing."""
@@ -60,7 +62,7 @@ class Texts:
 
     def encoded(self, row: int) -> bytes:
         """UTF-8 bytes, whose order is that of code points."""
-        return bytes(self._data[self._offsets[row] : self._offsets[row + 1]])
+        return bytes(self._data[self._starts[row] : self._starts[row + 1]])
 
     def prefixes(self) -> NDArray[np.uint64]:
         """The first 8 bytes of each text as a number (shorter ones filled up with zeros), which orders them."""

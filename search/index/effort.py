@@ -16,7 +16,7 @@ from search.types import Vector
 __all__ = ["Effort", "Searchable", "calibrated", "trial_queries"]
 
 _TARGET_RECALL = 0.975
-_DEPTHS = (10, 100, 1000)
+_DEPTHS = (16, 128, 1024)  # a page of ten documents takes 15 rows, of those that have one each
 _OVER_FETCH = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 _TRIALS = 48
 _STRAY_ROWS = 4096
