@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from search.errors import CorruptSegment
 from search.index.effort import Effort
+from search.index.gpu import GpuIndex, on_gpu
 from search.index.plan import IndexPlan
 from search.index.scan import Positions, Scored, best, nearest_among, one_thread
 from search.types import Vector
@@ -49,6 +50,7 @@ class FaissIndex:
         self._plan = plan
         self.scores_are_exact = plan.storage == "float32" and plan.kind != "ivf_pq"
         self.scores_are_exact &= plan.dimensions == full_dimensions
+        self.scores_are_exact &= not isinstance(index, GpuIndex)  # it may add up in another order
         self._cut = plan.dimensions < full_dimensions
         self._lists = plan.kind in ("ivf", "ivf_pq")
         self._parameters: dict[int, Any] = {}  # FAISS only reads them, so threads share them
@@ -172,7 +174,7 @@ def write_index(index: FaissIndex, path: Path) -> None:
 
 
 def read_index(path: Path, plan: IndexPlan, full_dimensions: int, rows: int) -> FaissIndex:
-    """From a file whose hash was checked, mapped rather than read. Raises ``CorruptSegment`` when it is not what a
+    """From a file whose hash was checked, mapped rather than read, and onto a GPU if there is one. Raises ``CorruptSegment`` when it is not what a
     manifest says.
     """
     try:
@@ -181,4 +183,4 @@ def read_index(path: Path, plan: IndexPlan, full_dimensions: int, rows: int) -> 
         raise CorruptSegment("A saved index cannot be read.") from error
     if index.ntotal != rows or index.d != plan.dimensions:
         raise CorruptSegment("A saved index is not of the rows beside it.")
-    return FaissIndex(index, plan, full_dimensions)
+    return FaissIndex(on_gpu(index), plan, full_dimensions)

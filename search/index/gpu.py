@@ -7,7 +7,12 @@ from typing import Any
 
 import faiss
 
+from search.errors import SearchUnavailable
+
 __all__ = ["GpuIndex", "gpu_count", "on_gpu"]
+
+_GPU_LIMIT = 2048  # of results and of cells, FAISS's own
+_WAIT_SECONDS = 30.0
 
 
 class GpuIndex:
@@ -23,9 +28,18 @@ class GpuIndex:
         return getattr(self._host_index, name)  # sizes, cells, the ranking of cells
 
     def search(self, queries: Any, count: int, params: Any = None) -> Any:
-        """One caller at a time: FAISS's GPU indexes share buffers between calls."""
-        with self._lock:
+        """One caller at a time: FAISS's GPU indexes share buffers between calls. What is too deep for a GPU is
+        answered by the CPU. Raises ``SearchUnavailable`` when it is never one's turn.
+        """
+        breadth = 1 if params is None else int(params.nprobe)
+        if max(count, breadth) > _GPU_LIMIT:
+            return self._host_index.search(queries, count, params=params)
+        if not self._lock.acquire(timeout=_WAIT_SECONDS):
+            raise SearchUnavailable("The GPU is busy with other searches. Try again shortly.")
+        try:
             return self._index.search(queries, count, params=params)
+        finally:
+            self._lock.release()
 
 
 def gpu_count() -> int:
@@ -40,6 +54,6 @@ def on_gpu(index: Any) -> Any:
     resources = faiss.StandardGpuResources()
     try:
         moved = faiss.index_cpu_to_gpu(resources, 0, index)
-    except RuntimeError:  # fast-scan, RaBitQ and graphs stay on the CPU
+    except (RuntimeError, TypeError):  # fast-scan, RaBitQ and graphs stay on the CPU
         return index
     return GpuIndex(moved, resources, index)
