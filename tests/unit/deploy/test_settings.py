@@ -30,6 +30,9 @@ def test_every_profile_gives_every_config(profile: str, tmp_path: Path) -> None:
     assert settings.encoder_config().vision_model == settings.encoders.vision
     assert settings.engine_config().model_path == settings.models_dir / settings.chat.model
     assert settings.search_config().root.is_relative_to(tmp_path)
+    assert settings.search_config().s3 is None
+    text = settings.gateway_config().text_model
+    assert settings.search_config().model == f"{text.name}@{text.revision}"
     assert settings.storage_config().root.is_relative_to(tmp_path)
     assert set(settings.deployments) == {"gateway", "perception", "search", "engine"}
 
@@ -116,6 +119,7 @@ def test_storage_is_a_local_folder_unless_a_bucket_is_named(
     assert config.s3 is not None
     assert (config.s3.bucket, config.s3.endpoint_url) == ("media", "http://127.0.0.1:9000")
     assert config.s3.secret_access_key == "hush"
+    assert settings.search_config().s3 == config.s3  # collections lie where media do
     assert config.redis_url == "redis://:hush@127.0.0.1:6379/0"
     assert dict(config.ttl_seconds) == {"image": 60, "video": 7200, "audio": 3600, "text": 1800}
     assert (config.cold_root, config.tiers.cold_after_days) == (tmp_path / "cold", 30)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from s3_server import S3Server
 from typer.testing import CliRunner
 
 from deploy.cli import app
@@ -65,6 +67,18 @@ def test_search_entries_without_medium_are_found_and_removed(settings: Settings,
     repaired = verify_platform(settings, repair=True)
     assert repaired.clean
     assert repaired.dangling[0].removed_documents == 1
+    assert found(engine) == [kept]
+    assert verify_platform(settings, repair=False).clean
+
+
+def test_collections_in_a_bucket_are_walked_too(tmp_path: Path, s3_server: S3Server) -> None:
+    bucket = asdict(s3_server.config)
+    settings = load_settings({"data_dir": tmp_path / "data", "storage": {"s3": bucket}})
+    storage = open_storage(settings.storage_config(), settings.secret_bytes())
+    kept, lost = stored(storage, b"one"), stored(storage, b"two")
+    engine = indexed(settings, kept, lost)
+    storage.media.delete("default", lost)
+    assert verify_platform(settings, repair=True).dangling[0].media_ids == (lost,)
     assert found(engine) == [kept]
     assert verify_platform(settings, repair=False).clean
 

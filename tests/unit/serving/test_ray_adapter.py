@@ -72,6 +72,35 @@ async def test_answers_and_arguments_pass_through() -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("create", ("t", "c", None)),
+        ("describe", ("t", "c")),
+        ("collections", ("t",)),
+        ("drop", ("t", "c")),
+        ("drop_alias", ("t", "a")),
+        ("add", ("t", "c", ())),
+        ("search", ("t", "c", Query())),
+        ("documents", ("t", "c", ("a",))),
+        ("scroll", ("t", "c", "a", 5, None)),
+        ("known_contents", ("t", "c", ("ab",))),
+        ("clusters", ("t", "c", 2, None)),
+        ("vacuum", ()),
+    ],
+)
+async def test_every_call_to_search_passes_through(method: str, arguments: tuple[Any, ...]) -> None:
+    handle = FakeHandle(FakeResponse(1))
+    assert await getattr(RaySearchIndex(handle, 30), method)(*arguments) == 1
+    assert handle.calls == [(method, *arguments)]
+
+
+async def test_pointing_an_alias_answers_nothing() -> None:
+    handle = FakeHandle(FakeResponse(None))
+    await RaySearchIndex(handle, 30).point_alias("t", "a", "c")
+    assert handle.calls == [("point_alias", "t", "a", "c")]
+
+
+@pytest.mark.parametrize(
     "cause",
     [
         CorruptMedia("The picture cannot be read."),
