@@ -82,7 +82,7 @@ bench-text: models ## Text embeddings against sentence-transformers and infinity
 bench-ingest: models ## Pictures a second from JPEG bytes to embeddings, against a bare model loop.
 	@$(BIN)/python -m benchmarks.ingest
 
-bench-retrieval: models ## Text-to-image recall of the default vision model.
+bench-retrieval: models ## Recall of the default vision model, sentences to photos and back.
 	@$(BIN)/python -m benchmarks.retrieval
 
 bench-speech: models ## Whisper against faster-whisper and openai-whisper called directly.
