@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from deploy.errors import DeployError
+from deploy.ingest_command import ingest_cluster
 from deploy.planning.command import plan
 from deploy.settings import Settings, load_settings
 from encoders.errors import EncoderError
@@ -39,6 +40,7 @@ models_app = typer.Typer(help="Models: which there are, where their weights come
 app.add_typer(models_app, name="models")
 register_client_commands(app, models_app)
 app.command()(plan)
+app.command("ingest-cluster")(ingest_cluster)
 
 _console = Console()
 _errors = Console(stderr=True)

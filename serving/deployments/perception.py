@@ -110,7 +110,7 @@ class PerceptionDeployment:
         """See ``Perception.encode_image``. Width and height are those of the full picture."""
         decode = partial(self._decoder.image, max_side=self._vision_side)
         image = await self._reader.decoded(media, decode)
-        encoded = await self._see(image.pixels, quality)
+        encoded = await self.see(image.pixels, quality)
         return replace(encoded, width=image.width, height=image.height)
 
     async def read_text(self, media: MediaRef) -> tuple[TextLine, ...]:
@@ -125,7 +125,7 @@ class PerceptionDeployment:
         """See ``Perception.encode_video``."""
         smaller = replace(sampling, max_side=min(sampling.max_side, self._vision_side))
         async with self._reader.opened(media) as source:
-            return await encode_frames(self._decoder.frames(source, smaller), self._see)
+            return await encode_frames(self._decoder.frames(source, smaller), self.see)
 
     async def transcribe(self, media: MediaRef, options: TranscribeOptions) -> Transcript:
         """See ``Perception.transcribe``. One at a time: a transcription uses all threads it is given."""
@@ -186,7 +186,7 @@ class PerceptionDeployment:
             info, pixels = seen.info, seen.pixels
             if pixels is None or min(info.width or 0, info.height or 0) < min_side:
                 return SeenMedium(info, None)
-            encoded = await self._see(pixels, quality)
+            encoded = await self.see(pixels, quality)
             return SeenMedium(
                 info,
                 replace(encoded, width=info.width or encoded.width, height=info.height or encoded.height),
@@ -194,5 +194,6 @@ class PerceptionDeployment:
         except (EncoderError, StorageError) as error:
             return error
 
-    async def _see(self, pixels: Pixels, quality: Quality = Quality.FAST) -> EncodedImage:
+    async def see(self, pixels: Pixels, quality: Quality = Quality.FAST) -> EncodedImage:
+        """Labels and embedding of a picture that is decoded already; width and height are those of ``pixels``."""
         return (await self._vision.submit((Sight(pixels, quality),)))[0]
