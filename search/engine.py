@@ -13,11 +13,11 @@ from search.aliases import Aliases
 from search.catalogue import DEFAULT_COLLECTION, Catalogue, OpenCollection, missing_collection
 from search.clustering import clusters as find_clusters
 from search.config import SearchConfig
-from search.errors import CollectionNotFound, InvalidQuery, ModelMismatch
+from search.errors import CollectionNotFound, InvalidQuery, ModelMismatch, WritesPaused
 from search.filters import Condition
 from search.location import SearchLocation, checked_name
 from search.rows import checked_document_id, rows_table, unit_vector
-from search.table import RowTable, WritesPaused
+from search.table import RowTable
 from search.types import (
     DEFAULT_SPACE,
     Cluster,

@@ -13,6 +13,7 @@ __all__ = [
     "ModelMismatch",
     "SearchError",
     "SearchUnavailable",
+    "WritesPaused",
 ]
 
 
@@ -58,3 +59,7 @@ class CorruptSegment(SearchError):
 
 class SearchUnavailable(SearchError):
     """The table cannot be read or written right now."""
+
+
+class WritesPaused(SearchUnavailable):
+    """Writes are refused for a moment, while documents are moved to the collection that comes after this one."""

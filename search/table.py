@@ -30,7 +30,7 @@ from lance.fragment import write_fragments
 from numpy.typing import NDArray
 
 from search.columns import TableIdentity, new_identity, read_identity, table_schema, vector_column
-from search.errors import DimensionMismatch, SearchUnavailable
+from search.errors import DimensionMismatch, SearchUnavailable, WritesPaused
 from search.lance_errors import CommitConflictError, held, translated
 from search.lance_tables import anchor_fragment, gone, in_use, membership, open_dataset, overwrite
 from search.location import TableLocation
@@ -50,7 +50,6 @@ __all__ = [
     "FragmentState",
     "RowTable",
     "TableState",
-    "WritesPaused",
     "new_session",
     "table_schema",
     "vector_column",
@@ -61,10 +60,6 @@ _SESSION_BYTES = 64 << 20
 _COMMIT_SECONDS = 60.0  # of trying against other writers
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.2
-
-
-class WritesPaused(SearchUnavailable):
-    """Writes are refused for a moment, while documents are moved to the collection that comes after this one."""
 
 
 class RowTable:

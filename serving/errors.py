@@ -201,6 +201,7 @@ ERROR_TABLE: dict[type[Exception], ErrorAnswer] = {
     search_errors.DimensionMismatch: ErrorAnswer(400, _INVALID, "dimension_mismatch"),
     search_errors.InvalidQuery: ErrorAnswer(400, _INVALID, "invalid_query"),
     search_errors.SearchUnavailable: ErrorAnswer(503, _SERVER, "search_unavailable", 2),
+    search_errors.WritesPaused: ErrorAnswer(503, _SERVER, "search_unavailable", 2),
     # fusion
     fusion_errors.FusionError: ErrorAnswer(500, _SERVER, "fusion_error"),
     fusion_errors.PromptTooLong: ErrorAnswer(400, _INVALID, "context_length_exceeded"),
