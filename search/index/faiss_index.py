@@ -174,8 +174,8 @@ def write_index(index: FaissIndex, path: Path) -> None:
 
 
 def read_index(path: Path, plan: IndexPlan, full_dimensions: int, rows: int) -> FaissIndex:
-    """From a file whose hash was checked, mapped rather than read, and onto a GPU if there is one. Raises ``CorruptSegment`` when it is not what a
-    manifest says.
+    """From a file whose hash was checked, mapped rather than read, and onto a GPU if there is one. Raises
+    ``CorruptSegment`` when it is not what a manifest says.
     """
     try:
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
