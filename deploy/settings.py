@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, fi
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from deploy.errors import SpacesDiffer
+from deploy.search_settings import SearchSettings
 from deploy.storage_settings import StorageSettings
 from encoders.config import TEXT_BATCHES, VISION_BATCHES, BatchLimits, DecodeLimits, EncoderConfig
 from encoders.errors import ModelUnavailable
@@ -141,6 +142,7 @@ class Settings(BaseSettings):
     start_timeout_seconds: int = Field(gt=0)
     allowed_hosts: tuple[str, ...] = ()
     storage: StorageSettings = StorageSettings()
+    search: SearchSettings = SearchSettings()
     secret: SecretStr | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     limits: RequestLimits = RequestLimits()
@@ -217,6 +219,7 @@ class Settings(BaseSettings):
             limits=self.limits,
             decode_limits=self.decoding,
             fusion=FusionConfig(media_token_budget=self.chat.media_token_budget),
+            index=self.search.spec(),
         )
 
     def encoder_config(self) -> EncoderConfig:
@@ -280,9 +283,12 @@ class Settings(BaseSettings):
         return SearchConfig(
             root=self.data_dir / "collections",
             dimensions=text.dimensions,
-            threads=self.encoders.threads,
+            threads=self.search.threads or self.encoders.threads,
             s3=None if s3 is None else s3.config(),
             model=space_model(text),
+            index=self.search.spec(),
+            flat_rows=self.search.flat_rows,
+            pq_rows=self.search.pq_rows,
         )
 
     def storage_config(self) -> StorageConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from search.types import DEFAULT_SPACE, CollectionSpec, IndexSpec, SpaceSpec
@@ -27,7 +27,7 @@ class SearchConfig:
     threads: int = 2
     s3: S3Config | None = None
     model: str = ""
-    index: IndexSpec = IndexSpec()
+    index: IndexSpec = field(default_factory=IndexSpec)
     flat_rows: int = 100_000
     pq_rows: int = 10_000_000
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from encoders.config import DecodeLimits
 from encoders.types import FrameSampling, ModelSpec, Quality
 from fusion.config import FusionConfig
+from search.types import IndexSpec
 from serving.ingest.config import IngestConfig
 
 __all__ = ["ChatModel", "EngineConfig", "GatewayConfig", "RequestLimits"]
@@ -58,7 +59,7 @@ class GatewayConfig:
 
     ``allowed_hosts`` are names, without port, that the gateway answers to besides those of this machine (see
     ``serving.browser_guard``). ``decode_limits`` are the encoders' own: facts found under other limits are
-    not believed.
+    not believed. ``index`` is what collections are made with that do not say it themselves.
     """
 
     chat_model: ChatModel
@@ -75,6 +76,7 @@ class GatewayConfig:
     limits: RequestLimits = field(default_factory=RequestLimits)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
+    index: IndexSpec = field(default_factory=IndexSpec)
     ingest: IngestConfig = field(default_factory=IngestConfig)
 
 

@@ -177,8 +177,9 @@ class ClusterRequest(_Strict):
     include: Annotated[list[Literal["metadata", "url", "vector"]], Field(max_length=16)] = ["metadata", "url"]
 
 
-def spec_of(wanted: CollectionRequest, default: SpaceSpec) -> CollectionSpec | None:
-    """What to make; ``None`` for what the settings say. ``default`` is the platform's own space.
+def spec_of(wanted: CollectionRequest, default: SpaceSpec, settings: IndexSpec) -> CollectionSpec | None:
+    """What to make; ``None`` for what the settings say. ``default`` is the platform's own space, ``settings`` are
+    those of indexes that are not described.
 
     Raises ``InvalidRequest`` for two spaces of one name, and for a default space of a model that the platform does
     not have: nothing could be placed there.
@@ -198,7 +199,6 @@ def spec_of(wanted: CollectionRequest, default: SpaceSpec) -> CollectionSpec | N
     given = [SpaceSpec(space.name, space.dimensions, space.model) for space in wanted.spaces or ()]
     first = [space for space in given if space.name == default.name] or [default]
     others = [space for space in given if space.name != default.name]
-    settings = IndexSpec()
     if wanted.index is not None:
         settings = IndexSpec(wanted.index.kind, wanted.index.storage, wanted.index.dimensions)
     return CollectionSpec((*first, *others), settings)

@@ -43,7 +43,7 @@ async def create_collection(request: Request, tenant: CurrentTenant) -> Collecti
     wanted = await read_model(request, CollectionRequest)
     model = gateway.config.text_model
     ours = SpaceSpec(DEFAULT_SPACE, model.dimensions or 0, space_model(model))
-    spec = spec_of(wanted, ours)
+    spec = spec_of(wanted, ours, gateway.config.index)
     return collection_object(await gateway.services.search.create(tenant, wanted.name, spec))
 
 

@@ -14,6 +14,7 @@ from deploy.settings import load_settings, profile_names
 from encoders.config import TEXT_BATCHES, VISION_BATCHES
 from encoders.errors import ModelUnavailable
 from encoders.types import Quality
+from search.types import IndexSpec
 
 
 def test_the_default_profile_is_laptop_and_serves_loopback() -> None:
@@ -114,8 +115,12 @@ def test_storage_is_a_local_folder_unless_a_bucket_is_named(
         "COLD_AFTER_DAYS": "30",
     }.items():
         monkeypatch.setenv(f"MANYMODAL_STORAGE__{name}", value)
+    monkeypatch.setenv("MANYMODAL_SEARCH__STORAGE", "int8")
+    monkeypatch.setenv("MANYMODAL_SEARCH__FLAT_ROWS", "5000")
     settings = load_settings({"data_dir": tmp_path})
     config = settings.storage_config()
+    assert settings.search_config().index == settings.gateway_config().index == IndexSpec(storage="int8")
+    assert (settings.search_config().flat_rows, settings.search_config().threads) == (5000, 2)
     assert config.s3 is not None
     assert (config.s3.bucket, config.s3.endpoint_url) == ("media", "http://127.0.0.1:9000")
     assert config.s3.secret_access_key == "hush"
