@@ -95,7 +95,7 @@ def main() -> int:
     failed: dict[str, str] = {}
     for name in dict.fromkeys((*names, *_MEMORY)):
         try:
-            _build(name, data, given.threads)
+            build_missing(name, data, given.threads)
         except PeerFailed as error:
             failed[name] = str(error)
             print(f"FAILED {name}: {error}", flush=True)
@@ -107,7 +107,7 @@ def main() -> int:
             if name in failed:
                 continue
             try:
-                candidate = stack.enter_context(_opened(name, data, given.threads))
+                candidate = stack.enter_context(running_candidate(name, data, given.threads))
                 _sweep(candidate, data)
                 running.append(candidate)
             except PeerFailed as error:
@@ -120,22 +120,19 @@ def main() -> int:
     return _tell(result)
 
 
-def _folder(name: str, data: SearchData) -> Path:
+def index_folder(name: str, data: SearchData) -> Path:
+    """Where a candidate keeps what it built."""
     return data.folder / "indexes" / name.replace(" ", "-")
 
 
-def _opened(name: str, data: SearchData, threads: int) -> Any:
-    return _Opening(name, data, threads)
-
-
-class _Opening:
-    """A candidate whose process ends with the block."""
+class running_candidate:  # noqa: N801 - reads as a word: ``with running_candidate(...) as candidate``
+    """A candidate over its built index (or that builds it and is done), whose process ends with the block."""
 
     def __init__(self, name: str, data: SearchData, threads: int) -> None:
         library = name.split(" ")[0]
         program = _PROGRAMS.get(library, _PEER_PROGRAM)
         python = Path(sys.executable) if library in _PROGRAMS else peer_python("search", _REQUIREMENTS)
-        arguments = [name, str(data.folder), str(_folder(name, data)), str(threads)]
+        arguments = [name, str(data.folder), str(index_folder(name, data)), str(threads)]
         self._peer = Peer(python, program, arguments, {"OMP_NUM_THREADS": str(threads)})
         self._name = name
 
@@ -151,11 +148,12 @@ class _Opening:
         self._peer.close()
 
 
-def _build(name: str, data: SearchData, threads: int) -> None:
-    if (_folder(name, data) / "built.json").exists():
+def build_missing(name: str, data: SearchData, threads: int) -> None:
+    """Let a candidate build its index, unless it has. Raises ``PeerFailed``."""
+    if (index_folder(name, data) / "built.json").exists():
         return
     begun = time.perf_counter()
-    with _opened(name, data, threads):
+    with running_candidate(name, data, threads):
         print(f"built {name} in {time.perf_counter() - begun:.0f} s", flush=True)
 
 
@@ -252,7 +250,7 @@ def _memory(data: SearchData, threads: int) -> dict[str, Any]:
     seen: dict[str, Any] = {}
     for name in _MEMORY:
         try:
-            with _opened(name, data, threads) as candidate:
+            with running_candidate(name, data, threads) as candidate:
                 candidate.breadth = 1
                 candidate.ask(min(200, len(data.queries)))
                 held = candidate.peer.ask({"do": "memory"})

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from deploy.planning.load import Load
 from deploy.planning.sheet import Sheet
+from search.index.plan import choose
+from search.types import IndexSpec
 
 __all__ = ["add_index", "add_rows", "index_kind"]
 
 _BYTES_PER_DIMENSION = {"float32": "4", "int8": "1", "binary": "1 / 8", "pq": "1 / 8"}
-"""Product quantisation here is FAISS' fast scan: 4 bits for each 4 dimensions."""
+"""Product quantisation here is FAISS' fast scan: 4 bits for each 4 dimensions. Bits are RaBitQ's."""
 
 _ID_BYTES = 8  # FAISS keeps an int64 beside each vector of an inverted list
-_METADATA_BYTES = (
-    40  # address, document, time and modality of a row, in columns; the metadata itself is mapped
+_FACTOR_BYTES = {"binary": 8}  # RaBitQ keeps two float32 with the bits of a vector
+_CELL_BYTES = 4  # which list a row is in, for filters
+_ROW_BYTES_BESIDE = (
+    30  # a row's metadata in columns, once a filter asked for it; its other columns are mapped
 )
-_PROCESS_BYTES = 250e6  # Python, Arrow, FAISS and Lance before the first row
+_PROCESS_BYTES = 150e6  # Python, Arrow, FAISS and Lance before the first row
 
 
 def add_rows(sheet: Sheet, load: Load) -> None:
@@ -45,36 +49,35 @@ def add_rows(sheet: Sheet, load: Load) -> None:
     sheet.compute("mean_dimensions", formula, "numbers")
 
 
-def index_kind(rows: float, load: Load) -> str:
-    """What ``auto`` builds for so many rows: scanned flat, inverted lists, or product-quantised lists."""
+def index_kind(rows: float, load: Load) -> tuple[str, str]:
+    """The kind of index and how it holds vectors, as ``search.index.plan`` chooses them for so many rows: scanned
+    in memory below ``flat_rows``, else inverted lists, product-quantised when they are very many.
+    """
     if rows < load.vectors.flat_rows:
-        return "flat"
-    if rows < load.vectors.pq_rows and load.vectors.storage != "pq":
-        return "ivf"
-    return "ivf_pq" if load.vectors.storage in ("float32", "pq") else "ivf"
-
-
-def held_as(kind: str, load: Load) -> str:
-    """How the index holds vectors: flat ones are exact, large ones are quantised even without being told to."""
-    return {"flat": "float32", "ivf_pq": "pq"}.get(kind, load.vectors.storage)
+        return "flat", "float32"
+    dimensions, storage = load.vectors.dimensions, load.vectors.storage
+    spec = IndexSpec(kind="ivf_pq") if storage == "pq" else IndexSpec(storage=storage)
+    chosen = choose(int(rows), spec, dimensions, load.vectors.pq_rows)
+    return chosen.kind, "pq" if chosen.kind == "ivf_pq" else chosen.storage
 
 
 def add_index(sheet: Sheet, load: Load) -> str:
     """Bytes of the index and of a reader; returns the kind of index."""
-    kind = index_kind(sheet["rows"], load)
-    storage = held_as(kind, load)
+    kind, storage = index_kind(sheet["rows"], load)
     sheet.section("Index and memory")
     sheet.compute("bytes_per_dimension", _BYTES_PER_DIMENSION[storage], "bytes")
     sheet.compute("float32_vector_bytes", "rows * mean_dimensions * 4", "bytes")
     sheet.compute("vector_bytes", "rows * mean_dimensions * bytes_per_dimension", "bytes")
     parts = ["vector_bytes"]
     if kind != "flat":
-        sheet.compute("index_lists", "ceil(4 * sqrt(rows))", "lists")
+        sheet.compute("index_lists", "ceil(2 * sqrt(rows))", "lists")
         sheet.compute("index_list_bytes", "index_lists * mean_dimensions * 4", "bytes")
-        sheet.compute("index_id_bytes", f"rows * {_ID_BYTES}", "bytes")
+        beside = " + ".join(f"{size:g}" for size in (_ID_BYTES, _FACTOR_BYTES.get(storage, 0)) if size)
+        sheet.compute("index_id_bytes", f"rows * ({beside})", "bytes")
         parts += ["index_list_bytes", "index_id_bytes"]
     sheet.compute("index_bytes", " + ".join(parts), "bytes")
-    sheet.compute("metadata_bytes", f"rows * {_METADATA_BYTES}", "bytes")
+    cells = "" if kind == "flat" else f"{_CELL_BYTES} + "
+    sheet.compute("metadata_bytes", f"rows * ({cells}{_ROW_BYTES_BESIDE})", "bytes")
     sheet.given("process_bytes", _PROCESS_BYTES, "bytes", "measured: a reader before the first row")
     sheet.compute("memory_bytes", "index_bytes + metadata_bytes + process_bytes", "bytes")
     # Answers are scored on full vectors in a mapped file: the system caches what is asked for, and gives it up.

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from benchmarks.planning import measured_rate
 from deploy.cli import app
 from deploy.errors import UnusablePlan
 from deploy.planning.load import Load, preset_names, read_load
 from deploy.planning.plan import make_plan
 from deploy.planning.rates import known_rates
 from deploy.planning.report import as_json, as_text
-
-_RESULTS = Path(__file__).resolve().parents[4] / "benchmarks/results"
+from search.config import SearchConfig
 
 
 def _plan(**changes: Any) -> Any:
@@ -43,10 +43,15 @@ def test_a_million_vectors_of_1536_numbers_take_6_gb_int8_a_quarter_and_binary_a
 
 
 def test_the_kind_of_index_follows_the_number_of_rows() -> None:
-    kinds = {rows: _plan(items__per_day__text=rows).index_kind for rows in (1e3, 1e6, 1e7)}
-    assert kinds == {1e3: "flat", 1e6: "ivf", 1e7: "ivf_pq"}
+    kinds = {rows: _plan(items__per_day__text=rows).index_kind for rows in (1e3, 1e6, 2e7)}
+    assert kinds == {1e3: "flat", 1e6: "ivf", 2e7: "ivf_pq"}
     assert _plan(vectors__storage="pq").index_kind == "ivf_pq"
     assert _plan(items__per_day__text=1e8, vectors__storage="int8").index_kind == "ivf"
+
+
+def test_indexes_change_their_kind_where_search_does() -> None:
+    planned, built = Load().vectors, SearchConfig(Path())
+    assert (planned.flat_rows, planned.pq_rows) == (built.flat_rows, built.pq_rows)
 
 
 def test_the_production_load_has_the_peaks_it_is_known_by() -> None:
@@ -132,12 +137,7 @@ def test_measured_rates_are_those_in_the_results_of_the_benchmarks() -> None:
             if rate.kind != "measured":
                 continue
             file, _, place = rate.source.partition(" ")
-            numerator, _, path = place.rpartition(" / ")
-            value: Any = json.loads((_RESULTS / file).read_text("utf-8"))
-            for name in path.split("."):
-                value = value[name]
-            measured = float(numerator) / value if numerator else value
-            assert rate.per_second == pytest.approx(measured, rel=0.1), model
+            assert rate.per_second == pytest.approx(measured_rate(file, place), rel=0.1), model
             checked += 1
     assert checked >= 4
 
