@@ -21,7 +21,10 @@ from serving.ingest.encoding import Encoded, Encoding
 from serving.ingest.items import Item, Outcome
 from serving.ingest.writing import Writing
 
-__all__ = ["Pipeline", "Report"]
+__all__ = ["FINISHED_GROUPS", "Pipeline", "Report"]
+
+FINISHED_GROUPS = 8
+"""Groups that wait to be written: what a crash loses of encoded items, beside those of a commit."""
 
 Report = Callable[[Sequence[Outcome]], Awaitable[None]]
 """Told what became of items, once what was written of them is durable."""
@@ -48,7 +51,7 @@ class Pipeline:
         self._items: Channel[Item] = Channel(config.fetch_concurrency)
         self._brought: Channel[Brought] = Channel(config.queued_items)
         self._stored: Channel[list[Stored]] = Channel(config.encode_concurrency)
-        self._finished: Channel[_Finished] = Channel(config.queued_items)
+        self._finished: Channel[_Finished] = Channel(FINISHED_GROUPS)
 
     async def run(self, items: AsyncIterator[Item], report: Report) -> None:
         """Ingest all items. What is wrong with one is reported and stops nothing.
