@@ -118,11 +118,10 @@ def _rates() -> dict[str, Any]:
     searched = RESULTS / "search_scale.json"
     if searched.exists():
         candidates = json.loads(searched.read_text("utf-8"))["candidates"]
-        planned = make_plan(read_load("laptop", None, {"items.per_day.text": 1e6, "items.retention_days": 1}))
-        for name in ("ours", "ours int8", "ours ivf-pq"):
+        for name, kind in (("ours", "ivf"), ("ours int8", "ivf"), ("ours ivf-pq", "ivf_pq")):
             if name in candidates:
-                rate_seen = candidates[name]["queries_per_second"]["median"]
-                found[f"search {name}"] = _ratio(rate_seen, planned["queries_per_second_per_core"])
+                seen = candidates[name]["queries_per_second"]["median"]
+                found[f"search {name}"] = _ratio(seen, known_rates()["search"][kind].per_second)
     return found
 
 

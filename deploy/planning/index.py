@@ -18,7 +18,7 @@ _CELL_BYTES = 4  # which list a row is in, for filters
 _ROW_BYTES_BESIDE = (
     30  # a row's metadata in columns, once a filter asked for it; its other columns are mapped
 )
-_PROCESS_BYTES = 150e6  # Python, Arrow, FAISS and Lance before the first row
+_PROCESS_BYTES = 110e6  # Python, Arrow, FAISS and Lance before the first row
 
 
 def add_rows(sheet: Sheet, load: Load) -> None:

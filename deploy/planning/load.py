@@ -79,7 +79,6 @@ class Searches(_Section):
     replicas: Annotated[int, Field(gt=0)] = 2
     cores_per_reader: Annotated[int, Field(gt=0)] = 8
     memory_per_reader_bytes: Annotated[float, Field(gt=0)] = 64e9
-    queries_per_second_per_core: Annotated[float | None, Field(gt=0)] = None
 
 
 class Requests(_Section):

@@ -10,7 +10,6 @@ __all__ = ["POOLS", "add_demand", "add_pools", "add_readers"]
 
 POOLS: tuple[Work, ...] = ("vision", "speech", "text", "chat")
 
-_QUERIES_PER_SECOND_PER_CORE = {"flat": 100.0, "ivf": 2000.0, "ivf_pq": 2000.0}
 _SECONDS_PER_DAY = 86_400
 
 
@@ -91,12 +90,9 @@ def add_readers(sheet: Sheet, load: Load, kind: str) -> None:
     """Readers of the index: as many as the memory, the rate, and their number asked for call for."""
     searches = load.searches
     sheet.section("Readers")
-    own = searches.queries_per_second_per_core
-    source = "load" if own else f"measured: {kind} index, benchmarks.search_scale"
-    queries = own or _QUERIES_PER_SECOND_PER_CORE[kind]
-    if kind == "flat" and not own:
-        source = "estimate: 100,000 rows of 512 numbers scanned by one core"
-    sheet.given("queries_per_second_per_core", queries, "a second", source)
+    found = rate("search", kind, load.rates)
+    source = f"{found.kind}: {kind} index, {found.source}"
+    sheet.given("queries_per_second_per_core", found.per_second / max(1, found.cores), "a second", source)
     sheet.given("cores_per_reader", searches.cores_per_reader, "cores", "load")
     sheet.given("memory_per_reader_bytes", searches.memory_per_reader_bytes, "bytes", "load")
     sheet.given("replicas", searches.replicas, "readers", "load")

@@ -14,7 +14,7 @@ from deploy.errors import UnusablePlan
 
 __all__ = ["Rate", "Work", "known_rates", "rate"]
 
-Work = Literal["vision", "speech", "text", "chat"]
+Work = Literal["vision", "speech", "text", "chat", "search"]
 
 
 class Rate(BaseModel):

@@ -77,7 +77,7 @@ def test_cost_rules_leave_out_tiny_pictures_and_duplicates_and_shorten_what_is_w
 
 def test_readers_follow_rate_and_memory_and_are_never_fewer_than_asked_for() -> None:
     few = _plan(searches__replicas=3, searches__per_day=10)
-    fast = _plan(searches__replicas=1, searches__per_day=1e9, searches__queries_per_second_per_core=1000)
+    fast = _plan(searches__replicas=1, searches__per_day=1e9, rates={"ivf": {"per_second": 2000, "cores": 2}})
     large = _plan(searches__replicas=2, searches__memory_per_reader_bytes=1e9)
     assert few["readers"] == 3
     assert fast["readers"] == math.ceil(1e9 / 86_400 * 3 / (1000 * 2 * 0.75))
