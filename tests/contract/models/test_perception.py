@@ -14,10 +14,11 @@ from tiny_models import photo, tiny_clip
 
 from encoders import registry
 from encoders.config import EncoderConfig
-from encoders.errors import UnsupportedMedia
-from encoders.types import FrameSampling, MediaKind, Quality, TranscribeOptions
+from encoders.errors import CorruptMedia, UnsupportedMedia
+from encoders.types import FrameSampling, MediaKind, Quality, SeenMedium, TranscribeOptions
 from serving.deployments.perception import PerceptionDeployment
 from storage.config import StorageConfig
+from storage.errors import MediaNotFound
 from storage.local import LocalObjectStore
 from storage.media import MediaStore
 from storage.types import MediaRef
@@ -114,3 +115,31 @@ async def test_a_joint_model_of_ones_own_serves_both_sides(models_dir: Path, tmp
         assert b'manymodal_encoder_batch_items_count{modality="image"} 2.0' in await deployment.metrics()
     finally:
         await deployment.aclose()
+
+
+@pytest.mark.models
+async def test_a_look_at_many_is_probe_and_encoding_of_each(
+    perception: tuple[PerceptionDeployment, Stored], shared_data: Path
+) -> None:
+    deployment, store = perception
+    photos = sorted((shared_data / "photos/coco/images").glob("*.jpg"))[:5]
+    media = [store.add(photo.read_bytes(), "image/jpeg") for photo in photos]
+    media.append(store.add(photos[0].read_bytes()[:500], "image/jpeg"))
+    media.append(store.add(JFK.read_bytes(), "audio/flac"))
+    media.append(MediaRef("file-" + "0" * 32, "tenant", "0" * 64, 3, "image/jpeg"))
+    *seen, broken, sound, missing = await deployment.look(tuple(media))
+    for ref, one in zip(media, seen, strict=False):
+        assert isinstance(one, SeenMedium)
+        assert one.info == await deployment.probe(ref)
+        alone = await deployment.encode_image(ref)
+        assert one.image is not None
+        assert (one.image.width, one.image.height) == (alone.width, alone.height)
+        np.testing.assert_array_equal(one.image.embedding, alone.embedding)
+        assert one.image.labels == alone.labels
+    assert isinstance(broken, CorruptMedia)
+    assert isinstance(missing, MediaNotFound)
+    assert isinstance(sound, SeenMedium)
+    assert (sound.info.kind, sound.image) == (MediaKind.AUDIO, None)
+    (small,) = await deployment.look((media[0],), min_side=100_000)
+    assert isinstance(small, SeenMedium)
+    assert small.image is None

@@ -1,0 +1,128 @@
+"""Lists of things to ingest, of every kind."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from serving.errors import InvalidRequest, LimitExceeded
+from serving.ingest.listing import item_of, write_list
+from serving.ingest.manifests import ManifestFormat, entries_of, format_of
+
+
+def read(content: bytes, form: ManifestFormat) -> list[dict[str, Any]]:
+    return list(entries_of(io.BytesIO(content), form))
+
+
+def test_csv_has_own_columns_metadata_and_quoted_lines() -> None:
+    content = 'url,id,stars,note\nhttp://e.org/a.png,a,5,"two\nlines"\nhttp://e.org/b.png,,,\nx,y,z,n,more\n'
+    assert read(b"\xef\xbb\xbf" + content.encode(), "csv") == [
+        {"url": "http://e.org/a.png", "id": "a", "metadata": {"stars": "5", "note": "two\nlines"}},
+        {"url": "http://e.org/b.png"},
+        {"problem": "The line has more columns than the first."},
+    ]
+    assert read(b"text\tid\nhello, world\tx\n", "csv") == [{"text": "hello, world", "id": "x"}]
+
+
+def test_json_lines_say_what_is_wrong_in_their_place() -> None:
+    content = b'{"text": "a", "metadata": {"n": 1, "nothing": null}, "ok": true}\n\nnonsense\n[1]\n"http://e.org/a"\n'
+    assert read(content, "jsonl") == [
+        {"text": "a", "metadata": {"n": 1, "ok": True}},
+        {"problem": "The line is not JSON."},
+        {"problem": "The line is not a JSON object."},
+        {"url": "http://e.org/a"},
+    ]
+
+
+def test_parquet_values_become_json(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "file_id": ["file-1", None],
+            "text": [None, "b"],
+            "at": [datetime(2026, 1, 2, tzinfo=UTC), None],
+            "score": [float("nan"), 0.5],
+        }
+    )
+    parquet.write_table(table, tmp_path / "list.parquet")
+    content = (tmp_path / "list.parquet").read_bytes()
+    assert format_of("whatever", content) == "parquet"
+    assert read(content, "parquet") == [
+        {"file_id": "file-1", "metadata": {"at": "2026-01-02T00:00:00+00:00"}},
+        {"text": "b", "metadata": {"score": 0.5}},
+    ]
+
+
+def test_addresses_a_line() -> None:
+    assert read(b"# photos\nhttps://e.org/a.png\r\n\n  http://e.org/b.png\n", "urls") == [
+        {"url": "https://e.org/a.png"},
+        {"url": "http://e.org/b.png"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (b"a,b\n1,2\n", "csv"),
+        (b"", "csv"),
+        (b"PAR1 not", "parquet"),
+        (b"\xff\xfe\n", "urls"),
+        (b"x" * (2 << 20), "jsonl"),
+    ],
+)
+def test_what_is_no_list_is_refused(content: bytes, form: ManifestFormat) -> None:
+    with pytest.raises(InvalidRequest):
+        read(content, form)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "expected"),
+    [
+        ("a.csv", b"url\n", "csv"),
+        ("a.JSONL", b"", "jsonl"),
+        ("a.parquet", b"nothing", None),
+        ("a.txt", b"https://e.org\n", "urls"),
+        ("a.txt", b"hello", None),
+        ("noname", b'{"url": ""}', "jsonl"),
+    ],
+)
+def test_formats(name: str, head: bytes, expected: str | None) -> None:
+    assert format_of(name, head) == expected
+
+
+def test_a_list_is_bounded_and_not_empty() -> None:
+    assert write_list([{"text": "a"}, {"text": "b"}], file := io.BytesIO(), 2) == 2
+    assert file.read().count(b"\n") == 2
+    with pytest.raises(LimitExceeded, match="at most 1 items"):
+        write_list([{"text": "a"}, {"text": "b"}], io.BytesIO(), 1)
+    with pytest.raises(InvalidRequest):
+        write_list([], io.BytesIO(), 1)
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"path": "/etc/passwd"}, "reads no paths"),
+        ({}, "exactly one"),
+        ({"url": "http://a", "text": "b"}, "exactly one"),
+        ({"url": "file:///etc/passwd"}, "http"),
+        ({"text": "a", "id": "../x"}, "id must be"),
+        ({"text": "a", "metadata": {str(n): n for n in range(33)}}, "32 metadata"),
+        ({"problem": "The line is not JSON."}, "not JSON"),
+    ],
+)
+def test_entries_that_cannot_be_used_say_why(entry: dict[str, Any], says: str) -> None:
+    assert says in str(item_of(3, entry).problem)
+    assert item_of(3, {"text": "a", "id": "x"}).problem is None
+
+
+def test_the_same_source_has_the_same_document() -> None:
+    for entry in ({"url": "http://e.org/a"}, {"text": "hello"}, {"file_id": "file-1"}):
+        assert item_of(1, entry).document == item_of(2, entry).document
+    assert item_of(1, {"text": "a"}).document != item_of(1, {"url": "a"}).document
+    assert item_of(1, {"text": "a", "id": "mine"}).document == "mine"
