@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import RESULTS, write
+from benchmarks.search_candidates import build_missing, index_folder, running_candidate
 from benchmarks.search_data import DIMENSIONS, SearchData, search_data
-from benchmarks.search_scale import build_missing, index_folder, running_candidate
 from deploy.planning.load import read_load
 from deploy.planning.plan import Plan, make_plan
 from deploy.planning.rates import known_rates
