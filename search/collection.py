@@ -17,6 +17,7 @@ from search.columns import vector_column
 from search.config import SearchConfig
 from search.errors import CorruptSegment, InvalidQuery, SearchUnavailable
 from search.filters import Condition
+from search.freshness import Freshness
 from search.grouping import answered
 from search.metadata import check_condition
 from search.query_checks import check_query
@@ -53,6 +54,8 @@ class Collection:
         self._refresh_lock = threading.Lock()
         self._snapshot = Snapshot()
         self._building: frozenset[Segment] = frozenset()
+        folder = settings.root / table.tenant / f"{table.name}.lance"
+        self._freshness = Freshness(folder if settings.s3 is None else None)
         self._files = SegmentFiles(objects, cache_folder, table.tenant, table.uid)
         self._builder = Builder(self._build_one)
         self._queries: dict[str, deque[Vector]] = {
@@ -129,7 +132,10 @@ class Collection:
         Adding and deleting return after their commit, so a version that cannot be read now was never given
         out: nothing is waited for but a refresh that another thread is busy with.
         """
-        version = self._snapshot.version
+        snapshot = self._snapshot
+        version = snapshot.version
+        if version and (min_version is None or min_version <= version) and self._freshness.unchanged():
+            return snapshot
         if min_version is not None and version < min_version and self._table.latest_version() < min_version:
             raise missing_version(min_version)
         must_wait = version == 0 or (min_version is not None and version < min_version)
@@ -138,8 +144,10 @@ class Collection:
                 raise SearchUnavailable("The collection is still being loaded. Try again shortly.")
             return self._snapshot
         try:
+            looked = self._freshness.look()
             if self._table.latest_version() != self._snapshot.version:
                 self._refresh()
+            self._freshness.seen(looked)
             return self._snapshot
         finally:
             self._refresh_lock.release()
