@@ -57,7 +57,9 @@ class SpaceVectors:
         if self._index is None or self._effort is None or exact or count * 2 >= len(self.vectors):
             scores, positions = self._scan(vector, count, mask)
         elif mask is None:
-            scores, positions = self._asked(vector, count, self._index, self._effort)
+            scores, positions = self._asked(
+                vector, count, self._effort.breadth(count), self._index, self._effort
+            )
         else:
             scores, positions = self._filtered(vector, count, mask, self._index, self._effort)
         return scores, positions if self.present is None else self.present[positions]
@@ -90,9 +92,8 @@ class SpaceVectors:
                 mask = None
         return nearest(self.vectors, vector, count, mask)
 
-    def _asked(self, vector: Vector, count: int, index: VectorIndex, effort: Effort) -> Scored:
+    def _asked(self, vector: Vector, count: int, breadth: int, index: VectorIndex, effort: Effort) -> Scored:
         """Unfiltered. An index that comes across too few rows (small cells) is asked again, more widely."""
-        breadth = effort.breadth(count)
         while True:
             scores, positions = self._once(vector, count, breadth, index, effort)
             if len(positions) >= min(count, len(self.vectors)):
@@ -135,9 +136,17 @@ class SpaceVectors:
     def _kept(
         self, vector: Vector, count: int, depth: int, mask: Mask, index: VectorIndex, effort: Effort
     ) -> Scored | None:
-        """The matches among the ``depth`` best of all, when they are enough: then no match outside is better."""
-        scores, positions = self._asked(vector, depth, index, effort)
-        matching = mask[positions]
-        if np.count_nonzero(matching) < count:
-            return None
+        """The matches among the ``depth`` best of all, when they are enough: then no match outside is better.
+
+        Asked as widely as matches spread evenly take; when they turn out to be rarer among the best, more widely.
+        """
+        needed = effort.breadth(count * len(mask) / max(int(np.count_nonzero(mask)), 1))
+        breadth = 0
+        while breadth < needed:
+            breadth = needed
+            scores, positions = self._asked(vector, depth, breadth, index, effort)
+            matching = np.flatnonzero(mask[positions])
+            if len(matching) < count:
+                return None
+            needed = effort.breadth(int(matching[count - 1]) + 1)
         return scores[matching][:count], positions[matching][:count]
