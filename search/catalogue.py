@@ -17,6 +17,7 @@ from search.lance_errors import held, translated
 from search.lance_tables import open_dataset
 from search.location import SearchLocation, TableLocation, checked_name
 from search.maintenance import remove_all_old_versions
+from search.segment_files import remove_unnamed
 from search.table import RowTable, new_session
 from search.types import CollectionSpec
 from search.writer import GroupedWriter
@@ -150,21 +151,30 @@ class Catalogue:
         cannot be written at the moment keeps its own until the next time.
         """
         removed = 0
+        live: dict[str, list[str]] = {}
+        all_known = True  # whose segments are whose
         for tenant in self._location.tenants():
-            uids: set[str | None] = set()
+            uids = live[tenant] = []
             for place in self._location.tables(tenant):
                 try:
                     table = RowTable.open(place, self._session)
                     if table is None:
                         removed += self._remove_leftovers(place)
-                        continue
-                    uids.add(table.uid)
-                    removed += table.vacuum()
-                except (SearchUnavailable, CollectionNotFound) as error:
+                    else:
+                        uids.append(table.uid)
+                        removed += table.vacuum()
+                except CollectionNotFound:  # dropped since
+                    continue
+                except SearchUnavailable as error:
                     _LOG.warning("A collection was not vacuumed: %s", error)
-                    uids.add(None)  # nobody knows whose segments are whose
-            if None not in uids:
-                removed += self._remove_foreign_segments(tenant, uids)
+                    all_known = False
+        if all_known and self._location.has_records:
+            try:
+                removed += remove_unnamed(
+                    self._location.records, self._location.cache_folder, live, clock=self._clock
+                )
+            except SearchUnavailable as error:
+                _LOG.warning("Unused segments were not removed: %s", error)
         return removed
 
     def close(self) -> None:
@@ -206,21 +216,6 @@ class Catalogue:
     def _remove_leftovers(self, place: TableLocation) -> int:
         with translated("cleared"):
             return remove_all_old_versions(open_dataset(place, self._session))
-
-    def _remove_foreign_segments(self, tenant: str, uids: set[str | None]) -> int:
-        """Delete saved segments of collections that are no more."""
-        removed = 0
-        prefix = f"search/segments/{tenant}/"
-        if not self._location.has_records:
-            return 0
-        try:
-            for info in list(self._location.records.list(prefix)):
-                if info.key.removeprefix(prefix).partition("/")[0] not in uids:
-                    self._location.records.delete(info.key)
-                    removed += info.size_bytes
-        except StorageError as error:
-            _LOG.warning("Saved segments of dropped collections were not removed: %s", error)
-        return removed
 
     def _remove_records(self, prefix: str) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,6 +24,7 @@ from search.errors import (
     ModelMismatch,
     SearchUnavailable,
 )
+from search.segment_files import _MANIFEST
 from search.types import CollectionSpec, IndexSpec, Query, Row, SpaceSpec, Vector
 
 DIMENSIONS = 4
@@ -250,7 +252,7 @@ def test_a_vacuum_after_a_drop_that_was_cut_short(
     engine.add("t", "others", [row("b")])
     records = engine._location.records
     uid = engine.opened("t", "photos").table.uid
-    kept = f"search/segments/t/{engine.opened('t', 'others').table.uid}/x"
+    kept = f"search/segments/t/{engine.opened('t', 'others').table.uid}/{_MANIFEST}"
     records.put(f"search/segments/t/{uid}/x", b"segment")
     records.put(kept, b"segment")
 
@@ -264,7 +266,7 @@ def test_a_vacuum_after_a_drop_that_was_cut_short(
         patch.setattr("search.table.remove_all_old_versions", die)
         with pytest.raises(Killed):
             engine.drop("t", "photos")
-    later = SearchEngine(config)
+    later = SearchEngine(config, clock=lambda: time.time() + 1e6)
     with pytest.raises(CollectionNotFound):
         ids(later, "photos")
     assert later.vacuum() > 0
