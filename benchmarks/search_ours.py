@@ -86,6 +86,21 @@ class Ours:
         return Collection(table, settings, LocalObjectStore(folder / ".objects"), folder / ".cache")
 
 
+def mapped_index_bytes(folder: Path) -> int:
+    """Size of the index files that the process has mapped, whether pages were read yet or not.
+
+    Those of full vectors and rows are mapped too, but not counted: an answer touches a few pages of them.
+    """
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    paths = {Path(line[line.index("/") :]) for line in lines if str(folder) in line}
+    return sum(path.stat().st_size for path in paths if path.is_file() and _starts(path, b"Iw"))
+
+
+def _starts(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
 def main() -> None:
     """Read questions until the input ends."""
     kind, data, folder, threads = sys.argv[1:]
@@ -100,7 +115,7 @@ def main() -> None:
                 case "open":
                     answer = opened(ours, Path(folder))
                 case "memory":
-                    answer = held_since(before)
+                    answer = {**held_since(before), "mapped_index_bytes": mapped_index_bytes(Path(folder))}
                 case _:
                     some = queries[: question["count"]]
                     answer = timed(

@@ -143,7 +143,12 @@ def _filtered(running: list[Candidate], data: SearchData) -> dict[str, Any]:
 
 
 def _memory(data: SearchData, threads: int) -> dict[str, Any]:
-    """What opening adds to a fresh process, after 200 queries: int8 of ours beside a flat float32 index."""
+    """What opening and 200 queries add to a fresh process: int8 of ours beside a flat float32 index.
+
+    Ours maps its files. Anonymous memory is what the system cannot take back; the index file, though it could, is
+    held to be needed in full, and the goal is for both together. RSS has pages of the full vectors in it as well,
+    which are cached as long as there is room.
+    """
     seen: dict[str, Any] = {}
     for name in _MEMORY:
         try:
@@ -155,9 +160,15 @@ def _memory(data: SearchData, threads: int) -> dict[str, Any]:
         except PeerFailed as error:
             seen[name] = {"failed": str(error)}
     if all("held" in seen[name] for name in ("ours int8", "faiss flat")):
-        for kind in ("anonymous", "rss"):
-            ours, flat = (seen[name]["held"][f"grown_{kind}_bytes"] for name in ("ours int8", "faiss flat"))
-            seen[f"int8_over_flat_{kind}"] = round(ours / flat, 3)
+        ours, flat = seen["ours int8"]["held"], seen["faiss flat"]["held"]
+        index_bytes = ours["mapped_index_bytes"]
+        seen["int8_over_flat"] = {
+            "anonymous": round(ours["grown_anonymous_bytes"] / flat["grown_anonymous_bytes"], 3),
+            "anonymous_and_index_file": round(
+                (ours["grown_anonymous_bytes"] + index_bytes) / flat["grown_anonymous_bytes"], 3
+            ),
+            "rss": round(ours["grown_rss_bytes"] / flat["grown_rss_bytes"], 3),
+        }
     return seen
 
 
@@ -205,7 +216,7 @@ def _result(
             "ann_recall_at_10_min": RECALL_GOAL,
             "over_raw_faiss_min": FAISS_GOAL,
             "filtered_recall_min": RECALL_GOAL,
-            "int8_over_flat_anonymous_max": MEMORY_GOAL,
+            "int8_over_flat_anonymous_and_index_file_max": MEMORY_GOAL,
         },
         "settings": {
             "command": f"python -m benchmarks.search_scale --rows {given.rows}",
@@ -228,7 +239,7 @@ def _missed(result: Mapping[str, Any]) -> list[str]:
         for selectivity, seen in by_selectivity.items():
             if name.startswith("ours") and seen.get("recall", 0.0) < RECALL_GOAL:
                 missed.append(f"{name} within {selectivity}: recall {seen.get('recall', 0.0):.3f}")
-    share = result["memory"].get("int8_over_flat_anonymous", 1.0)
+    share = result["memory"].get("int8_over_flat", {}).get("anonymous_and_index_file", 1.0)
     if share > MEMORY_GOAL:
         missed.append(f"int8 takes {share:.2f} of the memory of flat float32")
     return missed

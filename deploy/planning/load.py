@@ -102,6 +102,7 @@ class Models(_Section):
     speech: str = "whisper-base"
     text: str = "all-minilm-l6-v2"
     chat: str = "smollm2-135m-instruct"
+    gateway: str = "http"
 
 
 class Prices(_Section):

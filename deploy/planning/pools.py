@@ -8,7 +8,7 @@ from deploy.planning.sheet import Sheet
 
 __all__ = ["POOLS", "add_demand", "add_pools", "add_readers"]
 
-POOLS: tuple[Work, ...] = ("vision", "speech", "text", "chat")
+POOLS: tuple[Work, ...] = ("vision", "speech", "text", "chat", "gateway")
 
 _SECONDS_PER_DAY = 86_400
 
@@ -56,6 +56,11 @@ def add_demand(sheet: Sheet, load: Load) -> None:
         formula = f"({' + '.join(terms) or '0'}) / {_SECONDS_PER_DAY}"
         sheet.compute(f"{work}_ingested_per_second", formula, "a second")
     sheet.compute("chat_ingested_per_second", "0", "a second")
+    formula = f"requests_per_second + searches_per_day / {_SECONDS_PER_DAY}"
+    sheet.compute("gateway_requested_per_second", formula, "a second")
+    named = [name for name in ("text", "image", "video", "audio") if f"{name}_items_encoded_per_day" in sheet]
+    items = " + ".join(f"{name}_items_per_day" for name in named) or "0"
+    sheet.compute("gateway_ingested_per_second", f"({items}) / {_SECONDS_PER_DAY}", "a second")
 
 
 def add_pools(sheet: Sheet, load: Load) -> None:

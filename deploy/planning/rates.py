@@ -14,7 +14,7 @@ from deploy.errors import UnusablePlan
 
 __all__ = ["Rate", "Work", "known_rates", "rate"]
 
-Work = Literal["vision", "speech", "text", "chat", "search"]
+Work = Literal["vision", "speech", "text", "chat", "gateway", "search"]
 
 
 class Rate(BaseModel):
