@@ -98,15 +98,18 @@ class SegmentFiles:
         return path
 
     def save(self, records: Sequence[SegmentRecord]) -> None:
-        """Put what is not in the store yet there, then the manifest that names all ``records``. Raises
-        ``SearchUnavailable``.
+        """Put what is not in the store yet there, then the manifest that names ``records``: all but those of which
+        a file is neither there nor here (another process replaced them long ago). Raises ``SearchUnavailable``.
         """
         key = self._prefix + _MANIFEST
+        saved = []
         try:
             for record in records:
-                for file in record.files():
-                    self._put(file)
-            fields = {"format": _FORMAT, "segments": [record.as_json() for record in records]}
+                with suppress(FileNotFoundError):
+                    for file in record.files():
+                        self._put(file)
+                    saved.append(record)
+            fields = {"format": _FORMAT, "segments": [record.as_json() for record in saved]}
             self._objects.put(key, to_checked_json(key, fields))
         except StorageError as error:
             raise SearchUnavailable(error.message) from error

@@ -267,3 +267,21 @@ def test_replaced_segments_are_removed_while_they_are_read(house: House) -> None
     assert remove_unnamed(house.objects, house.cache, live, clock=later) > 0
     assert not (house.cache / house.names[0]).exists()
     house.check(old)  # it has the old files mapped, and reads the difference from the table
+
+
+def test_a_segment_whose_files_are_gone_is_not_named(house: House) -> None:
+    """Another process replaced it, and its files were removed while this reader still has them mapped."""
+    old = house.reader()
+    house.check(old)
+    for name in house.names:
+        house.objects.delete(house.prefix + name)
+        (house.cache / name).unlink()
+    added = 0
+    while added < 110:  # enough for a segment of its own, too few to take in the first one
+        added += house.add([f"e{added}"])
+    old.build_now()
+    assert len(old.snapshot.segments) == 2
+    house.check(old)
+    fresh = house.reader()
+    house.check(fresh)
+    assert [segment.record for segment in fresh.snapshot.segments if segment.record == house.record] == []
