@@ -42,6 +42,7 @@ class Faiss:
         self.lots = np.load(data / "lots.npy")
         faiss.omp_set_num_threads(threads)
         self.selector: Any = None
+        self.made: dict[int, Any] = {}
 
     def build(self, folder: Path) -> None:
         faiss, size = self.faiss, self.vectors.shape[1]
@@ -72,7 +73,8 @@ class Faiss:
         """Answer only from rows with such a lot."""
         bits = np.packbits(self.lots < below, bitorder="little")
         self.selector = self.faiss.IDSelectorBitmap(bits)
-        self._bits = bits
+        self.kept_bits = bits  # FAISS has a pointer to them
+        self.made = {}
 
     def prepare(self) -> None:
         self.faiss.omp_set_num_threads(1)  # OpenMP keeps this per calling thread
@@ -85,7 +87,9 @@ class Faiss:
         return self.faiss.SearchParametersIVF(nprobe=breadth, sel=self.selector)
 
     def search(self, query: Any, breadth: int, refine: int) -> Any:
-        parameters = self.parameters(breadth)
+        parameters = self.made.get(breadth)
+        if parameters is None:
+            parameters = self.made[breadth] = self.parameters(breadth)
         if refine == 0:
             return self.index.search(query[None], TOP_K, params=parameters)[1][0]
         rows = self.index.search(query[None], TOP_K * refine, params=parameters)[1][0]
