@@ -75,10 +75,11 @@ def unit_vector(vector: Vector, dimensions: int) -> Vector:
     if array.shape != (dimensions,):
         size = array.size if array.ndim == 1 else "x".join(map(str, array.shape))
         raise DimensionMismatch(f"This collection's vectors have {dimensions} dimensions, not {size}.")
-    norm = float(np.linalg.norm(array.astype(np.float64)))
+    wide = array.astype(np.float64)  # in which no square is too small or too large
+    norm = float(np.linalg.norm(wide))
     if not np.isfinite(norm) or norm == 0.0:
         raise InvalidQuery("A vector must have finite numbers that are not all zero.")
-    unit: Vector = np.ascontiguousarray(array / norm, dtype=np.float32)
+    unit: Vector = np.ascontiguousarray(wide / norm, dtype=np.float32)
     return unit
 
 
@@ -97,15 +98,21 @@ def _vector_columns(rows: Sequence[Row], spec: CollectionSpec) -> dict[str, pa.A
 
 
 def _vectors(vectors: Sequence[Vector | None], dimensions: int) -> pa.Array:
+    """Vectors of norm 1 as a column; all at once, as there may be many."""
     matrix = np.zeros((len(vectors), dimensions), dtype=np.float32)
-    absent = np.zeros(len(vectors), dtype=np.bool_)
+    absent = np.fromiter((vector is None for vector in vectors), np.bool_, len(vectors))
     for number, vector in enumerate(vectors):
-        if vector is None:
-            absent[number] = True
-        else:
-            matrix[number] = unit_vector(vector, dimensions)
+        if vector is not None:
+            fits = np.shape(vector) == (dimensions,)
+            matrix[number] = vector if fits else unit_vector(vector, dimensions)  # which refuses it
+    wide = matrix.astype(np.float64)
+    norms = np.linalg.norm(wide, axis=1)
+    for number in np.flatnonzero(~absent & ~(np.isfinite(norms) & (norms > 0))):
+        unit_vector(matrix[number], dimensions)  # refuses it
+    norms[absent] = 1.0
+    flat = pa.array((wide / norms[:, None]).astype(np.float32).reshape(-1))
     mask = pa.array(absent) if absent.any() else None
-    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), dimensions, mask=mask)
+    return pa.FixedSizeListArray.from_arrays(flat, dimensions, mask=mask)
 
 
 def _encoded_metadata(metadata: Mapping[str, Any]) -> str:
