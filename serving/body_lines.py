@@ -7,21 +7,25 @@ not waited for by a server that waits for it in turn.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import Self
 
 from starlette.requests import ClientDisconnect, Request
 
 from serving.errors import ClientGone, ServiceUnavailable
+from serving.spooling import open_spool
+from storage.errors import StoreUnavailable
 
 __all__ = ["BodyLines", "LineTooLong"]
 
 _MEMORY_BYTES = 1 << 20
 _MAX_SPOOL_BYTES = 256 << 20
 _READ_BYTES = 256 << 10
+
+_log = logging.getLogger("manymodal.gateway")
 
 
 class LineTooLong:
@@ -40,9 +44,7 @@ class BodyLines:
         self._request = request
         self._max_line_bytes = max_line_bytes
         self._idle_timeout_seconds = idle_timeout_seconds
-        self._spool = SpooledTemporaryFile(  # noqa: SIM115 - closed by __exit__
-            max_size=_MEMORY_BYTES, dir=spool_folder
-        )
+        self._spool = open_spool(spool_folder, _MEMORY_BYTES)
         self._written = 0
         self._read = 0
         self._ended = False
@@ -65,7 +67,7 @@ class BodyLines:
                     await self._put(chunk)
         except ClientDisconnect:
             raise ClientGone("The client closed the connection while sending the request.") from None
-        except Exception as error:  # a body over its limit: said after the lines before it
+        except Exception as error:  # a body over its limit, a full disk: said after the lines before it
             self._failure = error
         async with self._changed:
             self._ended = True
@@ -128,7 +130,11 @@ class BodyLines:
             self._spool.truncate()
             self._read = self._written = 0
         self._spool.seek(self._written)
-        self._spool.write(chunk)
+        try:
+            self._spool.write(chunk)
+        except OSError as error:
+            _log.error("A stream of lines could not be spooled", exc_info=error)
+            raise StoreUnavailable("There is no room to receive the texts. Try again later.") from error
         self._written += len(chunk)
 
     def _next(self) -> bytes:

@@ -278,6 +278,21 @@ async def test_a_client_that_sends_nothing_is_given_up(platform_with):
         assert error["error"]["code"] == "service_unavailable"
 
 
+async def test_a_full_disk_is_said_after_what_came_before(platform, http, monkeypatch):
+    monkeypatch.setattr(body_lines, "_MEMORY_BYTES", 1000)
+
+    async def pieces():
+        yield ndjson({"input": "a"})
+        yield ndjson({"input": "x" * 2000})
+
+    (platform.root / "spool").rmdir()
+    answer = await http.post("/v1/embeddings", content=pieces(), headers=NDJSON)
+    one, error, summary = [json.loads(line) for line in answer.text.splitlines()]
+    assert one["object"] == "embedding"
+    assert error["error"]["code"] == "store_unavailable"
+    assert summary["errors"] == 1
+
+
 async def test_what_waits_is_bounded(platform, monkeypatch):
     monkeypatch.setattr(body_lines, "_MAX_SPOOL_BYTES", 2000)
     taken = 0

@@ -19,6 +19,7 @@ from starlette.formparsers import MultiPartParser
 
 from serving.errors import InvalidRequest, ServiceUnavailable
 from serving.fetch import FetchedMedia
+from serving.spooling import open_spool
 from storage.local import LocalObjectStore
 
 
@@ -336,7 +337,7 @@ async def test_names_of_files_are_short(http, platform, path):
 
 async def test_large_fetched_media_wait_in_the_media_stores_folder(http, live, platform, monkeypatch):
     folder = platform.root / "spool"
-    monkeypatch.setattr("serving.admission._SPOOL_BYTES", 10)
+    monkeypatch.setattr("serving.admission.open_spool", lambda folder: open_spool(folder, 10))
     media = await upload(http, fake_png())
     opened, make = [], tempfile.TemporaryFile
 
