@@ -16,26 +16,23 @@ Seen on pylance 14.0.2 (tests hold these facts):
 
 from __future__ import annotations
 
-import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import lance
 import numpy as np
 import pyarrow as pa
-from lance import LanceOperation
-from lance.fragment import write_fragments
 from numpy.typing import NDArray
 
 from search.columns import TableIdentity, new_identity, read_identity, table_schema, vector_column
-from search.errors import DimensionMismatch, SearchUnavailable, WritesPaused
+from search.commits import Commits
+from search.errors import DimensionMismatch
 from search.lance_errors import CommitConflictError, held, translated
 from search.lance_tables import anchor_fragment, gone, in_use, membership, open_dataset, overwrite
 from search.location import TableLocation
 from search.maintenance import (
-    MAX_SMALL_FRAGMENTS,
     compact_small_fragments,
     ensure_indexes,
     remove_all_old_versions,
@@ -55,11 +52,8 @@ __all__ = [
     "vector_column",
 ]
 
-_PAUSED_UNTIL = "manymodal:paused_until_seconds"
 _SESSION_BYTES = 64 << 20
-_COMMIT_SECONDS = 60.0  # of trying against other writers
-_FIRST_PAUSE_SECONDS = 0.002
-_LONGEST_PAUSE_SECONDS = 0.2
+_CONDITIONAL_SECONDS = 60.0  # of trying against other creators and writers
 
 
 class RowTable:
@@ -86,11 +80,10 @@ class RowTable:
         self.created_at_seconds = identity.created_at_seconds
         self._place = place
         self._session = session
-        self._writer = dataset
+        self._commits = Commits(dataset, self.name, self.uid)
         self._reader = dataset.checkout_version(dataset.version)
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
-        self._allowed_fragments = MAX_SMALL_FRAGMENTS
 
     @property
     def dimensions(self) -> int:
@@ -129,7 +122,7 @@ class RowTable:
         Not ``write_dataset(mode="create")``: seen to succeed for two racing callers, the second replacing the
         first one's table and whatever was added to it.
         """
-        deadline = time.monotonic() + _COMMIT_SECONDS
+        deadline = time.monotonic() + _CONDITIONAL_SECONDS
         while True:
             dataset = open_dataset(place, session)
             table = cls._of(place, dataset, session)
@@ -159,16 +152,16 @@ class RowTable:
             )
         leaving = [*document_ids, *deleted_ids]
         with held(self._write_lock), self._using("written"):
-            version = self._write(
-                rows if len(rows) else None, lambda: self._addresses("document_id", leaving)
+            version = self._commits.write(
+                rows if len(rows) else None, lambda: self._commits.addresses("document_id", leaving)
             )
-            self._compact()
+            self._commits.compact()
         return version
 
     def delete(self, *document_ids: str) -> int:
         """Remove documents and return a version without them. Missing documents make no new version."""
         with held(self._write_lock), self._using("written"):
-            return self._write(None, lambda: self._addresses("document_id", document_ids))
+            return self._commits.write(None, lambda: self._commits.addresses("document_id", document_ids))
 
     def delete_media(self, media_ids: Sequence[str]) -> int:
         """Remove all rows made of some media, in one commit; returns how many documents they belonged to."""
@@ -176,7 +169,7 @@ class RowTable:
 
         def find() -> NDArray[np.uint64]:
             nonlocal documents
-            found = self._writer.scanner(
+            found = self._commits.dataset.scanner(
                 columns=["document_id"], filter=membership("media_id", media_ids), with_row_address=True
             ).to_table()
             documents = len(found.column("document_id").unique())
@@ -184,7 +177,7 @@ class RowTable:
             return addresses
 
         with held(self._write_lock), self._using("written"):
-            self._write(None, find)
+            self._commits.write(None, find)
         return documents
 
     def pause_writes(self, until_seconds: float) -> None:
@@ -195,28 +188,24 @@ class RowTable:
         the time that is left when the last write has to have been refused.
         """
         with held(self._write_lock), self._using("written"):
-            self._refresh_writer()
-            self._writer.update_config({_PAUSED_UNTIL: repr(until_seconds)})
-            # Who read the table before has to read it again: this commit, like theirs, names the anchor.
-            self._commit_against_all(lambda: LanceOperation.Update(updated_fragments=[self._anchor()]))
+            self._commits.pause(until_seconds)
 
     def resume_writes(self) -> None:
         """End the pause."""
         with held(self._write_lock), self._using("written"):
-            self._refresh_writer()
-            self._writer.update_config({_PAUSED_UNTIL: "0"})
+            self._commits.resume()
 
     def drop(self) -> bool:
         """Remove the collection and its rows, in one commit; whether that was done by this call."""
         with held(self._write_lock), self._using("written"):
-            deadline = time.monotonic() + _COMMIT_SECONDS
+            deadline = time.monotonic() + _CONDITIONAL_SECONDS
             while True:
-                self._writer.checkout_latest()
-                if not self._is_mine(self._writer):
+                self._commits.dataset.checkout_latest()
+                if not self._commits.is_mine():
                     return False
                 schema = table_schema(self.spec, TableIdentity(None, None, self.created_at_seconds))
                 try:
-                    overwrite(self._place, self._writer.version, schema, [])
+                    overwrite(self._place, self._commits.dataset.version, schema, [])
                     break
                 except CommitConflictError:
                     if time.monotonic() > deadline:
@@ -271,91 +260,6 @@ class RowTable:
                 for fragment in dataset.get_fragments()[1:]
             )
         return TableState(version, fragments, self.name, self.uid, dataset)
-
-    def _write(self, rows: pa.Table | None, find: Callable[[], NDArray[np.uint64]]) -> int:
-        """Add ``rows`` and delete what ``find`` finds in the writer's version; returns a version that shows it.
-
-        When the answer to a commit was lost, the next try finds the rows of the first and replaces them.
-        """
-        new: list[lance.FragmentMetadata] | None = None
-
-        def update() -> LanceOperation.Update | None:
-            nonlocal new
-            if float(self._writer.config().get(_PAUSED_UNTIL, 0)) > time.time():
-                raise WritesPaused("The collection is being moved right now. Try again shortly.")
-            leaving = find()
-            if rows is None and not len(leaving):
-                return None
-            if new is None:
-                new = [] if rows is None else write_fragments(rows, self._writer, schema=rows.schema)
-            return self._update(new, leaving)
-
-        return self._commit_against_all(update)
-
-    def _commit_against_all(self, update: Callable[[], LanceOperation.Update | None]) -> int:
-        """Commit what ``update`` makes of the newest version, again and again until nobody else committed in
-        between. Returns the new version, or the newest if there was nothing to do.
-        """
-        pause_seconds = _FIRST_PAUSE_SECONDS
-        deadline = time.monotonic() + _COMMIT_SECONDS
-        while True:
-            self._refresh_writer()
-            version = int(self._writer.version)
-            operation = update()
-            if operation is None:
-                return version
-            try:
-                committed = lance.LanceDataset.commit(
-                    self._writer, operation, read_version=version, max_retries=0
-                )
-            except CommitConflictError as conflict:
-                if time.monotonic() > deadline:
-                    raise SearchUnavailable("The collection is busy. Try again shortly.") from conflict
-                time.sleep(random.uniform(0.5, 1.0) * pause_seconds)  # noqa: S311 - not a secret
-                pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
-            else:
-                return int(committed.version)
-
-    def _refresh_writer(self) -> None:
-        self._writer.checkout_latest()
-        if not self._is_mine(self._writer):
-            raise gone(self.name)
-
-    def _anchor(self) -> lance.FragmentMetadata:
-        return self._writer.get_fragments()[0].metadata
-
-    def _compact(self) -> None:
-        """Merge small fragments if it is time. After a failure it is, once there are some more of them."""
-        if compact_small_fragments(self._writer, self._allowed_fragments):
-            self._allowed_fragments = MAX_SMALL_FRAGMENTS
-        else:
-            self._allowed_fragments = len(self._writer.get_fragments()) + MAX_SMALL_FRAGMENTS // 2
-
-    def _update(
-        self, new: list[lance.FragmentMetadata], leaving: NDArray[np.uint64]
-    ) -> LanceOperation.Update:
-        """The commit that adds fragments and deletes rows. It names the anchor, as every write does."""
-        updated, removed = [self._anchor()], []
-        fragments = leaving >> np.uint64(32)
-        for fragment_id in np.unique(fragments).tolist():
-            offsets = (leaving[fragments == fragment_id] & np.uint64(0xFFFFFFFF)).tolist()
-            left = self._writer.get_fragment(fragment_id).delete_rows(offsets)
-            if left is None:
-                removed.append(fragment_id)
-            else:
-                updated.append(left)
-        return LanceOperation.Update(
-            removed_fragment_ids=removed, updated_fragments=updated, new_fragments=new
-        )
-
-    def _addresses(self, column: str, values: Sequence[str]) -> NDArray[np.uint64]:
-        if not values:
-            return np.empty(0, dtype=np.uint64)
-        found = self._writer.scanner(
-            columns=[], filter=membership(column, values), with_row_address=True
-        ).to_table()
-        addresses: NDArray[np.uint64] = found.column("_rowaddr").to_numpy()
-        return addresses
 
     def _fresh(self) -> lance.LanceDataset:
         """The newest version for work that must not wait for writers, nor they for it."""
