@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from storage.artifacts import ArtifactStore
@@ -36,6 +36,7 @@ from storage.keys import (
     reference_prefix,
     trash_prefix,
 )
+from storage.many import put_all_if_absent
 from storage.objects import ObjectStore, any_under, exists
 
 __all__ = ["DELETION_SECONDS", "BlobStore"]
@@ -77,6 +78,21 @@ class BlobStore:
             return True
         self._heal(tenant, content)
         return False
+
+    def write_all(self, tenant: str, contents: Sequence[tuple[str, Content]]) -> None:
+        """``refer`` and ``write`` for small contents, each with the id that needs it."""
+        put_all_if_absent(
+            self._store,
+            [(reference_prefix(tenant, content.sha256) + media_id, b"") for media_id, content in contents],
+        )
+        bodies = [(content, content.body()) for _, content in contents]
+        written = put_all_if_absent(
+            self._store,
+            [(blob_key(tenant, content.sha256), body) for content, body in bodies if body is not None],
+        )
+        for (content, _), is_new in zip(bodies, written, strict=True):
+            if not is_new:
+                self._heal(tenant, content)
 
     def write_digests(self, tenant: str, sha256: str, digests: ChunkDigests) -> None:
         """Keep a large content's chunk digests."""

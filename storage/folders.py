@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,6 +30,24 @@ class Folders:
 
     def make(self, folder: Path) -> None:
         """Make ``folder`` and see that every folder down to it is synced, whoever made it."""
+        for new in self._missing(folder):
+            self._make(new)
+            self._files.sync_folder(new.parent)
+            with self._lock:
+                self._synced[new] = True
+
+    def make_all(self, folders: Iterable[Path]) -> None:
+        """``make`` of many: all are made before the first is synced, and each parent is synced once."""
+        missing = {new: None for folder in sorted(folders) for new in self._missing(folder)}
+        for new in missing:
+            self._make(new)
+        for parent in dict.fromkeys(new.parent for new in missing):
+            self._files.sync_folder(parent)
+        with self._lock:
+            self._synced.update((new, True) for new in missing)
+
+    def _missing(self, folder: Path) -> list[Path]:
+        """What is not known to be synced of the way to ``folder``, from the top."""
         missing = []
         while folder != self._root:
             with self._lock:
@@ -36,14 +55,13 @@ class Folders:
                     break
             missing.append(folder)
             folder = folder.parent
-        for new in reversed(missing):
-            try:
-                self._files.make_folder(new)
-            except (FileExistsError, NotADirectoryError):
-                raise folder_conflict() from None
-            self._files.sync_folder(new.parent)
-            with self._lock:
-                self._synced[new] = True
+        return missing[::-1]
+
+    def _make(self, folder: Path) -> None:
+        try:
+            self._files.make_folder(folder)
+        except (FileExistsError, NotADirectoryError):
+            raise folder_conflict() from None
 
     def _make_root(self, folder: Path) -> None:
         """``folder`` and its missing parents, each private (``mkdir``'s own mode is not for the parents)."""

@@ -46,6 +46,13 @@ class Content:
         self._source = source  # a stream that begins at ``start``, or the key of a staged object
         self._start = start
 
+    def body(self) -> BinaryIO | None:
+        """The bytes as a stream at its beginning; ``None`` when they lie in the object store already."""
+        if isinstance(self._source, str):
+            return None
+        self._source.seek(self._start)
+        return self._source
+
     def write_if_absent(self, key: str) -> bool:
         """``ObjectStore.put_if_absent`` of the bytes."""
         if isinstance(self._source, str):

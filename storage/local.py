@@ -20,7 +20,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -29,6 +29,7 @@ from storage.cold import ColdFolder
 from storage.errors import StoreUnavailable
 from storage.filesystem import FileSystem, folder_conflict, not_found, translated
 from storage.folders import Folders
+from storage.group_commit import link_all
 from storage.keys import check_object_key, check_object_prefix
 from storage.objects import Body
 from storage.streams import Section, chunks
@@ -119,6 +120,12 @@ class LocalObjectStore:
                 return False
         with self._staged(data) as staged, translated("written"):
             return self._name(path, lambda: self._files.link(staged, path))
+
+    def put_all_if_absent(self, objects: Sequence[tuple[str, Body]]) -> list[bool]:
+        """See ``storage.many.put_all_if_absent``."""
+        wanted = [(self._path(key), body) for key, body in objects]
+        with translated("written"):
+            return link_all(self._files, self._folders, self._staging, wanted, self._is_taken)
 
     def copy_if_absent(self, source: str, target: str) -> bool:
         """See ``ObjectStore.copy_if_absent``. Both keys name one file then, and share its time of change: now.

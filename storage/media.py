@@ -100,6 +100,11 @@ class MediaStore:
         return self._grace_seconds
 
     @property
+    def objects(self) -> ObjectStore:
+        """The store behind."""
+        return self._store
+
+    @property
     def blobs(self) -> BlobStore:
         """The contents behind the records."""
         return self._blobs

@@ -28,7 +28,9 @@ from serving.ingest.retries import Retries
 from serving.refusals import too_large
 from serving.services import SearchIndex
 from serving.spooling import fill, open_spool
+from storage.errors import StorageError
 from storage.media import MediaStore
+from storage.media_batches import receive_all
 from storage.types import INLINE, MediaRecord, MediaRef, modality_of
 
 __all__ = ["Arrivals", "Brought", "Stored"]
@@ -214,35 +216,45 @@ class Arrivals:
     def _store(self, prepared: Sequence[tuple[Brought, str, str]]) -> tuple[list[Stored], list[Outcome]]:
         stored: list[Stored] = []
         refused: list[Outcome] = []
-        for brought, content_hash, content_type in prepared:
-            item, record = brought.item, brought.record
+        new: list[tuple[Brought, str, str]] = []
+        for one in prepared:
+            brought, content_hash, _ = one
+            record = brought.record
             if brought.text is not None:
-                stored.append(Stored(item, brought.text, content_hash=content_hash))
+                stored.append(Stored(brought.item, brought.text, content_hash=content_hash))
                 continue
             try:
                 if record is None and self._repeated:
                     record = self._media.find_by_content(self._tenant, content_hash, INLINE)
-                ref = record.ref if record is not None else self._received(brought, content_type)
             except Exception as error:
-                refused.append(failed(item, error))
+                refused.append(failed(brought.item, error))
+                continue
+            if record is None:
+                new.append(one)
             else:
-                stored.append(
-                    Stored(
-                        item,
-                        ref=ref,
-                        record=record,
-                        filename=brought.filename,
-                        content_hash=content_hash,
-                    )
-                )
+                stored.append(_of_medium(brought, content_hash, record.ref, record))
+        try:
+            refs = self._received(new)
+        except StorageError as error:
+            if len(new) == 1:
+                return stored, [*refused, failed(new[0][0].item, error)]
+            for one in new:  # one of them may be to blame
+                more, ended = self._store([one])
+                stored += more
+                refused += ended
+            return stored, refused
+        stored += [_of_medium(one[0], one[1], ref, None) for one, ref in zip(new, refs, strict=True)]
         return stored, refused
 
-    def _received(self, brought: Brought, content_type: str) -> MediaRef:
-        if brought.file is None:
-            raise AssertionError("an item without text and record has a file")
-        return self._media.receive(
-            self._tenant, brought.file, content_type, self._limits.max_media_bytes, inline=True
-        )
+    def _received(self, new: Sequence[tuple[Brought, str, str]]) -> list[MediaRef]:
+        streams = []
+        for brought, _, content_type in new:
+            if brought.file is None:
+                raise AssertionError("an item without text and record has a file")
+            brought.file.seek(0)
+            streams.append((brought.file, content_type))
+        limit = self._limits.max_media_bytes
+        return receive_all(self._media, self._tenant, streams, limit)
 
     # In the event loop:
 
@@ -274,6 +286,10 @@ class Arrivals:
             return dict(await self._search.known_contents(self._tenant, self._collection, hashes))
         except CollectionNotFound:  # made by the first document
             return {}
+
+
+def _of_medium(brought: Brought, content_hash: str, ref: MediaRef, record: MediaRecord | None) -> Stored:
+    return Stored(brought.item, ref=ref, record=record, filename=brought.filename, content_hash=content_hash)
 
 
 class _Empty(Exception):

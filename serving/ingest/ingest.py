@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ from storage.assembly import Storage
 from storage.types import MediaRecord
 
 __all__ = ["Ingest", "JobView"]
+
+_STOPPING_SECONDS = 3.0
+_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,9 @@ class Ingest:
             raise IngestJobConflict("This ingest job is completed; there is nothing left to do.")
         if view.state.ended_at_seconds is None and not view.is_stopping:
             return view
-        lease = self._leases.acquire(job)
+        deadline = time.monotonic() + _STOPPING_SECONDS
+        while (lease := self._leases.acquire(job)) is None and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)  # whoever ended it is about to let it go
         if lease is None:
             raise IngestJobConflict("This ingest job is still being stopped. Try again in a moment.")
         try:

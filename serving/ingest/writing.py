@@ -18,6 +18,7 @@ from serving.ingest.retries import Retries, ServiceTrouble
 from serving.services import SearchIndex
 from storage.errors import MediaNotFound
 from storage.media import MediaStore
+from storage.media_batches import commit_all
 from storage.types import INLINE, MediaRef
 
 __all__ = ["Writing"]
@@ -74,14 +75,14 @@ class Writing:
         return kept, list(refused.values())
 
     def _commit(self, batch: list[Encoded]) -> list[Outcome]:
-        refused = []
-        for one in batch:
-            try:
-                if one.ref is not None:
-                    self._media.commit(one.ref, filename=one.stored.filename, purpose=INLINE)
-            except Exception as error:
-                refused.append(failed(one.stored.item, error))
-        return refused
+        media = [(one.ref, one.stored.filename) for one in batch if one.ref is not None]
+        try:
+            commit_all(self._media, media)
+        except Exception as error:
+            for ref, _ in media:
+                self._media.abandon(ref)
+            return [failed(one.stored.item, error) for one in batch]
+        return []
 
     async def _added(self, batch: list[Encoded]) -> tuple[list[tuple[Encoded, int]], list[Outcome]]:
         """Documents with the version they are in. When the rows of one are refused the others are written."""

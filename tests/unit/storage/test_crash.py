@@ -6,7 +6,7 @@ The layer below (tests/crash_disk.py) forgets what was not synced. That the chec
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,6 +38,19 @@ def put_if_absent(key: str, data: bytes) -> Step:
     def step(store: LocalObjectStore, model: Model) -> None:
         assert store.put_if_absent(key, data) == (key not in model)
         model.setdefault(key, data)
+
+    return step
+
+
+def put_all(*objects: tuple[str, bytes]) -> Step:
+    def step(store: LocalObjectStore, model: Model) -> None:
+        expected = []
+        wanted = dict(model)
+        for key, data in objects:
+            expected.append(key not in wanted)
+            wanted.setdefault(key, data)
+        assert store.put_all_if_absent(objects) == expected
+        model.update(wanted)
 
     return step
 
@@ -80,6 +93,15 @@ WORK: list[Step] = [
     put(BLOB, BODY),
     delete("refs/t/abcd/1"),
     delete("refs/t/abcd/1"),
+]
+
+
+TOGETHER: list[Step] = [
+    put_all(("refs/t/a/1", b""), ("refs/t/b/1", b""), (BLOB, BODY), ("blobs/t/sha256/ab/ef/abef", OTHER)),
+    put_all(("refs/t/a/2", b""), (BLOB, BODY), ("files/t/1.json", b"one"), ("files/t/1.json", b"two")),
+    delete(BLOB),
+    put_all((BLOB, OTHER)),
+    put_all(),
 ]
 
 
@@ -138,6 +160,10 @@ class Imagined:
     def put_if_absent(self, key: str, data: bytes) -> bool:
         return key not in self._model
 
+    def put_all_if_absent(self, objects: Sequence[tuple[str, bytes]]) -> list[bool]:
+        seen = set(self._model)
+        return [key not in seen and not seen.add(key) for key, _ in objects]  # type: ignore[func-returns-value]
+
     def copy_if_absent(self, source: str, target: str) -> bool:
         return target not in self._model
 
@@ -154,6 +180,10 @@ def step_of(step: Step, model: Model) -> None:
 
 def test_power_lost_at_any_point_loses_nothing_acknowledged(tmp_path: Path) -> None:
     assert check_every_crash(tmp_path, CrashDisk, WORK) > 500
+
+
+def test_power_lost_while_many_are_put_together(tmp_path: Path) -> None:
+    assert check_every_crash(tmp_path, CrashDisk, TOGETHER) > 200
 
 
 class WithoutFileSync(CrashDisk):
