@@ -43,6 +43,7 @@ class House:
         centres = chance.standard_normal((150, DIMENSIONS))
         rows = centres[chance.integers(150, size=ROWS)] + 0.8 * chance.standard_normal((ROWS, DIMENSIONS))
         self.vectors = unit(rows)
+        self._spaces: dict[IndexSpec, SpaceVectors] = {}
         moved = self.vectors[chance.integers(ROWS, size=QUERIES)] + 0.05 * chance.standard_normal(
             (QUERIES, DIMENSIONS)
         )
@@ -53,12 +54,17 @@ class House:
             self.masks[f"{share:.1%}"] = chance.random(ROWS) < share
         self.masks["one side"] = self.vectors[:, 0] > np.quantile(self.vectors[:, 0], 0.9)
         self.masks["far away"] = far < np.quantile(far, 0.5)
+        self.masks["farther"] = far < np.quantile(far, 0.2)
+        away = self.vectors @ self.queries[0]
+        self.masks["far from one"] = away < np.quantile(away, 0.05)
         self.masks["few"] = np.arange(ROWS) < 4
         self.masks["none"] = np.zeros(ROWS, dtype=np.bool_)
 
     def space(self, spec: IndexSpec) -> SpaceVectors:
-        index, effort = build_index(self.vectors, choose(ROWS, spec, DIMENSIONS, 10**7), threads=1)
-        return SpaceVectors(self.vectors, None, index, effort)
+        if spec not in self._spaces:
+            index, effort = build_index(self.vectors, choose(ROWS, spec, DIMENSIONS, 10**7), threads=1)
+            self._spaces[spec] = SpaceVectors(self.vectors, None, index, effort)
+        return self._spaces[spec]
 
 
 def unit(rows: np.typing.NDArray[np.floating]) -> Vector:
@@ -74,8 +80,12 @@ def house() -> House:
     return House(seed)
 
 
+@pytest.mark.parametrize("few", [4096, 64])
 @pytest.mark.parametrize("name", SPECS)
-def test_filters_keep_recall_and_scores_are_exact(house: House, name: str) -> None:
+def test_filters_keep_recall_and_scores_are_exact(
+    house: House, name: str, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.index.space._SCAN_ROWS", few)  # so few matches are scanned at once
     space = house.space(SPECS[name])
     for label, mask in house.masks.items():
         found = wanted = 0
