@@ -112,10 +112,18 @@ def search(engine: SearchEngine, version: int) -> tuple[object, ...]:
 
 
 def test_what_is_written_meanwhile_is_neither_lost_nor_brought_back(
-    config: SearchConfig, engine: SearchEngine
+    config: SearchConfig, engine: SearchEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Writers through the alias, in engines of their own, go on all the time, over the switch."""
+    """Writers through the alias, in engines of their own, go on all the time, over a switch that takes its time."""
     stop = threading.Event()
+    point_alias = engine.point_alias
+
+    def slowly(tenant: str, alias: str, name: str) -> None:
+        time.sleep(0.5)
+        point_alias(tenant, alias, name)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(engine, "point_alias", slowly)
     vectors = {4: WORDS, 6: np.ones(6, np.float32)}
 
     def write(who: int) -> dict[str, str]:
@@ -124,7 +132,7 @@ def test_what_is_written_meanwhile_is_neither_lost_nor_brought_back(
         for number in itertools.count():
             if stop.is_set():
                 return expected
-            name = f"w{who}-{number % 7}"
+            name = f"w{who}-{number // 3}"
             if number % 5 == 4:
                 own.delete("t", "live", name)
                 expected.pop(name, None)

@@ -92,28 +92,31 @@ def test_racing_creators_after_a_drop(location: SearchLocation) -> None:
 
 
 def test_writers_with_handles_of_their_own_neither_lose_nor_double(place: TableLocation) -> None:
+    """Each round all of them bring the same new document at the same moment, and one of their own."""
     created(place)
-    kept: list[set[str]] = []
+    barrier = threading.Barrier(THREADS)
+    rounds = 10
 
-    def write(who: int) -> None:
+    def write(who: int) -> set[str]:
         table = created(place)
         mine = set()
-        for number in range(10):
-            own, shared = f"{who}-{number}", f"shared{number % 3}"
+        for number in range(rounds):
+            own, shared = f"{who}-{number}", f"shared{number}"
+            barrier.wait(timeout=60)
             table.replace(rows((own, 2), (shared, 1 + who), text=str(who)), [own, shared])
             mine.add(own)
             if number % 4 == 3:
                 table.delete(f"{who}-{number - 1}")
                 mine.discard(f"{who}-{number - 1}")
-        kept.append(mine)
+        return mine
 
     with ThreadPoolExecutor(THREADS) as pool:
-        for done in [pool.submit(write, who) for who in range(THREADS)]:
-            done.result(timeout=100)
+        writers = [pool.submit(write, who) for who in range(THREADS)]
+        kept = set().union(*(done.result(timeout=100) for done in writers))
     found = contents(created(place))
     assert len({(name, part) for name, part, _ in found}) == len(found)
-    assert {name for name, _, _ in found if "-" in name} == set().union(*kept)
-    for number in range(3):  # each shared document is one writer's, whole
+    assert {name for name, _, _ in found if "-" in name} == kept
+    for number in range(rounds):  # each shared document is one writer's, whole
         parts = [(part, text) for name, part, text in found if name == f"shared{number}"]
         (writer,) = {text for _, text in parts}
         assert [part for part, _ in parts] == list(range(1 + int(writer)))
