@@ -54,6 +54,12 @@ class Aliases:
             # Somebody of this process may have pointed it since: what they remembered is newer.
             return self._remembered.setdefault(key, target)
 
+    def remembered(self, tenant: str, name: str) -> str | None:
+        """What ``target`` answered a moment ago; ``None`` when it was not asked, or knew of no such alias."""
+        with self._lock:
+            found: str | None = self._remembered.get((tenant, name))
+            return found
+
     def forget(self, tenant: str, name: str) -> None:
         """Read a name again when it is next asked for."""
         with self._lock:

@@ -67,9 +67,10 @@ class Catalogue:
 
     def find(self, tenant: str, name: str) -> OpenCollection | None:
         """The collection of that name or that an alias of that name means. ``None`` when there is none."""
-        found = self._find(tenant, name)
+        target = self._aliases.remembered(tenant, name)  # spares looking for a collection of that name
+        found = None if target is not None else self._find(tenant, name)
         if found is None:
-            target = self._aliases.target(tenant, name)
+            target = target or self._aliases.target(tenant, name)
             if target is not None:
                 found = self._find(tenant, target)
                 if found is None:
