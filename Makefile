@@ -18,7 +18,7 @@ RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $
 
 .PHONY: help setup models test-models demo serve test unit lint types imports format clean \
 	bench-chat bench-start bench-media bench-cache bench-repeated \
-	bench-text bench-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu \
+	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu \
 	bench-search-scale bench-search-http bench-planning
 
 help: ## Show the targets.
@@ -81,6 +81,9 @@ bench-text: models ## Text embeddings against sentence-transformers and infinity
 
 bench-ingest: models ## Pictures a second from JPEG bytes to embeddings, against a bare model loop.
 	@$(BIN)/python -m benchmarks.ingest
+
+bench-bulk-ingest: models ## Photos into a searchable collection, against a bare encode loop.
+	@$(BIN)/python -m benchmarks.bulk_ingest
 
 bench-retrieval: models ## Recall of the default vision model, sentences to photos and back.
 	@$(BIN)/python -m benchmarks.retrieval
