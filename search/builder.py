@@ -7,15 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 
-from search.errors import SearchUnavailable
-
 __all__ = ["BuildStopped", "Builder"]
 
 _LOG = logging.getLogger(__name__)
 _ONE_AT_A_TIME = threading.Lock()
 _LOOK_SECONDS = 0.2
 _PAUSE_AFTER_FAILURE_SECONDS = 60.0
-_STOP_SECONDS = 60.0
+_STOP_SECONDS = 5.0
 
 
 class BuildStopped(Exception):
@@ -59,14 +57,16 @@ class Builder:
             pass
 
     def close(self) -> None:
-        """Stop, waiting for the step that is under way. Raises ``SearchUnavailable`` when that takes a minute."""
+        """Stop after the step that is under way. That may be long (training a large index): it is waited for some
+        seconds, and ends by itself if it takes longer.
+        """
         self._closed.set()
         with self._lock:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(_STOP_SECONDS)
             if thread.is_alive():
-                raise SearchUnavailable("The building of a search index could not be stopped yet.")
+                _LOG.info("The building of a search index ends with the step that is under way.")
 
     def _run(self) -> None:
         try:

@@ -166,7 +166,8 @@ class Strings:
             return _is_in(self.codes, np.array(list(codes), dtype=self.codes.dtype))
         chosen: Mask = np.zeros(len(self.distinct), dtype=np.bool_)
         chosen[list(codes)] = True
-        return chosen[self.codes]
+        found: Mask = chosen[self.codes]
+        return found
 
     def within(self, bounds: Range) -> Mask:
         if not isinstance(_any_bound(bounds), str):
