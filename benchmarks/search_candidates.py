@@ -32,12 +32,13 @@ _PROGRAMS = {"ours": Path(__file__).with_name("search_ours.py")}
 _PEER_PROGRAM = Path(__file__).with_name("search_peer.py")
 _BUILD_SECONDS = 3000.0
 _MOST_BREADTH = 2048
+_PLATEAU_BREADTH, _PLATEAU = 32, 0.002
 _SLOW_SECONDS, _QUERIES_OF_SLOW = 0.0015, 200  # so that the whole fits in the time there is
 
 _REFINES: Mapping[str, tuple[int, ...]] = {
-    "faiss ivf-pq": (4, 10, 20),
+    "faiss ivf-pq": (4, 10, 20, 40),
     "faiss ivf-int8": (0, 2),
-    "lancedb ivf-pq": (0, 5, 10, 20),
+    "lancedb ivf-pq": (5, 10, 20, 50),
     "lancedb ivf-hnsw-sq": (1, 3, 8, 20),
 }
 """How many times the answer each candidate may fetch and score again (LanceDB's graphs: also their breadth)."""
@@ -145,6 +146,10 @@ def _least_breadth(candidate: Candidate, data: SearchData, goal: float) -> tuple
 
     high = 1
     while recall(high) < goal and high < _MOST_BREADTH:
+        if high >= _PLATEAU_BREADTH and recall(high) - recall(high // 2) < _PLATEAU:
+            return high, recall(
+                high
+            )  # more of the same does not help: what it fetches is too little or too coarse
         high *= 2
     low = high // 2
     while high - low > max(1, high // 32):

@@ -187,7 +187,7 @@ class Lancedb:
 
         table = lancedb.connect(folder).create_table("rows", batches(), schema=schema)
         if self.kind == "ivf-pq":
-            table.create_index(metric="dot", index_type="IVF_PQ")
+            table.create_index(metric="dot", index_type="IVF_PQ", num_sub_vectors=size // 8)
         else:
             table.create_index(metric="dot", index_type="IVF_HNSW_SQ", m=LINKS, ef_construction=BUILD_BREADTH)
 
