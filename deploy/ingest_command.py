@@ -31,7 +31,7 @@ def ingest_cluster(
     gpus: Annotated[float, typer.Option(min=0, help="GPUs (or a part of one) that an encoder takes.")] = 0.0,
     ocr: Annotated[
         str, typer.Option(help="Read the writing in pictures: of those that look like it (auto), on, off.")
-    ] = "auto",
+    ] = "off",
     min_side: Annotated[
         int, typer.Option(min=0, help="Skip pictures with a side of fewer pixels than this.")
     ] = 0,

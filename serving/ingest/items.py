@@ -26,7 +26,7 @@ class IngestOptions:
     items that do not say otherwise.
     """
 
-    ocr: OcrMode = "auto"
+    ocr: OcrMode = "off"
     min_side: int = 0
     on_duplicate: OnDuplicate = "skip"
     metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -62,14 +62,17 @@ class BatchItem(IngestItem):
 
 
 class _Options(_Strict):
-    ocr: OcrMode = "auto"
+    ocr: OcrMode | None = None
     min_side: Annotated[StrictInt, Field(ge=0, le=100_000)] = 0
     on_duplicate: OnDuplicate = "skip"
     metadata: _Metadata = {}
 
     def options(self) -> IngestOptions:
         """As the pipeline takes them."""
-        return IngestOptions(self.ocr, self.min_side, self.on_duplicate, self.metadata)
+        return IngestOptions(self.ocr or self._default_ocr(), self.min_side, self.on_duplicate, self.metadata)
+
+    def _default_ocr(self) -> OcrMode:
+        return "off"
 
 
 class Reembedding(_Strict):
@@ -83,8 +86,9 @@ class IngestRequest(_Options):
     """A job: the ``items`` themselves, the ``file_id`` of an uploaded list, or a collection to ``reembed`` into
     ``collection``.
 
-    ``ocr`` is whether the writing in pictures is read: of those that look like bearing some (``auto``), of none, or
-    of all, which takes about a second each on two cores.
+    ``ocr`` is whether the writing in pictures is read: of none (the default), of those that look like bearing some
+    (``auto``; the default of ``reembed``, so that what was read is not lost), or of all, which takes about a second
+    each on two cores.
     """
 
     collection: _Collection = "default"
@@ -92,6 +96,9 @@ class IngestRequest(_Options):
     file_id: StrictStr | None = None
     format: ManifestFormat | None = None
     reembed: Reembedding | None = None
+
+    def _default_ocr(self) -> OcrMode:
+        return "off" if self.reembed is None else "auto"
 
 
 class BatchRequest(_Options):

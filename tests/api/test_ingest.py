@@ -62,6 +62,14 @@ async def errors(http: httpx2.AsyncClient, job: dict[str, Any], limit: int = 100
         after = page["last_id"]
 
 
+async def encoding_began(platform: Platform) -> None:
+    for _ in range(1000):
+        if platform.perception.embedded:
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("nothing was encoded")
+
+
 async def upload(http: httpx2.AsyncClient, data: bytes, name: str = "a.png", **form: str) -> str:
     path = "/v1/files" if form else "/v1/media"
     answer = await http.post(path, files={"file": (name, data)}, data=form)
@@ -180,15 +188,6 @@ async def test_a_report_is_paged_in_order(http):
     assert sorted(one["index"] for one in found) == list(range(25))
 
 
-async def test_busy_encoders_are_asked_again(platform, http):
-    picture = await upload(http, fake_png({"tabby": 0.9}))
-    platform.perception.failure = EncoderOverloaded("Too much to do.")
-    job = await begun(http, items=[{"file_id": picture}])
-    await asyncio.sleep(0.002)
-    platform.perception.failure = None
-    assert (await ended(http, job))["counts"]["indexed"] in (0, 1)
-
-
 async def test_a_job_stops_when_services_stay_away_and_resumes(platform, http):
     pictures = [await upload(http, fake_png({f"thing{n}": 0.9})) for n in range(3)]
     platform.perception.failure = EncoderOverloaded("Too much to do.")
@@ -205,8 +204,7 @@ async def test_a_cancelled_job_goes_on_where_it_was(platform, http):
     platform.perception.wait = asyncio.Event()
     texts = [{"text": f"word{number}", "id": f"t{number}"} for number in range(40)]
     job = await begun(http, items=texts)
-    while not platform.perception.embedded:
-        await asyncio.sleep(0.005)
+    await encoding_began(platform)
     answer = (await http.post(f"/v1/ingest/{job['id']}/cancel")).json()
     assert answer["status"] in ("cancelling", "cancelled")
     job = await ended(http, job)
@@ -236,8 +234,7 @@ async def test_foreign_jobs_are_missing(tmp_path, config, http):
 async def test_a_second_gateway_leaves_a_job_alone_that_one_runs(tmp_path, platform, config, http):
     platform.perception.wait = asyncio.Event()
     job = await begun(http, items=[{"text": "hello"}])
-    while not platform.perception.embedded:
-        await asyncio.sleep(0.005)
+    await encoding_began(platform)
     other = build_platform(tmp_path, config)
     await other.gateway.ingest.runner.look()
     await other.gateway.ingest.runner.idle()
@@ -249,8 +246,7 @@ async def test_a_second_gateway_leaves_a_job_alone_that_one_runs(tmp_path, platf
 async def test_a_job_that_its_gateway_gives_back_is_taken_over(tmp_path, platform, config, http):
     platform.perception.wait = asyncio.Event()
     job = await begun(http, items=[{"text": "hello"}])
-    while not platform.perception.embedded:
-        await asyncio.sleep(0.005)
+    await encoding_began(platform)
     await platform.gateway.ingest.runner.aclose()
     assert (await http.get(f"/v1/ingest/{job['id']}")).json()["status"] == "queued"
     other = build_platform(tmp_path, config)
@@ -326,3 +322,17 @@ async def test_a_collection_is_encoded_anew_behind_an_alias(platform, http):
     assert (await search(http, "tea", "live"))[0]["text"] == "Tea. Hot."
     missing = await ended(http, await begun(http, collection="x", reembed={"source": "nowhere"}))
     assert (missing["status"], missing["counts"]["processed"]) == ("failed", 0)
+
+
+@pytest.mark.parametrize(("ocr", "read"), [(None, 0), ("auto", 1), ("on", 2)])
+async def test_writing_is_read_as_asked_for(platform, http, ocr, read):
+    pictures = [
+        await upload(http, fake_png({"street sign": 0.9}, text=("Main Street",))),
+        await upload(http, fake_png({"tabby": 0.9}, text=("nobody reads this",))),
+    ]
+    items = [{"file_id": one} for one in pictures]
+    await ended(http, await begun(http, items=items, **({"ocr": ocr} if ocr else {})))
+    assert platform.perception.calls.get("read_text", 0) == read
+    found = (await search(http, "street sign", "default"))[0]
+    (document,) = platform.search.documents("default", "default", (found["id"],))
+    assert ("Main Street" in document.rows[0].text) == (read > 0)
