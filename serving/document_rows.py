@@ -12,7 +12,7 @@ from fusion.types import PerceivedMedium
 from search.types import Row, Vector
 from serving.errors import InvalidRequest
 from serving.passages import passages_of
-from serving.search_filters import RESERVED_NAMES
+from serving.retrieval.filters import RESERVED_NAMES
 from storage.types import MediaRef
 
 __all__ = [

@@ -10,7 +10,6 @@ from fusion.text import TextFusion
 from serving.admission import Admission
 from serving.catalogue import ModelCatalogue
 from serving.chat import ChatPipeline
-from serving.collection_duplicates import CollectionDuplicates
 from serving.config import GatewayConfig
 from serving.fetch import MediaFetcher
 from serving.housekeeping import Housekeeping, HousekeepingMetrics
@@ -21,12 +20,13 @@ from serving.inline_memo import InlineMemo
 from serving.media_links import MediaLinks
 from serving.metrics import GatewayMetrics
 from serving.perceiver import Perceiver
-from serving.query_items import QueryItems
-from serving.recommender import Recommender
 from serving.removal import Remover
-from serving.reranking import LateInteraction
-from serving.search_terms import SearchTerms
-from serving.searcher import Searcher
+from serving.retrieval.duplicates import CollectionDuplicates
+from serving.retrieval.query_items import QueryItems
+from serving.retrieval.recommender import Recommender
+from serving.retrieval.reranking import LateInteraction
+from serving.retrieval.searcher import Searcher
+from serving.retrieval.terms import SearchTerms
 from serving.services import Services
 from serving.store_check import StoreCheck
 from serving.token_counter import token_counter

@@ -98,7 +98,7 @@ class SearchFilters(BaseModel):
 
     ``date_range`` is a rule such as ``last_30_days`` or bounds of the time of adding. Every other name is one of
     the metadata's and stands for its value, or for an object of ``eq``, ``ne``, ``gt``, ``gte``, ``lt``, ``lte``,
-    ``in`` and ``exists``. ``and`` and ``or`` hold lists of such objects, ``not`` one. ``serving.search_filters``
+    ``in`` and ``exists``. ``and`` and ``or`` hold lists of such objects, ``not`` one. ``serving.retrieval.filters``
     reads what is below.
     """
 

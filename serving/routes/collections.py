@@ -13,7 +13,6 @@ from serving.catalogue import space_model
 from serving.disconnect import unless_gone
 from serving.errors import InvalidRequest
 from serving.gateway import gateway_of
-from serving.hit_objects import cluster_object
 from serving.protocol.collections import (
     Alias,
     AliasDeleted,
@@ -26,8 +25,9 @@ from serving.protocol.collections import (
     spec_of,
 )
 from serving.protocol.search import COLLECTION_PATTERN
+from serving.retrieval.filters import condition_of
+from serving.retrieval.hit_objects import cluster_object
 from serving.routes.body import json_schema, read_model
-from serving.search_filters import condition_of
 
 __all__ = ["CollectionName", "router"]
 

@@ -13,14 +13,14 @@ from serving.auth import CurrentTenant
 from serving.disconnect import unless_gone
 from serving.errors import InvalidRequest, LimitExceeded
 from serving.gateway import gateway_of
-from serving.hit_objects import document_object, hit_object
 from serving.protocol.collections import DocumentDeleted, DocumentRequest, IndexedDocumentAnswer
 from serving.protocol.parse import decode_json, validated
 from serving.protocol.search import ID_PATTERN, SearchFilters
-from serving.query_items import raw_vector
+from serving.retrieval.filters import condition_of
+from serving.retrieval.hit_objects import document_object, hit_object
+from serving.retrieval.query_items import raw_vector
 from serving.routes.body import json_schema, read_model
 from serving.routes.collections import CollectionName
-from serving.search_filters import condition_of
 
 __all__ = ["router"]
 

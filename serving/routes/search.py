@@ -9,11 +9,11 @@ from fastapi import APIRouter, Request
 from serving.auth import CurrentTenant
 from serving.disconnect import unless_gone
 from serving.gateway import gateway_of
-from serving.hit_objects import hit_object, score_object
 from serving.media_report import media_used
 from serving.protocol.search import RecommendRequest, SearchRequest, Wanted
+from serving.retrieval.hit_objects import hit_object, score_object
+from serving.retrieval.terms import Found
 from serving.routes.body import json_schema, read_model
-from serving.search_terms import Found
 
 __all__ = ["router"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from serving.errors import InvalidRequest
 from serving.protocol.search import RecommendRequest, SearchRequest
-from serving.search_cursor import CursorSigner, Position
+from serving.retrieval.cursor import CursorSigner, Position
 
 SECRET = b"0123456789abcdef"
 QUERY = {"type": "text", "content": "cat"}

@@ -12,7 +12,7 @@ from search.filters import AllOf, AnyOf, Equals, Exists, In, Not, Range, walk
 from serving.errors import ApiError, LimitExceeded
 from serving.protocol.parse import decode_json, validated
 from serving.protocol.search import SearchRequest
-from serving.search_filters import condition_of
+from serving.retrieval.filters import condition_of
 
 
 def read(given: dict[str, Any]) -> Any:

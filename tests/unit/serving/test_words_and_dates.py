@@ -11,7 +11,7 @@ from serving.errors import InvalidRequest
 from serving.languages import checked_language, language_name
 from serving.protocol.errors import field_path
 from serving.protocol.search import DateRange
-from serving.search_filters import date_bounds
+from serving.retrieval.filters import date_bounds
 from serving.subtitles import srt, vtt
 from serving.token_counter import token_counter
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from search.errors import DocumentNotFound
 from search.types import DEFAULT_SPACE, Hit, Query, StoredDocument
-from serving.query_items import document_vector, part_vectors
-from serving.reranking import mutual_similarity
+from serving.retrieval.query_items import document_vector, part_vectors
+from serving.retrieval.reranking import mutual_similarity
 from serving.services import SearchIndex
 
 __all__ = ["CollectionDuplicates", "Duplicate"]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.types import Hit, StoredDocument, Vector
-from serving.query_items import part_vectors
+from serving.retrieval.query_items import part_vectors
 from serving.services import SearchIndex
 
 __all__ = ["LateInteraction", "Reranker", "late_interaction_scores", "mutual_similarity"]

@@ -12,8 +12,8 @@ from serving.config import RequestLimits
 from serving.errors import LimitExceeded
 from serving.perceiver import Perceived
 from serving.protocol.search import ScoreThresholds, Wanted
-from serving.search_cursor import CursorSigner, Position
-from serving.search_filters import condition_of, date_bounds
+from serving.retrieval.cursor import CursorSigner, Position
+from serving.retrieval.filters import condition_of, date_bounds
 
 __all__ = ["Found", "SearchTerms", "Terms"]
 

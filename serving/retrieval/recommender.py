@@ -16,8 +16,8 @@ from serving.concurrency import all_of
 from serving.errors import InvalidRequest
 from serving.perceiver import Perceived
 from serving.protocol.search import ExampleItem, RecommendRequest
-from serving.query_items import QueryItems, document_vector, part_vectors
-from serving.search_terms import Found, SearchTerms
+from serving.retrieval.query_items import QueryItems, document_vector, part_vectors
+from serving.retrieval.terms import Found, SearchTerms
 from serving.services import SearchIndex
 
 __all__ = ["Recommender"]

@@ -12,9 +12,9 @@ from search.types import Query, RankFusion, SearchAnswer, Vector
 from serving.errors import InvalidRequest, LimitExceeded
 from serving.media_vectors import unit_vector
 from serving.protocol.search import QueryItem, SearchRequest, Weights
-from serving.query_items import QueryItems, Understood
-from serving.reranking import Reranker
-from serving.search_terms import Found, SearchTerms
+from serving.retrieval.query_items import QueryItems, Understood
+from serving.retrieval.reranking import Reranker
+from serving.retrieval.terms import Found, SearchTerms
 from serving.services import SearchIndex
 
 __all__ = ["Searcher"]
