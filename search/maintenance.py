@@ -7,6 +7,7 @@ and the next round tries again.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,6 +20,7 @@ from search.text_index import TEXT_INDEX_SETTINGS
 
 __all__ = [
     "MAX_SMALL_FRAGMENTS",
+    "OldVersions",
     "compact_small_fragments",
     "ensure_indexes",
     "remove_all_old_versions",
@@ -31,7 +33,11 @@ _LOG = logging.getLogger(__name__)
 MAX_SMALL_FRAGMENTS = 28  # and the newest
 _NEWEST_FRAGMENTS = 4
 _FRAGMENT_TIERS_ROWS = (1024, 16 * 1024, 256 * 1024)
-_KEEP_VERSIONS = timedelta(hours=1)  # longer than any refresh reads one version
+_KEEP_VERSIONS = timedelta(minutes=10)  # longer than a refresh reads one version
+_KEEP_VERSIONS_AT_LEAST = timedelta(seconds=60)
+_MANY_VERSIONS = 2000  # local files are listed to find the newest: 0.3 ms for a thousand
+_CLEAN_AFTER_VERSIONS = 500
+_CLEAN_AFTER_SECONDS = 30.0  # at the soonest: the manifests of all versions are read
 _ID_INDEX = "document_id_idx"
 _TEXT_INDEX = "text_idx"
 _UNINDEXED_ROWS = 2000  # words are looked for in so many within 10 ms, ids much faster
@@ -108,7 +114,6 @@ def compact_small_fragments(
         dataset.optimize.compact_files(
             target_rows_per_fragment=tier_rows, excluded_fragment_ids=sorted(excluded)
         )
-        dataset.cleanup_old_versions(older_than=_KEEP_VERSIONS)
         return True
     return False
 
@@ -121,6 +126,27 @@ def rewrite_deleted(dataset: lance.LanceDataset) -> None:
             dataset.optimize.compact_files(
                 materialize_deletions_threshold=0.0, excluded_fragment_ids=[anchor.fragment_id]
             )
+
+
+class OldVersions:
+    """Drops a table's old versions now and then. Every commit makes one: they are kept for ten minutes, but not
+    more than about two thousand of them, unless they are of the last minute.
+    """
+
+    def __init__(self) -> None:
+        self._version = 0
+        self._at_seconds = time.monotonic()
+
+    def remove_if_due(self, dataset: lance.LanceDataset) -> None:
+        """Look whether it is time."""
+        versions = int(dataset.version) - self._version
+        seconds = time.monotonic() - self._at_seconds
+        if versions < _CLEAN_AFTER_VERSIONS or seconds < _CLEAN_AFTER_SECONDS:
+            return
+        keep = timedelta(seconds=_MANY_VERSIONS * seconds / versions)
+        with _best_effort("cleared of old versions"):
+            dataset.cleanup_old_versions(older_than=min(_KEEP_VERSIONS, max(keep, _KEEP_VERSIONS_AT_LEAST)))
+        self._version, self._at_seconds = int(dataset.version), time.monotonic()
 
 
 def remove_old_versions(dataset: lance.LanceDataset) -> int:

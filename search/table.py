@@ -33,6 +33,7 @@ from search.lance_errors import CommitConflictError, held, translated
 from search.lance_tables import anchor_fragment, gone, in_use, membership, open_dataset, overwrite
 from search.location import TableLocation
 from search.maintenance import (
+    OldVersions,
     compact_small_fragments,
     ensure_indexes,
     remove_all_old_versions,
@@ -81,6 +82,7 @@ class RowTable:
         self._place = place
         self._session = session
         self._commits = Commits(dataset, self.name, self.uid)
+        self._old_versions = OldVersions()
         self._reader = dataset.checkout_version(dataset.version)
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
@@ -222,10 +224,11 @@ class RowTable:
             dataset = self._fresh()
             compact_small_fragments(dataset, all_tiers=True)
             update_indexes(dataset)
+            self._old_versions.remove_if_due(dataset)
 
     def vacuum(self) -> int:
         """Write fragments with deleted rows anew without them, and drop versions that held them; returns how many
-        bytes went. Versions of the last hour stay, for who reads them, so what they hold goes the next time.
+        bytes went. Versions of the last ten minutes stay, for who reads them: what they hold goes the next time.
         """
         with self._using("written"):
             dataset = self._fresh()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,21 @@ def test_what_is_maintained_meanwhile_changes_no_pinned_state(place: TableLocati
     table.vacuum()
     assert pinned.read([fragment.id for fragment in pinned.fragments]).num_rows == before == 40
     assert len(contents(table)) == 20
+
+
+def test_old_versions_go_when_they_are_many(place: TableLocation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.maintenance._CLEAN_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("search.maintenance._KEEP_VERSIONS", timedelta(0))
+    table = created(place)
+    folder = Path(place.uri) / "_versions"
+    for number in range(20):
+        table.replace(rows((f"d{number}", 1)), [f"d{number}"])
+    table.maintain()
+    assert len(list(folder.iterdir())) > 20
+    monkeypatch.setattr("search.maintenance._CLEAN_AFTER_VERSIONS", 20)
+    table.maintain()
+    assert len(list(folder.iterdir())) < 5
+    table.replace(rows(("last", 1)), ["last"])
+    table.maintain()  # nothing is due again
+    assert len(list(folder.iterdir())) > 1
+    assert len(contents(table)) == 21
