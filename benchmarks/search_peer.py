@@ -200,7 +200,9 @@ class Lancedb:
         pass
 
     def search(self, query: Any, breadth: int, refine: int) -> Any:
-        asked = self.table.search(query).limit(TOP_K).select(["id", "_distance"]).nprobes(breadth).fast_search()
+        asked = (
+            self.table.search(query).limit(TOP_K).select(["id", "_distance"]).nprobes(breadth).fast_search()
+        )
         if self.kind != "ivf-pq":
             asked = asked.ef(max(TOP_K, 10 * refine))
         found = asked.refine_factor(refine).to_arrow() if refine else asked.to_arrow()
