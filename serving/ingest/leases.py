@@ -59,7 +59,9 @@ class Leases:
         if not self._objects.put_if_absent(key, self._encoded(key, self._clock() + self._seconds)):
             return None
         for old in self._epochs(job):
-            if old < lease.epoch:
+            # The one before stays: who lists just now may see neither a new object nor one that goes meanwhile,
+            # and would begin again at the first epoch.
+            if old < lease.epoch - 1:
                 self._objects.delete(_key(job, old))
         return lease
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 
 from serving.ingest.items import IngestOptions, Outcome
 from serving.ingest.jobs import Job, JobState, JobStore
-from serving.ingest.leases import Leases
+from serving.ingest.leases import Lease, Leases
 from storage.errors import CorruptObject
 from storage.local import LocalObjectStore
+from storage.types import ObjectInfo
 
 JOB = Job("ingest_" + "0" * 32, "default", "c", "ingest", IngestOptions(), 3, 1.0)
 
@@ -19,6 +21,7 @@ JOB = Job("ingest_" + "0" * 32, "default", "c", "ingest", IngestOptions(), 3, 1.
 class House:
     def __init__(self, root: Path) -> None:
         self.now = 1000.0
+        self.root = root
         self.objects = LocalObjectStore(root)
 
     def gateway(self, name: str) -> Leases:
@@ -49,7 +52,7 @@ def test_one_holds_it_until_it_expires(house: House) -> None:
     assert second.is_held(JOB)
     second.release(taken)
     assert first.acquire(JOB) is not None
-    assert len(list(house.objects.list("ingest-leases/"))) == 1
+    assert len(list(house.objects.list("ingest-leases/"))) == 2  # its own and the one before
 
 
 def test_of_many_that_want_it_one_gets_it(house: House) -> None:
@@ -59,6 +62,26 @@ def test_of_many_that_want_it_one_gets_it(house: House) -> None:
             got = [lease for lease in pool.map(lambda one: one.acquire(JOB), gateways) if lease is not None]
         assert len(got) == 1
         house.now += 31
+
+
+def test_who_lists_while_it_changes_hands_does_not_begin_anew(house: House) -> None:
+    """A listing may miss what comes and what goes while it is made, but not what stays."""
+    first = house.gateway("a").acquire(JOB)
+    assert first is not None
+    house.now += 31
+
+    class Slow(LocalObjectStore):
+        def list(self, prefix: str, after: str | None = None) -> Iterator[ObjectInfo]:
+            before = {info.key for info in super().list(prefix, after)}
+            if not taken:
+                taken.append(house.gateway("b").acquire(JOB))
+            yield from (info for info in super().list(prefix, after) if info.key in before)
+
+    taken: list[Lease | None] = []
+    late = Leases(Slow(house.root), "c", 30.0, lambda: house.now)
+    assert late.acquire(JOB) is None
+    assert taken[0] is not None
+    assert taken[0].epoch == 2
 
 
 def test_a_damaged_lease_is_taken_over(house: House) -> None:
