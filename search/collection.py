@@ -58,6 +58,7 @@ class Collection:
         self._freshness = Freshness(folder if settings.s3 is None else None)
         self._files = SegmentFiles(objects, cache_folder, table.tenant, table.uid)
         self._builder = Builder(self._build_one)
+        self._dimensions = {space.name: space.dimensions for space in table.spec.spaces}
         self._queries: dict[str, deque[Vector]] = {
             space.name: deque(maxlen=_RECENT_QUERIES) for space in table.spec.spaces
         }
@@ -75,8 +76,7 @@ class Collection:
         space = self._space(query.space)
         vector = None
         if query.vector is not None:
-            dimensions = next(one.dimensions for one in self._table.spec.spaces if one.name == space)
-            vector = unit_vector(query.vector, dimensions)
+            vector = unit_vector(query.vector, self._dimensions[space])
             self._queries[space].append(vector)
         return answered(self._current(query.min_version), vector, query, space)
 
@@ -120,10 +120,10 @@ class Collection:
         self._builder.close()
 
     def _space(self, name: str) -> str:
-        first = self._table.spec.spaces[0].name
-        if name == DEFAULT_SPACE and all(space.name != name for space in self._table.spec.spaces):
-            return first
-        vector_column(self._table.spec, name)  # refuses one that the collection does not have
+        if name not in self._dimensions:
+            if name == DEFAULT_SPACE:
+                return self._table.spec.spaces[0].name
+            vector_column(self._table.spec, name)  # refuses it
         return name
 
     def _current(self, min_version: int | None = None) -> Snapshot:

@@ -1,4 +1,4 @@
-"""From rows to documents: over-fetch rows until enough documents are certain, then describe each."""
+"""From rows to documents: rows are over-fetched until enough documents are certain."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TypeAlias
 
 import numpy as np
 
-from search.metadata import decoded_metadata
+from search.hits import FoundRow, as_cosine, described
 from search.rank_fusion import fused, fusion_depth
+from search.row_columns import RowColumns
 from search.snapshot import Candidates, Masks, Snapshot
-from search.types import Hit, PartHit, Query, SearchAnswer, Vector
+from search.types import Query, SearchAnswer, Vector
 
-__all__ = ["MAX_PARTS_PER_HIT", "answered"]
+__all__ = ["answered"]
 
-MAX_PARTS_PER_HIT = 16
 _SPARE_ROWS = 4
 _FETCH_GROWTH = 4
 
@@ -24,21 +24,8 @@ _Fetch: TypeAlias = Callable[[int], tuple[Candidates, bool]]
 """The best so many rows, and whether there are no more."""
 
 
-_Row: TypeAlias = tuple[float, int, int]
-"""A row that was found: its score, and the segment and place there where it lies. A tuple, for there are many."""
-
-
-@dataclass(slots=True)
-class _Group:
-    """A document with its rows that were found, best first."""
-
-    document_id: str
-    rows: list[_Row]
-
-    @property
-    def score(self) -> float:
-        """Of the best row."""
-        return self.rows[0][0]
+_Group: TypeAlias = list[FoundRow]
+"""A document: its rows that were found, best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +56,22 @@ def answered(snapshot: Snapshot, vector: Vector | None, query: Query, space: str
     else:
         ranking = _by_text(snapshot, query.text or "", masks, wanted)
     by_vector = vector is not None
-    hits = [
-        _hit(
-            snapshot,
-            group.document_id,
-            _cosine(group.score) if by_vector else group.score,
-            [row for row in group.rows if row[0] >= ranking.cutoff],
-            query,
-            space,
-            by_vector=by_vector,
-            vector_score=_cosine(group.score) if by_vector else None,
-            text_score=None if by_vector else group.score,
+    columns, cutoff = snapshot.columns, ranking.cutoff
+    hits = []
+    for group in ranking.groups[query.offset :]:
+        best = group[0]
+        score = as_cosine(best[0]) if by_vector else best[0]
+        hits.append(
+            described(
+                columns,
+                group if group[-1][0] >= cutoff else [row for row in group if row[0] >= cutoff],
+                score,
+                by_vector=by_vector,
+                vector_score=score if by_vector else None,
+                text_score=None if by_vector else score,
+                vector=_asked_vector(snapshot, best, query, space),
+            )
         )
-        for group in ranking.groups[query.offset :]
-    ]
     return SearchAnswer(tuple(hits), "cosine" if by_vector else "bm25", snapshot.version, ranking.has_more)
 
 
@@ -93,35 +82,29 @@ def _hybrid(
     depth = fusion_depth(wanted)
     by_vector = _by_vector(snapshot, vector, query, space, masks, depth)
     by_text = _by_text(snapshot, text, masks, depth)
-    order = fused(
-        [
-            ([group.document_id for group in by_vector.groups], query.fusion.vector_weight),
-            ([group.document_id for group in by_text.groups], query.fusion.text_weight),
-        ],
-        query.fusion.constant,
-    )
-    vectors = {group.document_id: group for group in by_vector.groups}
-    texts = {group.document_id: group for group in by_text.groups}
+    columns, fusion = snapshot.columns, query.fusion
+    vectors = {_document_id(columns, group[0]): group for group in by_vector.groups}
+    texts = {_document_id(columns, group[0]): group for group in by_text.groups}
+    rankings = [(list(vectors), fusion.vector_weight), (list(texts), fusion.text_weight)]
+    order = fused(rankings, fusion.constant)
     hits = []
     for document_id, score in order[query.offset : wanted]:
         near, worded = vectors.get(document_id), texts.get(document_id)
-        rows = [] if near is None else [row for row in near.rows if row[0] >= by_vector.cutoff]
+        rows = [] if near is None else [row for row in near if row[0] >= by_vector.cutoff]
         if worded is not None:
             known = {row[1:] for row in rows}
-            more = [row for row in worded.rows if row[0] >= by_text.cutoff]
+            more = [row for row in worded if row[0] >= by_text.cutoff]
             more = [row for row in more if row[1:] not in known]
             rows = _by_similarity(snapshot, vector, space, rows, more)
         hits.append(
-            _hit(
-                snapshot,
-                document_id,
-                score,
+            described(
+                columns,
                 rows,
-                query,
-                space,
+                score,
                 by_vector=True,
-                vector_score=None if near is None else _cosine(near.score),
-                text_score=None if worded is None else worded.score,
+                vector_score=None if near is None else as_cosine(near[0][0]),
+                text_score=None if worded is None else worded[0][0],
+                vector=_asked_vector(snapshot, rows[0], query, space),
             )
         )
     has_more = len(order) > wanted or by_vector.has_more or by_text.has_more
@@ -129,8 +112,8 @@ def _hybrid(
 
 
 def _by_similarity(
-    snapshot: Snapshot, vector: Vector, space: str, rows: list[_Row], more: Sequence[_Row]
-) -> list[_Row]:
+    snapshot: Snapshot, vector: Vector, space: str, rows: list[FoundRow], more: Sequence[FoundRow]
+) -> list[FoundRow]:
     """``rows`` and ``more`` by cosine similarity; those of ``more`` without a vector stay last, as they were."""
     without = []
     for row in more:
@@ -141,7 +124,7 @@ def _by_similarity(
             without.append(row)
         else:
             rows = [*rows, (score, segment, place)]
-    return [*sorted(rows, key=lambda row: _order(snapshot, row)), *without]
+    return [*sorted(rows, key=lambda row: _order(snapshot.columns, row)), *without]
 
 
 def _by_vector(
@@ -149,13 +132,13 @@ def _by_vector(
 ) -> _Ranking:
     thresholds = query.score_thresholds
     general = -math.inf if query.score_threshold is None else query.score_threshold
-    lowest = min([general, *thresholds.values()])
 
     def fetch(count: int) -> tuple[Candidates, bool]:
         found = snapshot.nearest(vector, space, count, masks, query.exact)
         exhausted = len(found) < count
         if not thresholds and query.score_threshold is None:
             return found, exhausted
+        lowest = min([general, *thresholds.values()])
         exhausted = exhausted or (len(found) > 0 and float(found.scores[-1]) < lowest)
         limits = [
             np.array([thresholds.get(modality, general) for modality in segment.columns.modalities])
@@ -182,83 +165,45 @@ def _ranked(snapshot: Snapshot, fetch: _Fetch, wanted: int) -> _Ranking:
         groups = _grouped(snapshot, candidates)
         # Rows may tie with the last document: it is certain only once a lower score was seen.
         full = len(groups) > wanted
-        if exhausted or (full and float(candidates.scores[-1]) < groups[wanted - 1].score):
+        if exhausted or (full and float(candidates.scores[-1]) < groups[wanted - 1][0][0]):
             break
         count *= _FETCH_GROWTH
-    cutoff = groups[wanted - 1].score if len(groups) >= wanted else -math.inf
+    cutoff = groups[wanted - 1][0][0] if len(groups) >= wanted else -math.inf
     return _Ranking(groups[:wanted], len(groups) > wanted, cutoff)
 
 
 def _grouped(snapshot: Snapshot, candidates: Candidates) -> list[_Group]:
     """Candidates by document: documents by falling best score, then id; rows by score, then ordinal."""
-    scores = candidates.scores
-    rows = list(zip(scores.tolist(), candidates.segments.tolist(), candidates.rows.tolist(), strict=True))
-    if len(rows) > 1 and bool((scores[1:] == scores[:-1]).any()):
-        rows.sort(key=lambda row: _order(snapshot, row))
-    ids = [part.segment.columns.ids for part in snapshot.parts]
-    groups: dict[str, _Group] = {}
-    for row in rows:
-        document_id = ids[row[1]][row[2]]
-        group = groups.get(document_id)
-        if group is None:
-            groups[document_id] = _Group(document_id, [row])
-        else:
-            group.rows.append(row)
+    scores = candidates.scores.tolist()
+    rows = list(zip(scores, candidates.segments.tolist(), candidates.rows.tolist(), strict=True))
+    ties = len(set(scores)) < len(scores)
+    columns = snapshot.columns
+    groups: dict[int | str, _Group] = {}
+    if len(columns) == 1:  # where rows lie in order of id and ordinal
+        if ties:
+            rows.sort(key=lambda row: (-row[0], row[2]))
+        numbers = columns[0].numbers.document_numbers
+        for row in rows:
+            groups.setdefault(numbers[row[2]], []).append(row)
+    else:
+        if ties:
+            rows.sort(key=lambda row: _order(columns, row))
+        for row in rows:
+            groups.setdefault(_document_id(columns, row), []).append(row)
     return list(groups.values())
 
 
-def _order(snapshot: Snapshot, row: _Row) -> tuple[float, str, int]:
+def _document_id(columns: Sequence[RowColumns], row: FoundRow) -> str:
+    return columns[row[1]].ids[row[2]]
+
+
+def _order(columns: Sequence[RowColumns], row: FoundRow) -> tuple[float, str, int]:
     score, segment, place = row
-    columns = snapshot.parts[segment].segment.columns
-    return -score, columns.ids[place], int(columns.ordinals[place])
+    here = columns[segment]
+    return -score, here.ids[place], int(here.ordinals[place])
 
 
-def _hit(
-    snapshot: Snapshot,
-    document_id: str,
-    score: float,
-    rows: Sequence[_Row],
-    query: Query,
-    space: str,
-    *,
-    by_vector: bool,
-    vector_score: float | None,
-    text_score: float | None,
-) -> Hit:
-    _, number, place = rows[0]
-    segment = snapshot.parts[number].segment
-    columns = segment.columns
-    parts = tuple([_part(snapshot, row, by_vector) for row in rows[:MAX_PARTS_PER_HIT]])
-    return Hit(
-        document_id,
-        columns.modalities[columns.modality_codes.item(place)],
-        score,
-        columns.media_ids.get(place),
-        parts[0].text,
-        decoded_metadata(columns.metadata[place]),
-        columns.created.item(place),
-        parts,
-        vector_score,
-        text_score,
-        segment.spaces[space].row_vector(place) if query.include_vectors else None,
-    )
-
-
-def _part(snapshot: Snapshot, row: _Row, by_vector: bool) -> PartHit:
-    score, segment, place = row
-    columns = snapshot.parts[segment].segment.columns
-    start, end = columns.starts.item(place), columns.ends.item(place)
-    return PartHit(
-        columns.part_indexes.item(place),
-        start if start == start else None,  # NaN, which stands for none, is not itself
-        end if end == end else None,
-        _cosine(score) if by_vector else score,
-        columns.texts[place],
-    )
-
-
-def _cosine(score: float) -> float:
-    """A float32 inner product of unit vectors can pass 1 by a few units in the last place."""
-    if -1.0 <= score <= 1.0:
-        return score
-    return 1.0 if score > 0 else -1.0
+def _asked_vector(snapshot: Snapshot, row: FoundRow, query: Query, space: str) -> Vector | None:
+    if not query.include_vectors:
+        return None
+    return snapshot.parts[row[1]].segment.spaces[space].row_vector(row[2])

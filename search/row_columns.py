@@ -15,8 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from search.metadata_values import Mask
-
 __all__ = ["COLUMNS", "RowColumns", "Texts", "sorted_columns"]
 
 _TEXTS = ("document_id", "modality", "media_id", "content_hash", "text", "metadata")
@@ -41,18 +39,18 @@ class Texts:
         self._offsets: NDArray[np.int64] = np.frombuffer(offsets, dtype=np.int64)[
             column.offset : column.offset + len(column) + 1
         ]
-        starts: Any = self._offsets  # NumPy's types do not say that arrays are buffers
-        self._starts = memoryview(starts)  # gives Python's own integers, and quicker than an array
+        self._starts = _view(self._offsets)
         self._data = memoryview(data) if data is not None else memoryview(b"")
-        self._missing: Mask | None = None
+        self._missing: Any = None
         if validity is not None and column.null_count:
-            self._missing = column.is_null().to_numpy(zero_copy_only=False)
+            self._missing = _view(column.is_null().to_numpy(zero_copy_only=False))
 
     def __len__(self) -> int:
         return len(self.column)
 
     def __getitem__(self, row: int) -> str:
-        return str(self._data[self._starts[row] : self._starts[row + 1]], "utf-8")
+        start, end = self._starts[row], self._starts[row + 1]
+        return self._data[start:end].tobytes().decode() if start < end else ""
 
     def get(self, row: int) -> str | None:
         """The text, or ``None`` where it is missing."""
@@ -62,7 +60,7 @@ class Texts:
 
     def encoded(self, row: int) -> bytes:
         """UTF-8 bytes, whose order is that of code points."""
-        return bytes(self._data[self._starts[row] : self._starts[row + 1]])
+        return self._data[self._starts[row] : self._starts[row + 1]].tobytes()
 
     def prefixes(self) -> NDArray[np.uint64]:
         """The first 8 bytes of each text as a number (shorter ones filled up with zeros), which orders them."""
@@ -73,6 +71,20 @@ class Texts:
             at = np.flatnonzero(sizes > place)
             found[at] |= data[starts[at] + place].astype(np.uint64) << np.uint64(8 * (7 - place))
         return found
+
+
+class _Numbers:
+    """Numbers of rows, for reading one by one: as memoryviews, which give Python's own numbers, and quicker."""
+
+    __slots__ = ("created", "document_numbers", "ends", "modality_codes", "part_indexes", "starts")
+
+    def __init__(self, columns: RowColumns) -> None:
+        self.created = _view(columns.created)
+        self.document_numbers = _view(columns.document_numbers)
+        self.ends = _view(columns.ends)
+        self.modality_codes = _view(columns.modality_codes)
+        self.part_indexes = _view(columns.part_indexes)
+        self.starts = _view(columns.starts)
 
 
 class RowColumns:
@@ -98,6 +110,7 @@ class RowColumns:
             np.min_scalar_type(len(self.modalities))
         )
         self.document_numbers = self._document_numbers()
+        self.numbers = _Numbers(self)
 
     def __len__(self) -> int:
         return len(self.addresses)
@@ -190,6 +203,11 @@ class RowColumns:
 
     def _texts(self, name: str) -> Texts:
         return Texts(self._chunk(name))
+
+
+def _view(array: Any) -> Any:
+    """A memoryview; NumPy's types do not say that arrays are buffers, nor a buffer's what it holds."""
+    return memoryview(array)
 
 
 def sorted_columns(table: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:

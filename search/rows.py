@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -76,10 +77,10 @@ def unit_vector(vector: Vector, dimensions: int) -> Vector:
         size = array.size if array.ndim == 1 else "x".join(map(str, array.shape))
         raise DimensionMismatch(f"This collection's vectors have {dimensions} dimensions, not {size}.")
     wide = array.astype(np.float64)  # in which no square is too small or too large
-    norm = float(np.linalg.norm(wide))
-    if not np.isfinite(norm) or norm == 0.0:
+    norm = math.sqrt(wide.dot(wide))
+    if not 0.0 < norm < math.inf:
         raise InvalidQuery("A vector must have finite numbers that are not all zero.")
-    unit: Vector = np.ascontiguousarray(wide / norm, dtype=np.float32)
+    unit: Vector = (wide / norm).astype(np.float32)
     return unit
 
 

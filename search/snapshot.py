@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from search.metadata_values import Mask
+from search.row_columns import RowColumns
 from search.segment import Part, Segment, flat_segment, merged
 from search.table import TableState
 from search.types import CollectionSpec, Query, Vector
@@ -60,6 +61,11 @@ class Snapshot:
     parts: tuple[Part, ...] = ()
     parts_per_document: float = 1.0
     rows_read: int = 0
+
+    @property
+    def columns(self) -> tuple[RowColumns, ...]:
+        """Those of each segment."""
+        return tuple([part.segment.columns for part in self.parts])
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -109,7 +115,7 @@ class Snapshot:
 
     def matching(self, query: Query) -> Masks:
         """Per segment, the live rows that satisfy all conditions of ``query``."""
-        return tuple(part.segment.matching(query, part.mask) for part in self.parts)
+        return tuple([part.segment.matching(query, part.mask) for part in self.parts])
 
     def nearest(self, vector: Vector, space: str, count: int, masks: Masks, exact: bool) -> Candidates:
         """The ``count`` best rows by cosine similarity; fewer only when there are no more."""

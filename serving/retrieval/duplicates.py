@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec import structs
 
 from search.errors import DocumentNotFound
 from search.types import DEFAULT_SPACE, Hit, Query, StoredDocument
@@ -74,5 +76,5 @@ def _compared(
             other = stored[hit.document_id]
             score = mutual_similarity(mine, part_vectors(other, DEFAULT_SPACE))
             same = content_hash is not None and other.rows[0].content_hash == content_hash
-            found.append(Duplicate(replace(hit, score=score), same))
+            found.append(Duplicate(structs.replace(hit, score=score), same))
     return sorted(found, key=lambda one: (-one.hit.score, one.hit.document_id))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from search.types import Hit, StoredDocument, Vector
@@ -64,7 +64,9 @@ class LateInteraction:
         scores = await asyncio.to_thread(
             late_interaction_scores, np.stack(vectors), np.array(weights, np.float64), documents, space
         )
-        found = [replace(hit, score=scores[hit.document_id]) for hit in hits if hit.document_id in scores]
+        found = [
+            structs.replace(hit, score=scores[hit.document_id]) for hit in hits if hit.document_id in scores
+        ]
         return tuple(sorted(found, key=lambda hit: (-hit.score, hit.document_id)))
 
 

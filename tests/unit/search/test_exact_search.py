@@ -14,7 +14,7 @@ from search_collections import DIMENSIONS, OpenTable, open_table, random_documen
 from search.config import SearchConfig
 from search.engine import SearchEngine
 from search.filters import AllOf, Condition, Equals
-from search.grouping import MAX_PARTS_PER_HIT
+from search.hits import MAX_PARTS_PER_HIT
 from search.types import IndexSpec, Query, Row
 
 KINDS = {
