@@ -8,6 +8,7 @@ the same moment, the alias is without effect.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from storage.errors import ObjectNotFound, StorageError
 
 __all__ = ["SEEN_ELSEWHERE_SECONDS", "Aliases"]
 
+_LOG = logging.getLogger(__name__)
 _PREFIX = "search/aliases/"
 SEEN_ELSEWHERE_SECONDS = 1.0
 """After which every process has noticed that an alias was pointed elsewhere."""
@@ -54,6 +56,10 @@ class Aliases:
             # Somebody of this process may have pointed it since: what they remembered is newer.
             return self._remembered.setdefault(key, target)
 
+    def target_now(self, tenant: str, name: str) -> str | None:
+        """The same, as it stands in the store at this moment."""
+        return self._read(tenant, name)
+
     def remembered(self, tenant: str, name: str) -> str | None:
         """What ``target`` answered a moment ago; ``None`` when it was not asked, or knew of no such alias."""
         with self._lock:
@@ -66,15 +72,24 @@ class Aliases:
             self._remembered.pop((tenant, name), None)
 
     def all(self, tenant: str) -> dict[str, str]:
-        """A tenant's aliases and their collections, by name."""
+        """A tenant's aliases and their collections, by name. One whose record is damaged is left out: the others,
+        and collections, can still be described and dropped.
+        """
         checked_name(tenant, "tenant")
         if not self._location.has_records:
             return {}
         prefix = f"{_PREFIX}{tenant}/"
         with _store_errors():
             names = sorted(info.key.removeprefix(prefix) for info in self._location.records.list(prefix))
-        found = {name: self._read(tenant, name) for name in names}
-        return {name: target for name, target in found.items() if target is not None}
+        found = {}
+        for name in names:
+            record = self._record(tenant, name)
+            target = None if record is None else _collection(record)
+            if target is not None:
+                found[name] = target
+            elif record is not None:
+                _LOG.error("The record of the alias %r is damaged.", name)
+        return found
 
     def point(self, tenant: str, alias: str, collection: str) -> None:
         """Make ``alias`` mean ``collection`` from now on."""
@@ -89,7 +104,7 @@ class Aliases:
         """Delete an alias; whether it was there."""
         key = _key(tenant, alias)
         with held(self._write_lock):
-            there = self._read(tenant, alias) is not None
+            there = self._record(tenant, alias) is not None
             if there:
                 with _store_errors():
                     self._location.records.delete(key)
@@ -104,18 +119,33 @@ class Aliases:
                 self.drop(tenant, alias)
 
     def _read(self, tenant: str, alias: str) -> str | None:
+        record = self._record(tenant, alias)
+        if record is None:
+            return None
+        target = _collection(record)
+        if target is None:
+            raise SearchUnavailable(
+                f"The record of the alias '{alias}' is damaged. Point the alias again, or delete it."
+            )
+        return target
+
+    def _record(self, tenant: str, alias: str) -> bytes | None:
         key = _key(tenant, alias)
         if not self._location.has_records:
             return None
         with _store_errors():
             try:
-                record = self._location.records.get(key)
+                return self._location.records.get(key)
             except ObjectNotFound:
                 return None
-        try:
-            return str(json.loads(record)["collection"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise SearchUnavailable("The record of an alias is damaged. Point the alias again.") from error
+
+
+def _collection(record: bytes) -> str | None:
+    """What the record of an alias names; ``None`` when it is damaged."""
+    try:
+        return str(json.loads(record)["collection"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _key(tenant: str, alias: str) -> str:

@@ -13,7 +13,7 @@ from search.aliases import Aliases
 from search.catalogue import DEFAULT_COLLECTION, Catalogue, OpenCollection, missing_collection
 from search.clustering import clusters as find_clusters
 from search.config import SearchConfig
-from search.errors import CollectionNotFound, InvalidQuery, ModelMismatch, WritesPaused
+from search.errors import CollectionNotFound, InvalidQuery, ModelMismatch, SearchUnavailable, WritesPaused
 from search.filters import Condition
 from search.location import SearchLocation, checked_name
 from search.rows import checked_document_id, rows_table, unit_vector
@@ -259,17 +259,34 @@ class SearchEngine:
         self, tenant: str, collection: str, write: Callable[[OpenCollection], int]
     ) -> int | None:
         """Write to a collection, if there is one. While its writes are paused the alias is about to be pointed
-        elsewhere: what comes through the alias goes there.
+        elsewhere: what comes through the alias goes there. So does what was on its way all the while: a write
+        through an alias counts only if the alias still means that collection afterwards.
         """
         deadline = time.monotonic() + _PAUSED_SECONDS
         while True:
+            written_to = collection
+
+            def note(opened: OpenCollection) -> int:
+                nonlocal written_to
+                written_to = opened.table.name
+                return write(opened)
+
             try:
-                return self._use_if_there(tenant, collection, write)
+                version = self._use_if_there(tenant, collection, note)
             except WritesPaused:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(_PAUSED_POLL_SECONDS)
-                self._aliases.forget(tenant, collection)
+            else:
+                if written_to == collection:
+                    return version
+                if self._aliases.target_now(tenant, collection) in (written_to, None):
+                    return version
+                if time.monotonic() > deadline:
+                    raise SearchUnavailable(
+                        "The alias is pointed elsewhere again and again. Try again shortly."
+                    )
+            self._aliases.forget(tenant, collection)
 
     def _of_all_tables(self, tenant: str, ask: Callable[[RowTable], T]) -> Iterator[T]:
         for table in self._catalogue.tables(tenant):

@@ -103,7 +103,9 @@ class _Run:
         paused_until = time.time() + _PAUSE_SECONDS
         table.pause_writes(paused_until)
         try:
-            self.bring_over()
+            # Again until nothing is missing: while others search, documents may be read as they were a moment ago.
+            while self.bring_over() and time.time() <= paused_until - _PAUSE_LEFT_SECONDS:
+                pass
             if time.time() > paused_until - _PAUSE_LEFT_SECONDS:
                 return False
             self._engine.point_alias(self._tenant, alias, self._target.table.name)

@@ -16,6 +16,7 @@ from search.config import SearchConfig
 from search.engine import SearchEngine
 from search.errors import InvalidQuery, SearchUnavailable
 from search.reembedding import reembed
+from search.table import RowTable
 from search.types import CollectionSpec, Query, Row, SpaceSpec, StoredDocument
 
 NEW = CollectionSpec((SpaceSpec("default", 6, "new"),))
@@ -161,3 +162,23 @@ def test_what_is_written_meanwhile_is_neither_lost_nor_brought_back(
     found = {name: parts[0][1] for name, parts in stored(engine, "live").items() if name.startswith("w")}
     assert found == expected
     assert sum(name.startswith("d") for name in stored(engine, "live")) == 30
+
+
+def test_the_last_look_is_not_at_documents_as_they_were_a_moment_ago(
+    engine: SearchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another thread refreshes the reader, documents are read as it showed them before."""
+    opened = engine.opened("t", "old")
+    pause = RowTable.pause_writes
+
+    def written_before(table: RowTable, until_seconds: float) -> None:
+        opened.reader.documents(["d01"])
+        engine.add("t", "old", [document_row("d01", text="second"), document_row("newest")])
+        pause(table, until_seconds)
+        assert opened.reader._refresh_lock.acquire(timeout=10)
+        threading.Timer(0.5, opened.reader._refresh_lock.release).start()
+
+    monkeypatch.setattr(RowTable, "pause_writes", written_before)
+    reembed(engine, "t", "old", NEW, "new", "live", encode)
+    assert stored(engine, "live") == stored(engine, "old")
+    assert stored(engine, "live")["d01"][0][1] == "second"
