@@ -37,6 +37,8 @@ __all__ = ["Collection", "missing_version"]
 _LOG = logging.getLogger(__name__)
 _LOAD_WAIT_SECONDS = 60.0
 _RECENT_QUERIES = 64
+_FIRST_FRAGMENTS = 8  # the oldest, which may be large, and then twice as many each time
+_MAX_FAILURES = 4
 
 
 class Collection:
@@ -153,9 +155,26 @@ class Collection:
             self._refresh_lock.release()
 
     def _refresh(self) -> None:
-        state = self._table.state()
-        base = self._saved(state) if self._snapshot.version == 0 else self._snapshot
-        self._snapshot = base.advanced(state, self._table.spec, self._settings.flat_rows, self._building)
+        """Show the newest version. What there is much of is read in steps, each of the version that is the newest
+        then: the files of older ones are removed after some minutes, and reading everything may take longer.
+        """
+        shown = self._snapshot if self._snapshot.version else self._saved(self._table.state())
+        fragments, failures = _FIRST_FRAGMENTS, 0
+        while True:
+            state = self._table.state()
+            step = state.with_few_more(shown.deleted_rows, fragments)
+            try:
+                shown = shown.advanced(step, self._table.spec, self._settings.flat_rows, self._building)
+            except SearchUnavailable:
+                failures += 1
+                if failures == _MAX_FAILURES or self._table.latest_version() == state.version:
+                    raise  # not because that version is gone
+                fragments = _FIRST_FRAGMENTS
+                continue
+            if len(step.fragments) == len(state.fragments):
+                break
+            fragments *= 2
+        self._snapshot = shown
         if due_parts(self._snapshot, self._settings.flat_rows):
             self._builder.wake()
 

@@ -134,18 +134,21 @@ class OldVersions:
     """
 
     def __init__(self) -> None:
-        self._version = 0
+        self._version: int | None = None
         self._at_seconds = time.monotonic()
 
     def remove_if_due(self, dataset: lance.LanceDataset) -> None:
         """Look whether it is time."""
-        versions = int(dataset.version) - self._version
+        versions = int(dataset.version) - (self._version or 0)
         seconds = time.monotonic() - self._at_seconds
         if versions < _CLEAN_AFTER_VERSIONS or seconds < _CLEAN_AFTER_SECONDS:
             return
-        keep = timedelta(seconds=_MANY_VERSIONS * seconds / versions)
+        keep = _KEEP_VERSIONS
+        if self._version is not None:  # at first nothing is known of when the versions were made
+            recent = timedelta(seconds=_MANY_VERSIONS * seconds / versions)
+            keep = min(keep, max(recent, _KEEP_VERSIONS_AT_LEAST))
         with _best_effort("cleared of old versions"):
-            dataset.cleanup_old_versions(older_than=min(_KEEP_VERSIONS, max(keep, _KEEP_VERSIONS_AT_LEAST)))
+            dataset.cleanup_old_versions(older_than=keep)
         self._version, self._at_seconds = int(dataset.version), time.monotonic()
 
 

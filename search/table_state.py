@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import lance
 import numpy as np
@@ -34,6 +34,14 @@ class TableState:
     _name: str
     _uid: str
     _dataset: lance.LanceDataset
+
+    def with_few_more(self, known: Container[int], count: int) -> TableState:
+        """The same without fragments that are not ``known``, but for the ``count`` oldest of these."""
+        more = sorted(fragment.id for fragment in self.fragments if fragment.id not in known)
+        if len(more) <= count:
+            return self
+        left_out = set(more[count:])
+        return replace(self, fragments=tuple(one for one in self.fragments if one.id not in left_out))
 
     def read(self, fragment_ids: Iterable[int], columns: Sequence[str] | None = None) -> pa.Table:
         """Live rows of some fragments, all columns by default, and ``_rowaddr`` (uint64), in order of address."""

@@ -11,6 +11,7 @@ from search_tables import contents, created, opened, rows
 
 from search.errors import CollectionNotFound, SearchUnavailable
 from search.location import TableLocation
+from search.maintenance import OldVersions
 from search.table import RowTable
 from search.upkeep import Upkeep
 
@@ -137,3 +138,23 @@ def test_old_versions_go_when_they_are_many(place: TableLocation, monkeypatch: p
     table.maintain()  # nothing is due again
     assert len(list(folder.iterdir())) > 1
     assert len(contents(table)) == 21
+
+
+def test_a_process_that_just_started_takes_old_versions_for_made_long_ago(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It did not see them come: a table with a long history is not one that is written to all the time."""
+    monkeypatch.setattr("search.maintenance._CLEAN_AFTER_SECONDS", 0.0)
+    kept = []
+
+    class Dataset:
+        version = 100_000
+
+        def cleanup_old_versions(self, older_than: timedelta) -> None:
+            kept.append(older_than)
+
+    old_versions, dataset = OldVersions(), Dataset()
+    old_versions.remove_if_due(dataset)  # type: ignore[arg-type]
+    dataset.version += 100_000
+    old_versions.remove_if_due(dataset)  # type: ignore[arg-type]
+    assert kept == [timedelta(minutes=10), timedelta(seconds=60)]
