@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,9 @@ def _written_vectors(
         shape = (max(count, 1), space.dimensions)  # there are no empty mapped files
         open_memmap: Any = np.lib.format.open_memmap
         target = open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        # Writing into a hole of a mapped file kills the process when the disk is full; this raises ``OSError``.
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         copy_vectors(parts, sources, rows, space.name, present, target[:count])
         target.flush()
         del target

@@ -84,6 +84,9 @@ class SegmentFiles:
                 ):
                     while chunk := source.read(_CHUNK_BYTES):
                         target.write(chunk)
+                sound = _hashed(unfinished) == (file.sha256, file.size_bytes)
+                if sound:
+                    os.replace(unfinished, path)
             except (ObjectNotFound, CorruptObject) as error:
                 self._damaged.add(file.sha256)
                 raise CorruptSegment("A file of a saved segment is missing or damaged.") from error
@@ -91,10 +94,9 @@ class SegmentFiles:
                 raise SearchUnavailable(error.message) from error
             except OSError as error:
                 raise SearchUnavailable("A search index cannot be copied to this machine.") from error
-            if _hashed(unfinished) != (file.sha256, file.size_bytes):
+            if not sound:
                 self._damaged.add(file.sha256)
                 raise CorruptSegment("A file of a saved segment does not match its hash.")
-            os.replace(unfinished, path)
         return path
 
     def save(self, records: Sequence[SegmentRecord]) -> None:

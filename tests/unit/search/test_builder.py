@@ -281,3 +281,54 @@ def test_threads_search_while_segments_come_and_go(
             stop.set()
         assert all(one.result(timeout=WAIT_SECONDS) > 0 for one in searches)
     assert reader.counts()[1] == 8 * (50 - 8) + 1
+
+
+def test_what_failed_is_tried_again_though_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.builder._PAUSE_AFTER_FAILURE_SECONDS", 0.01)
+    tries = 0
+
+    def build(background: bool) -> bool:
+        nonlocal tries
+        tries += 1
+        if tries < 4:
+            raise OSError("The disk is full.")
+        return False
+
+    builder = Builder(build)
+    builder.wake()
+    until(lambda: tries == 4)
+    builder.close()
+
+
+def test_waking_while_the_last_look_is_under_way_makes_it_look_again() -> None:
+    looking, go = threading.Event(), threading.Event()
+    looks = 0
+
+    def build(background: bool) -> bool:
+        nonlocal looks
+        looks += 1
+        looking.set()
+        assert go.wait(WAIT_SECONDS)
+        return False
+
+    builder = Builder(build)
+    builder.wake()
+    assert looking.wait(WAIT_SECONDS)
+    builder.wake()  # something became due after it was looked for
+    go.set()
+    until(lambda: looks == 2)
+    builder.close()
+
+
+def test_closing_does_not_wait_for_the_next_try() -> None:
+    failed = threading.Event()
+
+    def build(background: bool) -> bool:
+        failed.set()
+        raise MemoryError
+
+    builder = Builder(build)
+    builder.wake()
+    assert failed.wait(WAIT_SECONDS)
+    builder.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "search-builder"]
