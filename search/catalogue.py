@@ -41,15 +41,6 @@ class OpenCollection:
     reader: Collection
 
 
-class _OpenCollections(LRUCache[tuple[str, str], OpenCollection]):
-    """Closes what it lets go: a closed reader ends its background work, searches under way end as they are."""
-
-    def popitem(self) -> tuple[tuple[str, str], OpenCollection]:
-        key, gone = super().popitem()
-        gone.reader.close()
-        return key, gone
-
-
 class Catalogue:
     """Thread-safe. Names are checked (``InvalidQuery``) before anything is looked for."""
 
@@ -61,7 +52,9 @@ class Catalogue:
         self._aliases = aliases
         self._clock = clock
         self._session = new_session()
-        self._open = _OpenCollections(maxsize=_MAX_OPEN_COLLECTIONS)
+        # A collection that is let go is closed: its background work ends, searches under way end as they are. That
+        # may take seconds, so it is done without the lock.
+        self._open: LRUCache[tuple[str, str], OpenCollection] = LRUCache(maxsize=_MAX_OPEN_COLLECTIONS)
         self._lock = threading.Lock()
         self._opening = threading.Lock()
 
@@ -118,9 +111,10 @@ class Catalogue:
         """Close a collection, which is opened again when it is next used; only ``stale``, if that is given."""
         with self._lock:
             found = self._open.get((tenant, name))
-            if found is not None and (stale is None or found is stale):
-                del self._open[tenant, name]
-                found.reader.close()
+            if found is None or (stale is not None and found is not stale):
+                return
+            del self._open[tenant, name]
+        found.reader.close()
 
     def point_alias(self, tenant: str, alias: str, name: str) -> None:
         """See ``serving.services.SearchIndex.point_alias``."""
@@ -181,11 +175,17 @@ class Catalogue:
     def close(self) -> None:
         """End the background work of all open collections."""
         with self._lock:
-            while self._open:
-                self._open.popitem()
+            gone = list(self._open.values())
+            self._open.clear()
+        for opened in gone:
+            opened.reader.close()
 
     def _find(self, tenant: str, name: str) -> OpenCollection | None:
         place = self._location.table(tenant, name)
+        with self._lock:
+            found = self._open.get((tenant, name))
+        if found is not None or not place.exists():  # who asks for what is not there holds nobody up
+            return found
         return self._get(place, lambda: RowTable.open(place, self._session))
 
     def _create(self, tenant: str, name: str, spec: CollectionSpec) -> OpenCollection:
@@ -198,16 +198,18 @@ class Catalogue:
     def _get(self, place: TableLocation, make: Callable[[], RowTable | None]) -> OpenCollection | None:
         """What is open under that name, or is opened now; ``None`` when there is nothing to open."""
         key = (place.tenant, place.name)
-        with self._lock:
-            found = self._open.get(key)
-        if found is None:
-            with held(self._opening):  # one at a time, and in nobody's way who uses what is open
+        gone: OpenCollection | None = None
+        with held(self._opening):  # one at a time, and in nobody's way who uses what is open
+            with self._lock:
+                found = self._open.get(key)
+            if found is None and (table := make()) is not None:
+                found = self._opened(table)
                 with self._lock:
-                    found = self._open.get(key)
-                if found is None and (table := make()) is not None:
-                    found = self._opened(table)
-                    with self._lock:
-                        self._open[key] = found
+                    if len(self._open) >= _MAX_OPEN_COLLECTIONS:
+                        gone = self._open.popitem()[1]
+                    self._open[key] = found
+        if gone is not None:
+            gone.reader.close()
         return found
 
     def _opened(self, table: RowTable) -> OpenCollection:

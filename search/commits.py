@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import lance
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from search.columns import read_identity
 from search.errors import SearchUnavailable, WritesPaused
-from search.lance_errors import CommitConflictError
+from search.lance_errors import FAILURES, CommitConflictError
 from search.lance_tables import gone, membership
 from search.maintenance import MAX_SMALL_FRAGMENTS, compact_small_fragments
 
@@ -110,8 +111,14 @@ class Commits:
         return self.dataset.get_fragments()[0].metadata
 
     def compact(self) -> None:
-        """Merge small fragments if it is time. After a failure it is, once there are some more of them."""
-        if compact_small_fragments(self.dataset, self._allowed_fragments):
+        """Merge small fragments if it is time. After a failure it is, once there are some more of them.
+
+        Whatever goes wrong here, the write before it was committed.
+        """
+        merged = False
+        with suppress(*FAILURES):
+            merged = compact_small_fragments(self.dataset, self._allowed_fragments)
+        if merged:
             self._allowed_fragments = MAX_SMALL_FRAGMENTS
         else:
             self._allowed_fragments = len(self.dataset.get_fragments()) + MAX_SMALL_FRAGMENTS // 2

@@ -230,3 +230,16 @@ def test_killed_writers_lose_nothing_acknowledged(path: Path) -> None:
         ]
     assert len([row for row in found if row[0] == "counter"]) == 1
     assert table.replace(rows(("after", 1)), ["after"]) > last_version
+
+
+def test_a_write_is_not_refused_for_what_fails_after_its_commit(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> bool:
+        raise OSError("The store is away.")
+
+    table = created(TableLocation.local(path))
+    monkeypatch.setattr("search.commits.compact_small_fragments", away)
+    version = table.replace(rows(("a", 1)), ["a"])
+    assert version == table.latest_version()
+    assert [name for name, _, _ in contents(table)] == ["a"]
