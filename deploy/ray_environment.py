@@ -42,6 +42,8 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "LOG_NAME_UPDATE_INTERVAL_S": "30",
         "RAY_DASHBOARD_AGENT_CHECK_PARENT_INTERVAL_S": "3",
         "REPORTER_UPDATE_INTERVAL_MS": "30000",
+        # Lance would print each race that maintenance loses, which is normal, to stderr, with paths.
+        "LANCE_LOG": "error",
         # Models were prepared before; nothing is ever fetched while serving.
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
