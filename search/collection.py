@@ -19,13 +19,14 @@ from search.errors import CorruptSegment, InvalidQuery, SearchUnavailable
 from search.filters import Condition
 from search.freshness import Freshness
 from search.grouping import answered
+from search.lineage import descends
 from search.metadata import check_condition
 from search.query_checks import check_query
 from search.rows import unit_vector
 from search.sealing import fits, opened_segment, sealed_segment
 from search.segment import Part, Segment
 from search.segment_files import SegmentFiles
-from search.segment_record import SegmentRecord
+from search.segment_record import Origin, SegmentRecord
 from search.snapshot import Snapshot
 from search.stored_documents import document_means, find_contents, find_documents, scrolled
 from search.table import RowTable, TableState
@@ -192,7 +193,7 @@ class Collection:
             if not now & record.fragments.keys() or fragments.keys() & record.fragments.keys():
                 continue
             segment = self._loaded(record)
-            if segment is not None:
+            if segment is not None and descends(state, record, segment):
                 parts.append(Part(segment, None))
                 fragments.update(record.fragments)
         return Snapshot(deleted_rows=fragments, parts=tuple(parts))
@@ -222,9 +223,11 @@ class Collection:
                 for part in parts
                 for fragment in part.segment.fragments & before.deleted_rows.keys()
             }
-            segment = self._built_elsewhere(fragments) or sealed_segment(
+            origins = {} if before.state is None else before.state.origins(fragments)
+            segment = self._built_elsewhere(fragments, origins) or sealed_segment(
                 parts,
                 fragments,
+                origins,
                 spec,
                 settings,
                 self._files,
@@ -244,14 +247,14 @@ class Collection:
             _LOG.warning("A search segment was not saved; another process builds it again: %s", error)
         return True
 
-    def _built_elsewhere(self, fragments: Mapping[int, int]) -> Segment | None:
+    def _built_elsewhere(self, fragments: Mapping[int, int], origins: Mapping[int, Origin]) -> Segment | None:
         """The segment of just these rows that another process has saved meanwhile."""
         try:
             records = self._files.records()
         except SearchUnavailable:
             return None
         for record in records:
-            if dict(record.fragments) == dict(fragments):
+            if record.fragments == fragments and record.origins == origins:
                 return self._loaded(record)
         return None
 

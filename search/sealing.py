@@ -20,7 +20,7 @@ from search.index.space import SpaceVectors
 from search.row_columns import COLUMNS, RowColumns
 from search.segment import Part, Segment, copy_vectors, gathered, rows_with_vector
 from search.segment_files import SegmentFiles
-from search.segment_record import SavedFile, SavedSpace, SegmentRecord
+from search.segment_record import Origin, SavedFile, SavedSpace, SegmentRecord
 from search.types import CollectionSpec, SpaceSpec, Vector
 
 __all__ = ["fits", "opened_segment", "sealed_segment"]
@@ -31,6 +31,7 @@ _PRESENT = "present:"
 def sealed_segment(
     parts: Sequence[Part],
     fragments: Mapping[int, int],
+    origins: Mapping[int, Origin],
     spec: CollectionSpec,
     settings: SearchConfig,
     files: SegmentFiles,
@@ -39,7 +40,8 @@ def sealed_segment(
     going_on: Callable[[], None],
 ) -> Segment:
     """One segment of the rows of several, in files that are mapped. ``fragments`` are those of all ``parts``, with
-    the deletions that the parts' masks show; ``queries`` are recent ones by space.
+    the deletions that the parts' masks show, and ``origins`` what tells them apart; ``queries`` are recent ones by
+    space.
     """
     table, sources, rows = gathered(parts)
     spaces: dict[str, SavedSpace] = {}
@@ -60,7 +62,7 @@ def sealed_segment(
         with pa.OSFile(str(path), "wb") as target, pa.ipc.new_file(target, table.schema) as writer:
             writer.write_table(table)
         columns = files.adopted(path)
-    record = SegmentRecord(len(table), dict(fragments), columns, spaces)
+    record = SegmentRecord(len(table), dict(fragments), columns, spaces, dict(origins))
     return _opened(record, spec, files.path)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from search.index.effort import Effort
 from search.index.plan import IndexPlan
 
-__all__ = ["SavedFile", "SavedSpace", "SegmentRecord"]
+__all__ = ["Origin", "SavedFile", "SavedSpace", "SegmentRecord"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,14 @@ class SavedSpace:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """A fragment's files by their names, which are never used again: its rows, and which are deleted if any."""
+
+    data: str
+    deletions: str
+
+
+@dataclass(frozen=True, slots=True)
 class SegmentRecord:
     """A saved segment: how many rows, of which fragments (and how many of each one's rows were deleted then)."""
 
@@ -39,6 +47,8 @@ class SegmentRecord:
     fragments: Mapping[int, int]
     columns: SavedFile
     spaces: Mapping[str, SavedSpace]
+    origins: Mapping[int, Origin]
+    """Of ``fragments``."""
 
     def files(self) -> tuple[SavedFile, ...]:
         """All that it is made of."""
@@ -49,7 +59,9 @@ class SegmentRecord:
 
     def as_json(self) -> dict[str, Any]:
         """For a manifest."""
-        return {**asdict(self), "fragments": {str(one): count for one, count in self.fragments.items()}}
+        origins = {str(one): [origin.data, origin.deletions] for one, origin in self.origins.items()}
+        fragments = {str(one): count for one, count in self.fragments.items()}
+        return {**asdict(self), "fragments": fragments, "origins": origins}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> SegmentRecord:
@@ -59,6 +71,7 @@ class SegmentRecord:
             {int(one): int(count) for one, count in fields["fragments"].items()},
             _file(fields["columns"]),
             {name: _space(space) for name, space in fields["spaces"].items()},
+            {int(one): Origin(str(data), str(gone)) for one, (data, gone) in fields["origins"].items()},
         )
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from search.lance_tables import in_use
+from search.segment_record import Origin
 from search.text_index import match_text
 
 __all__ = ["FragmentState", "TableState"]
@@ -55,6 +56,15 @@ class TableState:
                 scan_in_order=True,
             ).to_table()
 
+    def origins(self, fragment_ids: Iterable[int]) -> dict[int, Origin]:
+        """What tells some fragments, and the deletions in them, from all others there ever were."""
+        wanted = set(fragment_ids)
+        return {
+            fragment.fragment_id: _origin(fragment.metadata)
+            for fragment in self._dataset.get_fragments()
+            if fragment.fragment_id in wanted
+        }
+
     def live_addresses(self, fragment_ids: Iterable[int]) -> NDArray[np.uint64]:
         """Addresses of the live rows of some fragments, rising."""
         addresses: NDArray[np.uint64] = self.read(fragment_ids, []).column("_rowaddr").to_numpy()
@@ -72,3 +82,10 @@ class TableState:
 
     def _reading(self) -> AbstractContextManager[None]:
         return in_use(self._dataset, self._name, self._uid, "read")
+
+
+def _origin(fragment: lance.FragmentMetadata) -> Origin:
+    deletions = fragment.deletion_file
+    return Origin(
+        fragment.files[0].path, "" if deletions is None else f"{deletions.read_version}-{deletions.id}"
+    )
