@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,72 @@ def test_the_same_source_has_the_same_document() -> None:
         assert item_of(1, entry).document == item_of(2, entry).document
     assert item_of(1, {"text": "a"}).document != item_of(1, {"url": "a"}).document
     assert item_of(1, {"text": "a", "id": "mine"}).document == "mine"
+
+
+def test_a_small_parquet_file_does_not_become_a_large_one() -> None:
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 1024, pa.int32()), pa.array(["a" * (2 << 20)]))
+    for column in (
+        {"text": text},
+        {"text": ["a"] * 1024, "metadata": pa.StructArray.from_arrays([text], ["k"])},
+    ):
+        file = io.BytesIO()
+        parquet.write_table(pa.table(column), file, compression="zstd", store_schema=False)
+        assert file.tell() < 100_000
+        before = pa.default_memory_pool().max_memory()
+        with pytest.raises(InvalidRequest, match="a value of more than"):
+            read(file.getvalue(), "parquet")
+        assert pa.default_memory_pool().max_memory() < max(before + 1, 256 << 20)
+
+
+def test_values_of_parquet_that_json_has_not() -> None:
+    table = pa.table(
+        {
+            "text": ["a"],
+            "price": [Decimal("1.5")],
+            "hour": [time(1)],
+            "length": [timedelta(days=1)],
+            "metadata": [{"stars": 5}],
+        }
+    )
+    file = io.BytesIO()
+    parquet.write_table(table, file)
+    expected = {"price": 1.5, "hour": "01:00:00", "length": 86400.0, "stars": 5}
+    assert read(file.getvalue(), "parquet") == [{"text": "a", "metadata": expected}]
+    write_list(read(file.getvalue(), "parquet"), io.BytesIO(), 1)
+
+
+@pytest.mark.parametrize("column", [pa.array([[1]]), pa.array([b"a" * 2048], pa.binary(2048))])
+def test_columns_that_metadata_cannot_hold_are_refused(column: pa.Array) -> None:
+    file = io.BytesIO()
+    parquet.write_table(pa.table({"text": ["a"], "k": column}), file)
+    with pytest.raises(InvalidRequest, match="'k' holds lists or objects"):
+        read(file.getvalue(), "parquet")
+
+
+def test_a_quotation_mark_too_many_does_not_swallow_the_list() -> None:
+    content = b"text,k\n" + b'"a\n","b\n",' * 400_000
+    with pytest.raises(InvalidRequest, match="a row of more than"):
+        read(content, "csv")
+    with pytest.raises(InvalidRequest, match="more than 256 columns"):
+        read(b"text" + b",k" * 256 + b"\n", "csv")
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"text": "a \\ud800"}', b'{"text": "a", "k": "\\udc00"}', b'{"text": "a", "\\ud800": 1}']
+)
+def test_halves_of_characters_are_refused(line: bytes) -> None:
+    (entry,) = read(line, "jsonl")
+    assert "halves of characters" in entry["problem"]
+
+
+@pytest.mark.parametrize("depth", [1, 700, 900, 950, 980])
+def test_nested_metadata_is_refused_before_it_is_written(depth: int) -> None:
+    (entry,) = read(b'{"text": "a", "k": ' + b"[" * depth + b"]" * depth + b"}", "jsonl")
+    assert entry.keys() == {"problem"}
+
+
+def test_a_column_without_a_name_is_left_out() -> None:
+    assert read(b",text\n0,a\n1,b,more\n", "csv") == [
+        {"text": "a"},
+        {"problem": "The line has more columns than the first."},
+    ]
