@@ -149,7 +149,7 @@ def _from_csv(file: BinaryIO) -> Iterator[dict[str, Any]]:
         except csv.Error:
             yield {"problem": "The line is not CSV."}
             continue
-        extra = row.pop(None, None)  # type: ignore[call-overload]
+        extra = row.pop(None, None)
         yield {"problem": "The line has more columns than the first."} if extra else _entry(row)
 
 

@@ -47,13 +47,20 @@ class Writing:
 
     async def _write(self, batch: Sequence[Encoded]) -> list[Outcome]:
         last = {one.stored.item.document: one for one in batch}
+        replaced = [one for one in batch if last[one.stored.item.document] is not one]
         outcomes = [
             one.stored.item.ended("skipped", "replaced", "A later item has the same document id.")
-            for one in batch
-            if last[one.stored.item.document] is not one
+            for one in replaced
         ]
+        await asyncio.to_thread(self._abandon, replaced)
         recorded, refused = await self._recorded(list(last.values()))
-        added, failures = await self._added(recorded)
+        try:
+            added, failures = await self._added(recorded)
+        except ServiceTrouble:
+            # Some rows may have been written for all that; what stays away need not be search.
+            with suppress(Exception):
+                await self._gone(recorded)
+            raise
         gone = await self._gone([one for one, _ in added])
         for one, version in added:
             item = one.stored.item
@@ -96,7 +103,7 @@ class Writing:
             if answer is None or answer.status >= 500:  # not of the rows' making
                 raise ServiceTrouble(getattr(error, "message", "Search failed; the log says why.")) from error
             if len(batch) == 1:
-                await asyncio.to_thread(self._abandon, batch[0])
+                await asyncio.to_thread(self._abandon, batch)
                 return [], [failed(batch[0].stored.item, error)]
             half = len(batch) // 2
             first, second = await self._added(batch[:half]), await self._added(batch[half:])
@@ -106,14 +113,20 @@ class Writing:
     async def _add(self, rows: tuple[Row, ...]) -> int:
         return await self._search.add(self._tenant, self._collection, rows)
 
-    def _abandon(self, one: Encoded) -> None:
-        if one.ref is not None and one.stored.record is None:
-            self._media.abandon(one.ref)
+    def _abandon(self, batch: Sequence[Encoded]) -> None:
+        for one in batch:
+            if one.ref is not None and one.stored.record is None:
+                self._media.abandon(one.ref)
 
     async def _gone(self, batch: list[Encoded]) -> set[str]:
-        """Documents whose medium was deleted meanwhile, and that are removed again (see ``serving.indexing``)."""
-        before = [one for one in batch if one.stored.record is not None]
-        gone = await asyncio.to_thread(self._missing, before)
+        """Documents whose medium was deleted meanwhile, and that are removed again (see ``serving.indexing``).
+
+        New media, too: from their record on they are listed, and may be deleted before their rows are written.
+        """
+        results = await all_of(
+            asyncio.to_thread(self._missing, batch[at::_THREADS]) for at in range(_THREADS)
+        )
+        gone = {document: ref for some in results for document, ref in some.items()}
         if gone:
             media_ids = tuple(ref.id for ref in gone.values())
             await self._retries.run(lambda: self._delete_media(media_ids))
@@ -125,16 +138,16 @@ class Writing:
     def _missing(self, batch: list[Encoded]) -> dict[str, MediaRef]:
         gone: dict[str, MediaRef] = {}
         for one in batch:
-            record = one.stored.record
-            if record is None:
+            record, ref = one.stored.record, one.ref
+            if ref is None:
                 continue
             present = False
             with suppress(MediaNotFound):
-                if record.purpose == INLINE:
+                if record is not None and record.purpose == INLINE:
                     self._media.extend(record, None)  # it stays from now on
                 else:
-                    self._media.get(self._tenant, record.ref.id)
+                    self._media.get(self._tenant, ref.id)
                 present = True
             if not present:
-                gone[one.stored.item.document] = record.ref
+                gone[one.stored.item.document] = ref
         return gone

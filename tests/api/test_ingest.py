@@ -15,6 +15,7 @@ from fake_platform import Platform, build_platform, http_client
 from fake_services import fake_mp4, fake_png, fake_wav
 
 from encoders.errors import EncoderOverloaded
+from search.errors import SearchUnavailable
 from serving.config import GatewayConfig
 from serving.ingest.config import IngestConfig
 
@@ -336,3 +337,51 @@ async def test_writing_is_read_as_asked_for(platform, http, ocr, read):
     found = (await search(http, "street sign", "default"))[0]
     (document,) = platform.search.documents("default", "default", (found["id"],))
     assert ("Main Street" in document.rows[0].text) == (read > 0)
+
+
+async def test_a_new_medium_that_is_deleted_while_its_rows_are_written_leaves_none(
+    platform, http, monkeypatch
+):
+    search = platform.gateway.services.search
+    add = search.add
+
+    async def late(*arguments):
+        """The rows are written when the deletion has looked for them already."""
+        for record in platform.media.list("default", purpose="inline"):
+            await platform.gateway.remover.remove("default", record.ref.id)
+        return await add(*arguments)
+
+    monkeypatch.setattr(search, "add", late)
+    form = {"request": json.dumps({"documents": [{"file": "a", "id": "a"}, {"text": "tea", "id": "tea"}]})}
+    files = {"a": ("a.png", fake_png({"tabby": 0.9}))}
+    answer = await http.post("/v1/collections/c/documents/batch", data=form, files=files)
+    assert [(one["status"], (one["error"] or {}).get("code")) for one in answer.json()["data"]] == [
+        ("failed", "media_not_found"),
+        ("indexed", None),
+    ]
+    assert platform.search.media_ids("default") == frozenset()
+
+
+async def test_rows_of_a_deleted_medium_go_when_search_is_not_sure_of_them(platform, http, monkeypatch):
+    picture = await upload(http, fake_png({"tabby": 0.9}))
+    search = platform.gateway.services.search
+    add = search.add
+
+    async def lost(*arguments):
+        await platform.gateway.remover.remove("default", picture) if platform.stored_files() else None
+        await add(*arguments)
+        raise SearchUnavailable("The answer was lost.")
+
+    monkeypatch.setattr(search, "add", lost)
+    body = {"documents": [{"file_id": picture}]}
+    answer = await http.post("/v1/collections/c/documents/batch", json=body)
+    assert answer.status_code == 503
+    assert platform.search.media_ids("default") == frozenset()
+
+
+async def test_a_replaced_document_leaves_no_medium(platform, http):
+    form = {"request": json.dumps({"documents": [{"file": "a", "id": "x"}, {"file": "b", "id": "x"}]})}
+    files = {name: (name, fake_png({name: 0.9})) for name in "ab"}
+    answer = await http.post("/v1/collections/c/documents/batch", data=form, files=files)
+    assert [one["status"] for one in answer.json()["data"]] == ["skipped", "indexed"]
+    assert len(platform.stored_keys("blobs/")) == 1
