@@ -12,8 +12,8 @@ Objects of one job:
 - ``ingest-leases/<tenant>/<job id>/<epoch>``: see ``serving.ingest.leases``.
 
 A checkpoint follows a commit of rows: a run that dies between the two writes those documents again, under the same
-ids, which changes nothing. A report is written before its checkpoint, and again under the same number when there
-was no checkpoint after it.
+ids, which changes nothing. A report is written before its checkpoint; the next run removes those that no checkpoint
+came after.
 """
 
 from __future__ import annotations
@@ -205,6 +205,12 @@ class JobStore:
                 given += 1
                 if given == limit:
                     return
+
+    def forget_reports(self, job: Job, number: int) -> None:
+        """Remove what was reported after checkpoint ``number``, which no checkpoint has confirmed."""
+        prefix = _report_prefix(job)
+        for info in list(self._objects.list(prefix, prefix + f"{number:0{_NUMBER_DIGITS}d}")):
+            self._objects.delete(info.key)
 
     def wants_to_stop(self, job: Job) -> bool:
         """Whether somebody cancelled it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -16,7 +16,7 @@ from serving.ingest.progress import Progress
 from serving.ingest.retries import ServiceTrouble
 from serving.ingest.statistics import IngestStatistics
 from serving.ingest.work import JobWork
-from storage.errors import StorageError
+from storage.errors import CorruptObject, StorageError
 
 __all__ = ["JobRunner"]
 
@@ -47,17 +47,23 @@ class JobRunner:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._stopping: dict[str, asyncio.Event] = {}
         self._looking: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
+        self._looks = asyncio.Lock()
         self._swept_at_seconds = 0.0
 
     async def run(self) -> None:
         """Look for jobs that nobody runs, now and again. When cancelled, give the running ones back."""
         try:
             while True:
+                await self._logged(self.look())
                 try:
-                    await self.look()
                     await self._sweep()
                 except StorageError as error:
-                    _log.warning("Ingest jobs could not be looked for: %s", error)
+                    _log.warning("Ingest jobs could not be swept: %s", error)
+                except (
+                    Exception
+                ) as error:  # the next round may fare better; without one no job would run again
+                    _log.error("Ingest jobs could not be swept", exc_info=error)
                 pause = self._config.poll_seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
                 await asyncio.sleep(pause)
         finally:
@@ -65,7 +71,9 @@ class JobRunner:
 
     def wake(self) -> None:
         """Look for work soon, in the running event loop."""
-        task = asyncio.create_task(self._look_once(), name="ingest-look")
+        if len(self._looking) > 1:
+            return  # one looks, and the next one has not begun
+        task = asyncio.create_task(self._logged(self.look()), name="ingest-look")
         self._looking.add(task)
         task.add_done_callback(self._looking.discard)
 
@@ -74,40 +82,49 @@ class JobRunner:
         stopping = self._stopping.get(job.id)
         if stopping is not None:
             stopping.set()
-        else:
-            self.wake()
+            return
+        # It may be queued behind jobs that take hours: stopping it needs no turn.
+        task = asyncio.create_task(self._logged(self._take_over(job.tenant, job.id)), name="ingest-stop")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def look(self) -> None:
         """Take over pending jobs that nobody holds, as many as may run here."""
-        found = await asyncio.to_thread(lambda: list(islice(self._store.pending(), _LOOKED_AT)))
-        for tenant, job_id in found:
-            if len(self._running) >= self._config.max_running_jobs:
-                return
-            if job_id in self._running:
-                continue
-            lease = await asyncio.to_thread(self._take, tenant, job_id)
-            if lease is None or job_id in self._running:
-                continue
+        async with self._looks:  # two at once would begin too many
+            found = await asyncio.to_thread(lambda: list(islice(self._store.pending(), _LOOKED_AT)))
+            for tenant, job_id in found:
+                if len(self._running) >= self._config.max_running_jobs:
+                    return
+                await self._take_over(tenant, job_id)
+
+    async def _take_over(self, tenant: str, job_id: str) -> None:
+        if job_id in self._running:
+            return
+        lease = await asyncio.to_thread(self._take, tenant, job_id)
+        if lease is not None:
             self._stopping[job_id] = asyncio.Event()
             self._running[job_id] = asyncio.create_task(self._hold(lease), name=job_id)
 
     async def idle(self) -> None:
         """Wait until nothing runs here."""
-        while tasks := [*self._looking, *self._running.values()]:
+        while tasks := [*self._looking, *self._ending, *self._running.values()]:
             await asyncio.wait(tasks)
 
     async def aclose(self) -> None:
         """Stop what runs; another gateway goes on with it."""
-        tasks = [*self._looking, *self._running.values()]
+        tasks = [*self._looking, *self._ending, *self._running.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _look_once(self) -> None:
+    async def _logged(self, work: Coroutine[object, object, None]) -> None:
+        """Do something whose failure must not be the end of looking."""
         try:
-            await self.look()
+            await work
         except StorageError as error:
             _log.warning("Ingest jobs could not be looked for: %s", error)
+        except Exception as error:
+            _log.error("Ingest jobs could not be looked for", exc_info=error)
 
     def _take(self, tenant: str, job_id: str) -> Lease | None:
         try:
@@ -118,22 +135,23 @@ class JobRunner:
         lease = self._leases.acquire(job)
         if lease is None:
             return None
-        state = self._store.state(job)
-        if state.ended_at_seconds is not None:  # whoever ended it died before it said so
-            self._store.finish(job)
-            self._leases.release(lease)
-            return None
-        return lease
+        try:
+            if self._store.state(job).ended_at_seconds is None:
+                return lease
+            self._store.finish(job)  # whoever ended it died before it said so
+        except CorruptObject as error:  # the others can be run
+            _log.warning("The state of a pending ingest job cannot be read: %s", error)
+        self._leases.release(lease)
+        return None
 
     async def _hold(self, lease: Lease) -> None:
         """Run a job while its lease is kept up."""
         job = lease.job
         ended: JobStatus | None = None
         message: str | None = None
-        run = _Run(
-            self._store, job, await asyncio.to_thread(self._store.state, job), self._config.window_items
-        )
         try:
+            state = await asyncio.to_thread(self._store.state, job)
+            run = _Run(self._store, job, state, self._config.window_items)
             try:
                 await self._kept_up(lease, run)
                 ended = "completed"
@@ -232,6 +250,8 @@ class _Run:
             processed_before=self.state.processed,
             error=None,
         )
+        # What a run before this reported without a checkpoint ends again, and may end otherwise.
+        await asyncio.to_thread(self._store.forget_reports, self._job, self.state.number)
         await self._save()
 
     async def checkpoint(self, outcomes: Sequence[Outcome], after: str | None = None) -> None:
