@@ -62,7 +62,7 @@ class Indexer:
         lie with its first part.
         """
         document = document_id or f"doc-{secrets.token_hex(16)}"
-        parts = list(passages(text))
+        parts = await asyncio.to_thread(lambda: list(passages(text)))  # long ones take a while
         if not parts:
             raise InvalidRequest("The text to index holds no words.", "text")
         own_metadata(metadata)  # refused before anything is computed

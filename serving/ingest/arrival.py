@@ -7,6 +7,7 @@ before leaves no trace, and what a crash leaves without record is collected as g
 from __future__ import annotations
 
 import asyncio
+import codecs
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,10 +112,7 @@ class Arrivals:
     async def _bring(self, item: Item) -> Brought:
         if item.text is not None:
             if len(item.text) > self._limits.max_text_characters:
-                raise LimitExceeded(
-                    f"The text is longer than {self._limits.max_text_characters} characters "
-                    "(max_text_characters)."
-                )
+                raise self._too_long()
             return Brought(item, text=item.text)
         if item.file_id is not None:
             return await self._stored_before(item, item.file_id)
@@ -135,6 +133,8 @@ class Arrivals:
             raise too_large(self._limits.max_media_bytes, None)
         if modality_of(record.ref.content_type) != "text":
             return Brought(item, record=record)
+        if record.ref.size_bytes > 4 * self._limits.max_text_characters + len(codecs.BOM_UTF8):
+            raise self._too_long()  # before all of it is in memory
         data = await asyncio.to_thread(self._media.read, record.ref)
         return Brought(item, text=self._read_text(data))
 
@@ -208,10 +208,12 @@ class Arrivals:
                 "The file is not UTF-8 text, nor a medium.", None, "unsupported_media"
             ) from None
         if len(text) > self._limits.max_text_characters:
-            raise LimitExceeded(
-                f"The text is longer than {self._limits.max_text_characters} characters (max_text_characters)."
-            )
+            raise self._too_long()
         return text
+
+    def _too_long(self) -> LimitExceeded:
+        limit = self._limits.max_text_characters
+        return LimitExceeded(f"The text is longer than {limit} characters (max_text_characters).")
 
     def _store(self, prepared: Sequence[tuple[Brought, str, str]]) -> tuple[list[Stored], list[Outcome]]:
         stored: list[Stored] = []

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from encoders.types import MediaInfo, MediaKind, SeenMedium, TextLine
 from fusion.types import PerceivedMedium
@@ -16,7 +17,7 @@ from serving.ingest.arrival import Stored
 from serving.ingest.config import IngestConfig
 from serving.ingest.failures import failed
 from serving.ingest.items import IngestOptions, Outcome
-from serving.ingest.retries import Retries, may_pass
+from serving.ingest.retries import Retries, is_own_trouble, may_pass
 from serving.ingest.written_pictures import looks_written
 from serving.perceiver import Perceiver
 from storage.records import id_time_seconds
@@ -59,26 +60,25 @@ class Encoding:
                 ended.append((stored, result))
             else:
                 perceived.append((stored, result))
-        texts = [(stored, list(passages(stored.text))) for stored in group if stored.text is not None]
+        texts = [stored for stored in group if stored.text is not None]
+        parts = await asyncio.to_thread(lambda: [list(passages(stored.text or "")) for stored in texts])
         spoken_texts = [[one.text.strip() for one in spoken(medium)] for _, medium in perceived]
-        wanted = [part for _, parts in texts for part in parts] + [
-            part for some in spoken_texts for part in some
-        ]
-        vectors = await self._embedded(wanted)
+        vectors = await self._vectors([*parts, *spoken_texts])
         encoded: list[Encoded] = []
-        at = 0
-        for stored, parts in texts:
-            some, at = vectors[at : at + len(parts)], at + len(parts)
+        for stored, some, made in zip(texts, parts, vectors[: len(texts)], strict=True):
             item = stored.item
             try:
-                rows = text_rows(item.document, stored.text or "", parts, some, self._metadata(stored))
+                if isinstance(made, Exception):
+                    raise made
+                rows = text_rows(item.document, stored.text or "", some, made, self._metadata(stored))
                 encoded.append(Encoded(stored, rows, None))
             except Exception as error:
                 ended.append((stored, failed(item, error)))
-        for (stored, medium), said in zip(perceived, spoken_texts, strict=True):
-            some, at = vectors[at : at + len(said)], at + len(said)
+        for (stored, medium), made in zip(perceived, vectors[len(texts) :], strict=True):
             try:
-                encoded.append(self._media_encoded(stored, medium, some))
+                if isinstance(made, Exception):
+                    raise made
+                encoded.append(self._media_encoded(stored, medium, made))
             except Exception as error:
                 ended.append((stored, failed(stored.item, error)))
         return encoded, ended
@@ -92,6 +92,18 @@ class Encoding:
     def _metadata(self, stored: Stored) -> dict[str, object]:
         named = {} if stored.filename is None else {"filename": stored.filename}
         return {**named, **self._options.metadata, **stored.item.metadata}
+
+    async def _vectors(self, wanted: Sequence[list[str]]) -> list[list[Vector] | Exception]:
+        """Vectors of each item's texts, or what is wrong with them: one bad text must not take the others along."""
+        try:
+            made = iter(await self._embedded([text for texts in wanted for text in texts]))
+        except Exception as error:
+            if is_own_trouble(error):
+                raise
+            if len(wanted) == 1:
+                return [error]
+            return [one for texts in wanted for one in await self._vectors([texts])]
+        return [list(islice(made, len(texts))) for texts in wanted]
 
     async def _embedded(self, texts: list[str]) -> list[Vector]:
         if not texts:

@@ -50,7 +50,10 @@ async def read_model(request: Request, model: type[Model], *, may_be_empty: bool
     """The JSON body as a wire model; no body at all as the model's defaults if it ``may_be_empty``."""
     if may_be_empty and not await _body(request):
         return validated(model, {})
-    return validated(model, await read_json(request))
+    fields = await read_json(request)
+    if len(await _body(request)) < _LARGE_BYTES:
+        return validated(model, fields)
+    return await asyncio.to_thread(validated, model, fields)
 
 
 def is_form(request: Request) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Path, Query, Request
@@ -19,6 +19,7 @@ from serving.protocol.ingest import (
     MAX_BATCH_ITEMS,
     BatchItem,
     BatchRequest,
+    IngestItem,
     IngestJob,
     IngestJobList,
     IngestReport,
@@ -51,9 +52,7 @@ async def create_ingest_job(request: Request, tenant: CurrentTenant) -> IngestJo
         raise InvalidRequest("A job needs exactly one of 'items', 'file_id' and 'reembed'.", "items")
     options = wanted.options()
     if wanted.items is not None:
-        for place, item in enumerate(wanted.items):
-            _check_source(item.model_dump(), f"items[{place}]")
-        entries = (item.model_dump(exclude_none=True) for item in wanted.items)
+        entries = _entries(wanted.items)  # read, and refused, where the list is written: there may be many
         begin: Callable[[], Any] = lambda: ingest.begin(tenant, wanted.collection, entries, options)  # noqa: E731
     elif wanted.file_id is not None:
         file_id = wanted.file_id
@@ -158,7 +157,7 @@ async def _batch(
 
 
 def _item(number: int, wanted: BatchItem, files: Mapping[str, UploadFile]) -> Item:
-    _check_source(wanted.model_dump(), f"documents[{number}]")
+    _check_source(wanted, f"documents[{number}]")
     upload: Callable[[], BinaryIO] | None = None
     filename = wanted.filename
     if wanted.file is not None:
@@ -181,9 +180,15 @@ def _item(number: int, wanted: BatchItem, files: Mapping[str, UploadFile]) -> It
     )
 
 
-def _check_source(fields: Mapping[str, Any], param: str) -> None:
-    allowed = [name for name in _SOURCES if name in fields]
-    if sum(fields[name] is not None for name in allowed) != 1:
+def _entries(items: Sequence[IngestItem]) -> Iterator[dict[str, Any]]:
+    for place, item in enumerate(items):
+        _check_source(item, f"items[{place}]")
+        yield item.model_dump(exclude_none=True)
+
+
+def _check_source(item: IngestItem, param: str) -> None:
+    allowed = [name for name in _SOURCES if name in type(item).model_fields]
+    if sum(getattr(item, name) is not None for name in allowed) != 1:
         names = ", ".join(f"'{name}'" for name in allowed)
         raise InvalidRequest(f"'{param}' needs exactly one of {names}.", param)
 

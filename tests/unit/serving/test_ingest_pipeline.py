@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from served_models import served_models
 
-from encoders.errors import EncoderOverloaded
+from encoders.errors import EncoderError, EncoderOverloaded
+from encoders.types import Embeddings
 from search.errors import InvalidQuery, SearchUnavailable
 from search.types import Row
 from serving.config import ChatModel, GatewayConfig
@@ -280,3 +281,36 @@ def test_statistics() -> None:
         "throughput": 2.0,
     }
     assert IngestStatistics().final(0.0)["throughput"] == 0.0
+
+
+async def test_one_bad_text_does_not_take_the_others_along(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed = platform.perception.embed_texts
+
+    async def choking(texts: tuple[str, ...]) -> Embeddings:
+        if "bad" in texts:
+            raise EncoderError("The encoder chokes on this.")
+        return await embed(texts)
+
+    monkeypatch.setattr(platform.perception, "embed_texts", choking)
+    items = [Item(number, text=text) for number, text in enumerate(("one", "bad", "two"))]
+    ended = await ingested(platform, items)
+    assert [ended[number].status for number in range(3)] == ["indexed", "failed", "indexed"]
+    assert ended[1].code == "encoder_error"
+
+
+async def test_a_text_file_that_is_too_long_is_not_read(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = platform.gateway.config.limits.max_text_characters
+    body = io.BytesIO(b"long " * limit)
+    ref = platform.media.receive("default", body, "text/plain", 1 << 30)
+    platform.media.commit(ref, filename="a.txt")
+
+    def read(ref: object) -> bytes:
+        raise AssertionError("it was read into memory")
+
+    monkeypatch.setattr(platform.media, "read", read)
+    ended = await ingested(platform, [Item(0, file_id=ref.id)])
+    assert (ended[0].status, ended[0].code) == ("failed", "limit_exceeded")
