@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 from serving.concurrency import to_the_end
 from storage.errors import StoreUnavailable
 
-__all__ = ["fill", "open_spool"]
+__all__ = ["fill", "open_spool", "written"]
 
 _MEMORY_BYTES = 4 << 20
 _WRITE_BYTES = 1 << 20
@@ -24,6 +24,15 @@ def open_spool(folder: str | None, memory_bytes: int = _MEMORY_BYTES) -> BinaryI
     return cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=memory_bytes, dir=folder))
 
 
+def written(spool: BinaryIO, data: bytes | bytearray) -> None:
+    """Write to a spool. Raises ``StoreUnavailable`` when there is no room."""
+    try:
+        spool.write(data)
+    except OSError as error:
+        _log.error("What came in could not be spooled", exc_info=error)
+        raise StoreUnavailable("There is no room to receive this. Try again later.") from error
+
+
 async def fill(spool: BinaryIO, body: AsyncIterator[bytes]) -> None:
     """Write ``body`` to ``spool`` in a thread, a large piece at a time, and go back to its beginning.
 
@@ -32,11 +41,7 @@ async def fill(spool: BinaryIO, body: AsyncIterator[bytes]) -> None:
     waiting = bytearray()
 
     def write() -> None:
-        try:
-            spool.write(waiting)
-        except OSError as error:
-            _log.error("A fetched medium could not be spooled", exc_info=error)
-            raise StoreUnavailable("There is no room to receive the media. Try again later.") from error
+        written(spool, waiting)
         waiting.clear()
 
     async for chunk in body:

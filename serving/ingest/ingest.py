@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from encoders.decoding.sniff import SNIFF_BYTES
+from search.errors import AliasConflict, CollectionNotFound
 from serving.errors import IngestJobConflict, InvalidRequest, ServiceUnavailable
 from serving.ingest.ingester import Ingester
 from serving.ingest.items import IngestOptions, Item, Outcome
@@ -23,7 +24,7 @@ from serving.ingest.retries import ServiceTrouble
 from serving.ingest.runner import JobRunner
 from serving.ingest.work import JobWork
 from serving.services import SearchIndex
-from serving.spooling import open_spool
+from serving.spooling import open_spool, written
 from storage.assembly import Storage
 from storage.types import MediaRecord
 
@@ -47,6 +48,7 @@ class Ingest:
 
     def __init__(self, storage: Storage, search: SearchIndex, ingester: Ingester) -> None:
         self._media = storage.media
+        self._search = search
         self._ingester = ingester
         self._config = ingester.config
         clock = storage.media.clock
@@ -77,11 +79,23 @@ class Ingest:
         record = self._media.get(tenant, file_id)
         with self._spool() as file:
             for piece in self._media.stream(record.ref):
-                file.write(piece)
+                written(file, piece)
             file.seek(0)
             found = form or _format(record, file.read(SNIFF_BYTES))
             file.seek(0)
             return self.begin(tenant, collection, entries_of(file, found), options)
+
+    async def check_reembedding(self, tenant: str, source: str, target: str, alias: str | None) -> None:
+        """Refuse now what would fail in the end, after hours. Raises ``CollectionNotFound``, ``AliasConflict``."""
+        await self._search.describe(tenant, source)
+        if alias is not None and (alias == target or await self._is_collection(tenant, alias)):
+            raise AliasConflict(f"There is a collection named '{alias}': an alias needs a name of its own.")
+
+    async def _is_collection(self, tenant: str, name: str) -> bool:
+        try:
+            return (await self._search.describe(tenant, name)).name == name
+        except CollectionNotFound:
+            return False
 
     def begin_reembedding(
         self, tenant: str, source: str, target: str, alias: str | None, options: IngestOptions

@@ -14,6 +14,7 @@ from serving.ingest.items import Item
 from serving.ingest.jobs import item_line
 from serving.ingest.progress import Progress
 from serving.protocol.search import ID_PATTERN
+from serving.spooling import written
 
 __all__ = ["item_of", "items_of", "write_list"]
 
@@ -26,13 +27,14 @@ _ID = re.compile(ID_PATTERN)
 def write_list(entries: Iterable[Mapping[str, Any]], file: BinaryIO, max_items: int) -> int:
     """Write entries to ``file``, one a line, and go back to its beginning; how many there are.
 
-    Blocks. Raises ``LimitExceeded`` beyond ``max_items`` and ``InvalidRequest`` for an empty list.
+    Blocks. Raises ``LimitExceeded`` beyond ``max_items``, ``InvalidRequest`` for an empty list, and
+    ``StoreUnavailable`` when there is no room.
     """
     count = 0
     for entry in entries:
         if count == max_items:
             raise LimitExceeded(f"A job can have at most {max_items} items (max_items).", "items")
-        file.write(item_line(dict(entry)))
+        written(file, item_line(dict(entry)))
         count += 1
     if count == 0:
         raise InvalidRequest("The list holds nothing to ingest.", "items")

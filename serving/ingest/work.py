@@ -94,4 +94,7 @@ def _again(number: int, document: StoredDocument) -> Item:
     if first.media_id is not None:
         return Item(number, file_id=first.media_id, document_id=document.document_id, metadata=metadata)
     text = "\n\n".join(row.text for row in document.rows)
+    if not text.strip():
+        problem = "The document was added as vectors, and there is nothing to encode anew."
+        return Item(number, document_id=document.document_id, problem=problem)
     return Item(number, text=text, document_id=document.document_id, metadata=metadata)

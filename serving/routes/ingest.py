@@ -59,6 +59,7 @@ async def create_ingest_job(request: Request, tenant: CurrentTenant) -> IngestJo
         begin = lambda: ingest.begin_manifest(tenant, wanted.collection, file_id, wanted.format, options)  # noqa: E731
     else:
         source, alias = (wanted.reembed.source, wanted.reembed.alias) if wanted.reembed else ("", None)
+        await ingest.check_reembedding(tenant, source, wanted.collection, alias)
         begin = lambda: ingest.begin_reembedding(tenant, source, wanted.collection, alias, options)  # noqa: E731
     view = await asyncio.to_thread(begin)
     ingest.runner.wake()

@@ -321,8 +321,30 @@ async def test_a_collection_is_encoded_anew_behind_an_alias(platform, http):
     hit = (await search(http, "tabby", "live"))[0]
     assert (hit["id"], hit["metadata"]["stars"]) == ("cat", 5)
     assert (await search(http, "tea", "live"))[0]["text"] == "Tea. Hot."
-    missing = await ended(http, await begun(http, collection="x", reembed={"source": "nowhere"}))
-    assert (missing["status"], missing["counts"]["processed"]) == ("failed", 0)
+
+
+async def test_what_cannot_be_encoded_anew_is_said(platform, http):
+    await http.post("/v1/collections/old/documents", json={"text": "Tea.", "id": "tea"})
+    vector = [1.0] + [0.0] * 383
+    body = {"vectors": {"default": vector}, "id": "mine"}
+    assert (await http.post("/v1/collections/old/documents", json=body)).status_code == 200
+    for reembed, status, code in (
+        ({"source": "nowhere"}, 404, "collection_not_found"),
+        ({"source": "old", "alias": "old"}, 409, "alias_conflict"),
+        ({"source": "old", "alias": "new"}, 409, "alias_conflict"),
+        ({"source": "new"}, 400, "invalid_value"),
+    ):
+        wanted = {"collection": "new", "reembed": reembed}
+        await http.delete("/v1/collections/new")
+        if reembed["source"] == "new":
+            await http.post("/v1/collections", json={"name": "new"})
+        answer = await http.post("/v1/ingest", json=wanted)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert (await http.get("/v1/ingest")).json()["data"] == []
+    job = await ended(http, await begun(http, collection="new", reembed={"source": "old"}))
+    assert job["counts"] == {"processed": 2, "indexed": 1, "skipped": 0, "failed": 1}
+    (reported,) = await errors(http, job)
+    assert (reported["id"], reported["code"]) == ("mine", "invalid_entry")
 
 
 @pytest.mark.parametrize(("ocr", "read"), [(None, 0), ("auto", 1), ("on", 2)])

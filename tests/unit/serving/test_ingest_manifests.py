@@ -15,6 +15,7 @@ from pyarrow import parquet
 from serving.errors import InvalidRequest, LimitExceeded
 from serving.ingest.listing import item_of, write_list
 from serving.ingest.manifests import ManifestFormat, entries_of, format_of
+from storage.errors import StoreUnavailable
 
 
 def read(content: bytes, form: ManifestFormat) -> list[dict[str, Any]]:
@@ -196,3 +197,12 @@ def test_a_column_without_a_name_is_left_out() -> None:
         {"text": "a"},
         {"problem": "The line has more columns than the first."},
     ]
+
+
+def test_a_full_disk_is_the_platforms_trouble() -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(StoreUnavailable):
+        write_list([{"text": "a"}], Full(), 5)
