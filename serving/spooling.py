@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import tempfile
 from collections.abc import AsyncIterator
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from serving.concurrency import to_the_end
 from storage.errors import StoreUnavailable
 
-__all__ = ["fill", "open_spool", "written"]
+__all__ = ["SpoolView", "fill", "open_spool", "written"]
 
 _MEMORY_BYTES = 4 << 20
 _WRITE_BYTES = 1 << 20
@@ -22,6 +23,39 @@ _log = logging.getLogger("manymodal.gateway")
 def open_spool(folder: str | None, memory_bytes: int = _MEMORY_BYTES) -> BinaryIO:
     """An empty file that is gone when it is closed; what is more than ``memory_bytes`` lies in ``folder``."""
     return cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=memory_bytes, dir=folder))
+
+
+class SpoolView(io.RawIOBase):
+    """A spool read from its beginning, at a place of its own: several documents may be of one file. Closing it
+    closes nothing. All views of a spool belong to one thread.
+    """
+
+    def __init__(self, spool: BinaryIO) -> None:
+        self._spool = spool
+        self._at = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """See ``io.RawIOBase``."""
+        self._spool.seek(self._at)
+        data = self._spool.read(len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """See ``io.IOBase``."""
+        starts = {io.SEEK_SET: 0, io.SEEK_CUR: self._at}
+        start = self._spool.seek(0, io.SEEK_END) if whence == io.SEEK_END else starts[whence]
+        self._at = start + offset
+        return self._at
 
 
 def written(spool: BinaryIO, data: bytes | bytearray) -> None:

@@ -22,11 +22,14 @@ __all__ = ["commit_all", "receive_all"]
 def receive_all(
     media: MediaStore, tenant: str, streams: Sequence[tuple[BinaryIO, str]], max_bytes: int
 ) -> list[MediaRef]:
-    """Receive seekable streams with their content types as inline media. Nothing is kept when it raises.
+    """Receive seekable streams, each another one, with their content types as inline media. Nothing is kept when it
+    raises.
 
     Raises as ``MediaStore.receive`` does. Only small media gain by it.
     """
     check_tenant(tenant)
+    if len({id(stream) for stream, _ in streams}) < len(streams):
+        raise ValueError("A stream cannot be read twice side by side.")
     refs: list[MediaRef] = []
     small: list[tuple[str, Content]] = []
     with ExitStack() as taken:

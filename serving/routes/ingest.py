@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, cast
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.datastructures import FormData, UploadFile
@@ -31,6 +31,7 @@ from serving.protocol.ingest import (
 from serving.protocol.parse import decode_json, validated
 from serving.protocol.search import COLLECTION_PATTERN
 from serving.routes.body import is_form, json_schema, open_form, read_model
+from serving.spooling import SpoolView
 
 __all__ = ["router"]
 
@@ -50,6 +51,11 @@ async def create_ingest_job(request: Request, tenant: CurrentTenant) -> IngestJo
     given = [name for name in ("items", "file_id", "reembed") if getattr(wanted, name) is not None]
     if len(given) != 1:
         raise InvalidRequest("A job needs exactly one of 'items', 'file_id' and 'reembed'.", "items")
+    for name, place in (("format", "file_id"), ("metadata", None), ("on_duplicate", None)):
+        # Documents that are encoded anew keep their metadata, and are all taken.
+        is_idle = given[0] == "reembed" if place is None else given[0] != place
+        if is_idle and name in wanted.model_fields_set:
+            raise InvalidRequest(f"'{name}' means nothing beside '{given[0]}'.", name)
     options = wanted.options()
     if wanted.items is not None:
         entries = _entries(wanted.items)  # read, and refused, where the list is written: there may be many
@@ -167,7 +173,7 @@ def _item(number: int, wanted: BatchItem, files: Mapping[str, UploadFile]) -> It
             raise InvalidRequest(
                 f"The form has no file under the name '{wanted.file}'.", f"documents[{number}].file"
             )
-        upload = lambda: file.file  # noqa: E731
+        upload = lambda: cast(BinaryIO, SpoolView(file.file))  # noqa: E731
         filename = filename or file.filename
     return Item(
         number,

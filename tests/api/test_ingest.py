@@ -407,3 +407,30 @@ async def test_a_replaced_document_leaves_no_medium(platform, http):
     answer = await http.post("/v1/collections/c/documents/batch", data=form, files=files)
     assert [one["status"] for one in answer.json()["data"]] == ["skipped", "indexed"]
     assert len(platform.stored_keys("blobs/")) == 1
+
+
+async def test_one_file_may_be_two_documents(platform, http):
+    documents = [{"file": "a", "id": "x"}, {"file": "a", "id": "y"}]
+    form = {"request": json.dumps({"on_duplicate": "index", "documents": documents})}
+    files = {"a": ("a.png", fake_png({"tabby": 0.9}))}
+    answer = await http.post("/v1/collections/c/documents/batch", data=form, files=files)
+    assert [(one["id"], one["status"]) for one in answer.json()["data"]] == [
+        ("x", "indexed"),
+        ("y", "indexed"),
+    ]
+    assert len(platform.stored_keys("blobs/")) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"items": [{"text": "a"}], "format": "csv"},
+        {"reembed": {"source": "default"}, "format": "csv"},
+        {"reembed": {"source": "default"}, "metadata": {"a": 1}},
+        {"reembed": {"source": "default"}, "on_duplicate": "skip"},
+    ],
+)
+async def test_fields_that_mean_nothing_are_refused(http, body):
+    answer = await http.post("/v1/ingest", json={"collection": "new", **body})
+    assert answer.status_code == 400
+    assert "means nothing" in answer.json()["error"]["message"]
