@@ -38,6 +38,7 @@ from serving.fetch import MediaFetcher
 from serving.ingest.arrival import Arrivals, Brought, Stored
 from serving.ingest.encoding import Encoded, Encoding
 from serving.ingest.items import IngestOptions, Item, Outcome
+from serving.ingest.listing import item_of
 from serving.ingest.statistics import IngestStatistics
 from serving.ingest.writing import Writing
 from serving.metrics import GatewayMetrics
@@ -270,18 +271,9 @@ class _Writing(_Stage):
 
 def _item(number: int, entry: dict[str, Any]) -> Item:
     path = entry.pop("path", None)
-    metadata = entry.get("metadata") or {}
-    return Item(
-        number,
-        url=entry.get("url"),
-        file_id=entry.get("file_id"),
-        text=entry.get("text"),
-        upload=None if path is None else partial(_opened, path),
-        document_id=entry.get("id"),
-        filename=entry.get("filename") or (None if path is None else Path(path).name),
-        metadata=metadata,
-        problem=entry.get("problem"),
-    )
+    if path is None:
+        return item_of(number, entry)
+    return item_of(number, {"filename": Path(path).name, **entry}, partial(_opened, path))
 
 
 def _opened(path: str) -> BinaryIO:

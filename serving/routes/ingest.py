@@ -40,6 +40,7 @@ router = APIRouter()
 Collection = Annotated[str, Path(pattern=COLLECTION_PATTERN)]
 
 _PLACE = re.compile(r"([0-9]{1,12})-([0-9]{1,9})")
+_MAX_FILENAME_CHARACTERS = 255
 _SOURCES = ("url", "file_id", "text", "file")
 
 
@@ -172,6 +173,11 @@ def _item(number: int, wanted: BatchItem, files: Mapping[str, UploadFile]) -> It
         if file is None:
             raise InvalidRequest(
                 f"The form has no file under the name '{wanted.file}'.", f"documents[{number}].file"
+            )
+        if len(file.filename or "") > _MAX_FILENAME_CHARACTERS:
+            raise InvalidRequest(
+                f"The file name in '{wanted.file}' is longer than {_MAX_FILENAME_CHARACTERS} characters.",
+                f"documents[{number}].file",
             )
         upload = lambda: cast(BinaryIO, SpoolView(file.file))  # noqa: E731
         filename = filename or file.filename

@@ -434,3 +434,10 @@ async def test_fields_that_mean_nothing_are_refused(http, body):
     answer = await http.post("/v1/ingest", json={"collection": "new", **body})
     assert answer.status_code == 400
     assert "means nothing" in answer.json()["error"]["message"]
+
+
+async def test_a_files_name_has_its_length(http):
+    form = {"request": json.dumps({"documents": [{"file": "a", "id": "x"}]})}
+    files = {"a": ("a" * 256, fake_png({"tabby": 0.9}))}
+    answer = await http.post("/v1/collections/c/documents/batch", data=form, files=files)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "documents[0].file")

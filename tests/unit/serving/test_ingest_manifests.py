@@ -13,8 +13,10 @@ import pytest
 from pyarrow import parquet
 
 from serving.errors import InvalidRequest, LimitExceeded
-from serving.ingest.listing import item_of, write_list
+from serving.ingest import listing
+from serving.ingest.listing import item_of, items_of, write_list
 from serving.ingest.manifests import ManifestFormat, entries_of, format_of
+from serving.ingest.progress import Progress
 from storage.errors import StoreUnavailable
 
 
@@ -206,3 +208,23 @@ def test_a_full_disk_is_the_platforms_trouble() -> None:
 
     with pytest.raises(StoreUnavailable):
         write_list([{"text": "a"}], Full(), 5)
+
+
+async def test_a_job_reads_its_list_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "_BYTES_AT_ONCE", 100)
+    monkeypatch.setattr(listing, "_MAX_LINE_BYTES", 60)
+    file = io.BytesIO()
+    texts = [*map(str, range(600)), "long" * 20, "end"]
+    assert write_list([{"text": text} for text in texts], file, 1000) == 602
+    items = [item async for item in items_of(file, Progress())]
+    assert [item.number for item in items] == list(range(602))
+    assert items[-1].text == "end"
+    assert "longer than 60 bytes" in (items[600].problem or "")
+    assert all(item.problem is None for item in items[:600])
+
+
+def test_files_at_hand_are_held_to_the_same_rules() -> None:
+    assert item_of(0, {"filename": "a"}, io.BytesIO).problem is None
+    assert "The id must be" in (item_of(0, {"id": "a/b"}, io.BytesIO).problem or "")
+    assert "exactly one" in (item_of(0, {"url": "http://e.org/"}, io.BytesIO).problem or "")
+    assert "file name" in (item_of(0, {"text": "a", "filename": "a" * 256}).problem or "")
