@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy.errors import DeployError
+from serving.cli.options import Collection, Duplicates, MinSide, Ocr, Report
 
 __all__ = ["ingest_cluster"]
 
@@ -22,25 +23,17 @@ def ingest_cluster(
             metavar="PATH...", help="Files, folders and lists (.csv, .jsonl, .parquet) that all machines see."
         ),
     ],
-    collection: Annotated[str, typer.Option("--collection", "-c", help="Which collection.")] = "default",
+    collection: Collection = "default",
     address: Annotated[
         str, typer.Option(help="The Ray cluster: auto, an address, or local to start one here.")
     ] = "local",
     fetchers: Annotated[int, typer.Option(min=1, help="Actors that fetch, store and decode.")] = 1,
     encoders: Annotated[int, typer.Option(min=1, help="Actors that encode.")] = 1,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs (or a part of one) that an encoder takes.")] = 0.0,
-    ocr: Annotated[
-        str, typer.Option(help="Read the writing in pictures: of those that look like it (auto), on, off.")
-    ] = "off",
-    min_side: Annotated[
-        int, typer.Option(min=0, help="Skip pictures with a side of fewer pixels than this.")
-    ] = 0,
-    duplicates: Annotated[
-        str, typer.Option(help="What to do with contents that are there already: skip or index.")
-    ] = "skip",
-    report: Annotated[
-        Path | None, typer.Option(help="Write what was skipped or failed here, a JSON object a line.")
-    ] = None,
+    ocr: Ocr = "off",
+    min_side: MinSide = 0,
+    duplicates: Duplicates = "skip",
+    report: Report = None,
     profile: Annotated[str | None, typer.Option(help="Profile: which models (default: laptop).")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder for media, collections and caches.")] = None,
     models_dir: Annotated[Path | None, typer.Option(help="Folder of prepared models.")] = None,

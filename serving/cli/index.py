@@ -11,7 +11,17 @@ from typing import Annotated, Any
 import typer
 
 from serving.cli.failures import UnusableInput
-from serving.cli.options import DEFAULT_URL, AsJson, Collection, Url, connected
+from serving.cli.options import (
+    DEFAULT_URL,
+    AsJson,
+    Collection,
+    Duplicates,
+    MinSide,
+    Ocr,
+    Report,
+    Url,
+    connected,
+)
 
 __all__ = ["index"]
 
@@ -29,15 +39,9 @@ def index(
     ],
     collection: Collection = "default",
     url: Url = DEFAULT_URL,
-    ocr: Annotated[
-        str, typer.Option(help="Read the writing in pictures: of those that look like it (auto), on, off.")
-    ] = "auto",
-    min_side: Annotated[
-        int, typer.Option(min=0, help="Skip pictures with a side of fewer pixels than this.")
-    ] = 0,
-    duplicates: Annotated[
-        str, typer.Option(help="What to do with contents that are there already: skip or index.")
-    ] = "skip",
+    ocr: Ocr = "auto",
+    min_side: MinSide = 0,
+    duplicates: Duplicates = "skip",
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="How many batches to send at once.")] = 4,
     resume: Annotated[
         bool, typer.Option("--resume", help="Leave out what a run before this has sent (see --journal).")
@@ -45,9 +49,7 @@ def index(
     journal: Annotated[
         Path | None, typer.Option(help="Remember here what was sent; --resume alone has a place of its own.")
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Write what was skipped or failed here, a JSON object a line.")
-    ] = None,
+    report: Report = None,
     as_json: AsJson = False,
 ) -> None:
     """Make pictures, recordings, videos and texts searchable. What was indexed before is replaced if it changed.

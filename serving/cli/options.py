@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,13 +15,36 @@ from serving.cli.failures import ClientFailure
 if TYPE_CHECKING:
     from serving.cli.client import Server
 
-__all__ = ["DEFAULT_URL", "AsJson", "Collection", "Url", "connected", "harmless", "print_json"]
+__all__ = [
+    "DEFAULT_URL",
+    "AsJson",
+    "Collection",
+    "Duplicates",
+    "MinSide",
+    "Ocr",
+    "Report",
+    "Url",
+    "connected",
+    "harmless",
+    "print_json",
+]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 Url = Annotated[str, typer.Option("--url", envvar="MANYMODAL_URL", help="Where the platform answers.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Collection = Annotated[str, typer.Option("--collection", "-c", help="Which collection.")]
+# Of bulk ingest, by way of the API or of Ray Data:
+Ocr = Annotated[
+    str, typer.Option(help="Read the writing in pictures: of those that look like it (auto), on, off.")
+]
+MinSide = Annotated[int, typer.Option(min=0, help="Skip pictures with a side of fewer pixels than this.")]
+Duplicates = Annotated[
+    str, typer.Option(help="What to do with contents that are there already: skip or index.")
+]
+Report = Annotated[
+    Path | None, typer.Option(help="Write what was skipped or failed here, a JSON object a line.")
+]
 
 _CONTROLS = dict.fromkeys([*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)])
 
