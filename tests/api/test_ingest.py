@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 from fake_platform import Platform, build_platform, http_client
-from fake_services import fake_mp4, fake_png, fake_wav
+from fake_services import FakeSearchIndex, fake_mp4, fake_png, fake_wav
 
 from encoders.errors import EncoderOverloaded
 from search.errors import SearchUnavailable
@@ -321,6 +321,59 @@ async def test_a_collection_is_encoded_anew_behind_an_alias(platform, http):
     hit = (await search(http, "tabby", "live"))[0]
     assert (hit["id"], hit["metadata"]["stars"]) == ("cat", 5)
     assert (await search(http, "tea", "live"))[0]["text"] == "Tea. Hot."
+
+
+async def test_what_changes_meanwhile_is_taken_along(platform, http, monkeypatch):
+    """While the job writes for the first time, and just before the alias is switched: documents are added (with ids
+    that were passed already), changed and deleted.
+    """
+
+    async def put(id_: str, text: str, collection: str = "old") -> None:
+        body = {"text": text, "id": id_}
+        answer = await http.post(f"/v1/collections/{collection}/documents", json=body)
+        assert answer.status_code == 200
+
+    async def remove(id_: str) -> None:
+        assert (await http.delete(f"/v1/collections/old/documents/{id_}")).status_code == 200
+
+    async def texts(collection: str) -> dict[str, str]:
+        path = f"/v1/collections/{collection}/documents"
+        ids = [one["id"] for one in (await http.get(path, params={"limit": 100})).json()["data"]]
+        return {id_: (await http.get(f"{path}/{id_}")).json()["parts"][0]["text"] for id_ in ids}
+
+    for id_ in ("a", "b", "c", "d"):
+        await put(id_, f"Text {id_}.")
+    await put("z", "Of the new collection before.", "new")
+    add, point = FakeSearchIndex.add, FakeSearchIndex.point_alias
+    written: list[str] = []
+
+    async def add_after_changes(self, tenant, collection, rows):
+        if collection == "new" and not written:
+            written.append(collection)
+            await remove("a")
+            await put("b", "Text b, changed.")
+            await put("0", "Text 0, new.")
+        return await add(self, tenant, collection, rows)
+
+    async def point_after_changes(self, tenant, alias, name):
+        await remove("c")
+        await put("d", "Text d, changed.")
+        await put("1", "Text 1, new.")
+        await point(self, tenant, alias, name)
+        await put("live", "Through the alias.", "live")
+
+    monkeypatch.setattr(FakeSearchIndex, "add", add_after_changes)
+    monkeypatch.setattr(FakeSearchIndex, "point_alias", point_after_changes)
+    job = await ended(http, await begun(http, collection="new", reembed={"source": "old", "alias": "live"}))
+    assert job["status"] == "completed"
+    kept = {"z": "Of the new collection before.", "live": "Through the alias."}
+    assert await texts("live") == {**await texts("old"), **kept}
+    assert (await texts("old")) == {
+        "b": "Text b, changed.",
+        "d": "Text d, changed.",
+        "0": "Text 0, new.",
+        "1": "Text 1, new.",
+    }
 
 
 async def test_what_cannot_be_encoded_anew_is_said(platform, http):

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from serving.ingest.checkpoint import Checkpoint
 from serving.ingest.config import IngestConfig
 from serving.ingest.items import IngestOptions, Outcome
 from serving.ingest.jobs import Job, JobState, JobStore
 from serving.ingest.leases import Leases
 from serving.ingest.progress import Progress
 from serving.ingest.runner import JobRunner
-from serving.ingest.work import Checkpoint
 from storage.errors import StoreUnavailable
 from storage.local import LocalObjectStore
 
