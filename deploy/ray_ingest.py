@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -125,7 +126,7 @@ def ingest_on_cluster(
     return statistics.final(time.monotonic() - begun)
 
 
-class _Stage:
+class _Stage(ABC):
     """An actor with an event loop of its own."""
 
     def __init__(self, wanted: ClusterIngest) -> None:
@@ -140,9 +141,9 @@ class _Stage:
         column[:] = results
         return {_COLUMN: column}
 
+    @abstractmethod
     async def work(self, elements: list[Any]) -> list[Any]:
         """What a batch becomes."""
-        raise NotImplementedError
 
 
 class _Fetching(_Stage):

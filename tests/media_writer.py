@@ -1,7 +1,7 @@
 """A process that writes and deletes media until it is killed, and the warm server that forks it.
 
 ``python media_writer.py <folder of a local store, or S3Config as JSON>``: every line on standard input is the seed
-of a writer to fork. Standard output, in lines: ``writer <pid>``; what the writer is about to do and what it has
+of a writer to fork. Standard output, in lines: ``worker <pid>``; what the writer is about to do and what it has
 done; ``dead``.
 """
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import doomed_workers
 import numpy as np
+from doomed_workers import say
 
 import storage.blob_reader
 import storage.digests
@@ -51,11 +52,6 @@ def artifact_of(sha256: str) -> tuple[str, bytes]:
     return hashlib.sha256(sha256.encode()).hexdigest(), sha256.encode() * 50
 
 
-def say(*words: object) -> None:
-    """One line at once: shorter than what a pipe takes in one piece."""
-    os.write(1, (" ".join(map(str, words)) + "\n").encode())
-
-
 def open_store(where: str) -> ObjectStore:
     """The store that a command line names."""
     if where.startswith("{"):
@@ -89,25 +85,9 @@ def write_until_killed(where: str, seed: int) -> None:
 
 
 def serve(where: str) -> None:
-    """Fork a writer for every seed, and say when it is dead."""
+    """Writers by seed."""
     make_chunks_small()
-    for line in sys.stdin:
-        go, ready = os.pipe()
-        writer = os.fork()
-        if not writer:
-            try:
-                os.read(go, 1)  # the server speaks first
-                write_until_killed(where, int(line))
-            except BaseException as error:
-                say("failed", repr(error))
-            finally:
-                os._exit(1)
-        say("writer", writer)
-        os.write(ready, b"x")
-        os.waitpid(writer, 0)
-        os.close(go)
-        os.close(ready)
-        say("dead")
+    doomed_workers.serve(lambda seed: write_until_killed(where, int(seed)))
 
 
 if __name__ == "__main__":

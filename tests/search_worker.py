@@ -17,7 +17,9 @@ from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
+import doomed_workers
 import numpy as np
+from doomed_workers import say
 
 import search.maintenance
 from search.config import SearchConfig
@@ -57,11 +59,6 @@ def document(document_id: str, token: int) -> list[Row]:
 def digest(found: Iterable[tuple[str, int]]) -> str:
     """Of documents and their tokens, in any order."""
     return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()
-
-
-def say(*words: object) -> None:
-    """One line at once: shorter than what a pipe takes in one piece."""
-    os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
 def write_until_killed(config: SearchConfig, seed: int) -> None:
@@ -116,30 +113,15 @@ def read_until_killed(config: SearchConfig, version: int) -> None:
         engine.opened(TENANT, "default").reader.build_now()
 
 
-def serve(config: SearchConfig) -> None:
-    """Fork a worker for every role, and say when it is dead."""
-    for line in sys.stdin:
-        role, *numbers = line.split()
-        go, ready = os.pipe()
-        worker = os.fork()
-        if not worker:
-            try:
-                os.read(go, 1)  # the server speaks first
-                if role == "writer":
-                    write_until_killed(config, int(numbers[0]))
-                else:
-                    read_until_killed(config, int(numbers[0]))
-            except BaseException as error:
-                say("failed", repr(error).replace(" ", "_"))
-            finally:
-                os._exit(1)
-        say("worker", worker)
-        os.write(ready, b"x")
-        os.waitpid(worker, 0)
-        os.close(go)
-        os.close(ready)
-        say("dead")
+def work_until_killed(config: SearchConfig, order: str) -> None:
+    """In the role, and with the numbers, of a line."""
+    role, *numbers = order.split()
+    if role == "writer":
+        write_until_killed(config, int(numbers[0]))
+    else:
+        read_until_killed(config, int(numbers[0]))
 
 
 if __name__ == "__main__":
-    serve(_config(sys.argv[1]))
+    settings = _config(sys.argv[1])
+    doomed_workers.serve(lambda order: work_until_killed(settings, order))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -18,6 +16,7 @@ from pathlib import Path
 import media_writer
 import numpy as np
 import pytest
+from doomed_workers import started, worker_server
 from media_uploads import keys
 from s3_server import S3Server
 
@@ -31,7 +30,6 @@ from storage.verify import verify_store
 
 ROUNDS = {"local": 100, "s3": 50}
 _REQUESTS_END_SECONDS = 0.02  # what a dead writer has sent, an S3 server may still do
-TESTS = Path(media_writer.__file__).parent
 
 
 @pytest.fixture
@@ -50,18 +48,8 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def server(where: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, str(TESTS / "media_writer.py"), where],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
-    )
-    with process:
+    with worker_server("media_writer.py", where) as process:
         yield process
-        assert process.stdin is not None
-        process.stdin.close()
-        assert process.wait(timeout=30) == 0
 
 
 class Model:
@@ -92,17 +80,11 @@ def run_writer(
     server: subprocess.Popen[str], seed: int, lines_heard: int, seconds: float, model: Model
 ) -> int:
     """Kill a writer a moment after it has said so many things; how many it said."""
-    assert server.stdin is not None
-    assert server.stdout is not None
-    server.stdin.write(f"{seed}\n")
-    server.stdin.flush()
-    said = (line.split() for line in iter(server.stdout.readline, ""))
-    kind, writer = next(said)
-    assert kind == "writer"
+    writer, said = started(server, str(seed))
     heard = [next(said) for _ in range(lines_heard)]
     time.sleep(seconds)
-    os.kill(int(writer), signal.SIGKILL)
-    heard += itertools.takewhile(lambda words: words != ["dead"], said)
+    os.kill(writer, signal.SIGKILL)
+    heard += said
     for words in heard:
         model.heard(words)
     return len(heard)

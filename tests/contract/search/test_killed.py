@@ -10,15 +10,14 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import search_worker
+from doomed_workers import started, worker_server
 from search_worker import TENANT, digest, document
 
 from search.config import SearchConfig
@@ -28,7 +27,6 @@ from search.table import RowTable, new_session
 
 ROUNDS = {"local": 100, "s3": 25}
 _REQUESTS_END_SECONDS = 0.05  # what a dead writer has sent, an S3 server may still do
-TESTS = Path(search_worker.__file__).parent
 
 
 @pytest.fixture
@@ -39,31 +37,9 @@ def config(config: SearchConfig) -> SearchConfig:
 
 @pytest.fixture
 def server(config: SearchConfig) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, str(TESTS / "search_worker.py"), search_worker.line_of(config)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # Lance warns of every lost race
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
-    )
-    with process:
+    # Standard error goes nowhere: Lance warns of every lost race.
+    with worker_server("search_worker.py", search_worker.line_of(config), subprocess.DEVNULL) as process:
         yield process
-        assert process.stdin is not None
-        process.stdin.close()
-        assert process.wait(timeout=30) == 0
-
-
-def started(server: subprocess.Popen[str], role: str) -> tuple[int, Iterator[list[str]]]:
-    """The process id of a new worker, and what it says until it is dead."""
-    assert server.stdin is not None
-    assert server.stdout is not None
-    server.stdin.write(f"{role}\n")
-    server.stdin.flush()
-    said = (line.split() for line in iter(server.stdout.readline, ""))
-    kind, worker = next(said)
-    assert kind == "worker"
-    return int(worker), itertools.takewhile(lambda words: words != ["dead"], said)
 
 
 class Model:
