@@ -20,6 +20,7 @@ __all__ = [
     "EncodedFrame",
     "EncodedImage",
     "EncodedVideo",
+    "Film",
     "FrameSampling",
     "ImageLabel",
     "ImageTokens",
@@ -39,6 +40,7 @@ __all__ = [
     "TranscriptWord",
     "Vector",
     "VideoSummary",
+    "VideoTokens",
 ]
 
 Vector = NDArray[np.float32]
@@ -185,6 +187,30 @@ class ImageTokens:
 
     tokens: Vector
     boxes: tuple[tuple[int, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoTokens:
+    """Patch token embeddings of sampled frames: ``tokens`` is float32 ``(frames, patches, width)``, with each frame's
+    time and why it was sampled.
+    """
+
+    tokens: Vector
+    times_seconds: tuple[float, ...]
+    reasons: tuple[str, ...]
+    duration_seconds: float
+    near_duplicates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """Sampled frames of a video as pixels: ``frames`` is uint8 ``(frames, height, width, 3)``, RGB, upright."""
+
+    frames: Pixels
+    times_seconds: tuple[float, ...]
+    reasons: tuple[str, ...]
+    duration_seconds: float
+    near_duplicates: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encoders.types import EncodedImage, EncodedVideo, MediaInfo, TextLine, Transcript
+from encoders.types import EncodedImage, EncodedVideo, MediaInfo, TextLine, Transcript, Vector
 
-__all__ = ["FusedBlock", "PerceivedMedium"]
+__all__ = ["FusedBlock", "PerceivedMedium", "SoftTokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class SoftTokens:
+    """Prompt embeddings of one medium, in the width of the decoder they were made for.
+
+    ``vectors`` is float32 ``(pieces, tokens, width)``: a piece is a view of a picture, a frame of a video or a stretch
+    of sound. ``times_seconds`` is when each piece begins, ``reasons`` why each frame was sampled; both are empty for a
+    picture. ``decoder`` names the decoder whose width and meaning they have: no other may be given them.
+    """
+
+    vectors: Vector
+    decoder: str
+    times_seconds: tuple[float, ...] = ()
+    reasons: tuple[str, ...] = ()
+    duration_seconds: float | None = None
+    near_duplicates: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +36,7 @@ class PerceivedMedium:
     text_lines: tuple[TextLine, ...] = ()
     video: EncodedVideo | None = None
     transcript: Transcript | None = None
+    soft: SoftTokens | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,16 +18,22 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from encoders.types import (
+    AudioTokens,
     Embeddings,
     EncodedImage,
     EncodedVideo,
+    Film,
     FrameSampling,
+    ImageTokens,
     MediaInfo,
+    Pixels,
     Quality,
     SeenMedium,
+    Sound,
     TextLine,
     TranscribeOptions,
     Transcript,
+    VideoTokens,
 )
 from search.filters import Condition
 from search.types import (
@@ -111,6 +117,30 @@ class RayPerception(_Caller):
 
     async def transcribe(self, media: MediaRef, options: TranscribeOptions) -> Transcript:
         result: Transcript = await self.call("transcribe", media, options)
+        return result
+
+    async def image_tokens(self, media: MediaRef, views: int = 1) -> ImageTokens:
+        result: ImageTokens = await self.call("image_tokens", media, views)
+        return result
+
+    async def video_tokens(self, media: MediaRef, sampling: FrameSampling) -> VideoTokens:
+        result: VideoTokens = await self.call("video_tokens", media, sampling)
+        return result
+
+    async def audio_tokens(self, media: MediaRef) -> AudioTokens:
+        result: AudioTokens = await self.call("audio_tokens", media)
+        return result
+
+    async def picture(self, media: MediaRef, max_side: int) -> Pixels:
+        result: Pixels = await self.call("picture", media, max_side)
+        return result
+
+    async def film(self, media: MediaRef, sampling: FrameSampling) -> Film:
+        result: Film = await self.call("film", media, sampling)
+        return result
+
+    async def sound(self, media: MediaRef) -> Sound:
+        result: Sound = await self.call("sound", media)
         return result
 
     async def fingerprint(self, media: MediaRef) -> str:

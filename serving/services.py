@@ -11,17 +11,26 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from encoders.types import (
+    AudioTokens,
     Embeddings,
     EncodedImage,
     EncodedVideo,
+    Film,
     FrameSampling,
+    ImageTokens,
     MediaInfo,
+    MediaKind,
+    Pixels,
     Quality,
     SeenMedium,
+    Sound,
     TextLine,
     TranscribeOptions,
     Transcript,
+    Vector,
+    VideoTokens,
 )
+from fusion.types import SoftTokens
 from search.filters import Condition
 from search.types import (
     Cluster,
@@ -34,7 +43,17 @@ from search.types import (
 )
 from storage.types import MediaRef
 
-__all__ = ["ChatEngine", "EngineResponse", "Perception", "SearchIndex", "Services"]
+__all__ = [
+    "Attachment",
+    "Bridge",
+    "ChatEngine",
+    "EngineResponse",
+    "NativeMedium",
+    "Perception",
+    "PromptEmbeddings",
+    "SearchIndex",
+    "Services",
+]
 
 
 class Perception(Protocol):
@@ -86,6 +105,30 @@ class Perception(Protocol):
         """Embeddings of texts, in order. Texts over the model's length are cut, or read in pieces
         (``chunk_counts``), as the model does it.
         """
+        ...
+
+    async def image_tokens(self, media: MediaRef, views: int = 1) -> ImageTokens:
+        """Patch tokens of a picture for the bridge: the whole picture, and up to ``views - 1`` tiles of it."""
+        ...
+
+    async def video_tokens(self, media: MediaRef, sampling: FrameSampling) -> VideoTokens:
+        """Patch tokens of sampled frames, for the bridge."""
+        ...
+
+    async def audio_tokens(self, media: MediaRef) -> AudioTokens:
+        """The speech encoder's tokens of a sound file or of a video's sound, for the bridge."""
+        ...
+
+    async def picture(self, media: MediaRef, max_side: int) -> Pixels:
+        """A picture's RGB pixels, its longer side at most ``max_side``, for a decoder that looks itself."""
+        ...
+
+    async def film(self, media: MediaRef, sampling: FrameSampling) -> Film:
+        """Sampled frames of a video as pixels, for a decoder that looks itself."""
+        ...
+
+    async def sound(self, media: MediaRef) -> Sound:
+        """The sound of a sound file or a video, for a decoder that listens itself."""
         ...
 
     async def metrics(self) -> bytes:
@@ -184,6 +227,56 @@ class SearchIndex(Protocol):
         ...
 
 
+class Bridge(Protocol):
+    """Media as soft tokens of the decoder: encoders' tokens through a Q-Former and a projection.
+
+    Raises the typed errors of ``encoders.errors`` and ``fusion.errors``. Only served with the ``qformer`` strategy.
+    """
+
+    async def soft_image(self, media: MediaRef, views: int = 1) -> SoftTokens:
+        """Of a picture: one piece for the whole picture, and one for each of up to ``views - 1`` tiles."""
+        ...
+
+    async def soft_video(self, media: MediaRef, sampling: FrameSampling) -> SoftTokens:
+        """Of a video: one piece for each sampled frame."""
+        ...
+
+    async def soft_audio(self, media: MediaRef) -> SoftTokens:
+        """Of the sound: one piece for each stretch. Only bridges with an audio branch can."""
+        ...
+
+    async def ready(self) -> bool:
+        """Whether the bridge is loaded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PromptEmbeddings:
+    """Soft tokens at one place of the prompt: float32 ``(tokens, width)``, made for ``decoder``."""
+
+    vectors: Vector
+    decoder: str
+
+
+@dataclass(frozen=True, slots=True)
+class NativeMedium:
+    """A medium that the decoder looks at or listens to itself, at one place of the prompt.
+
+    ``content_id`` is a keyed hash of tenant, content and every parameter that changes what the decoder sees; media of
+    the same id are the same to the engine's caches. ``sampling`` is for videos.
+    """
+
+    content_id: str
+    media: MediaRef
+    kind: MediaKind
+    max_side: int = 0
+    sampling: FrameSampling | None = None
+
+
+Attachment = PromptEmbeddings | NativeMedium
+"""What a request's body refers to by place, as the content part ``{"type": "attachment", "index": i}``."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineResponse:
     """Status and headers of an engine's answer; they precede its body bytes."""
@@ -196,10 +289,17 @@ class ChatEngine(Protocol):
     """A decoder that speaks OpenAI's HTTP. Raises the typed errors of ``serving.errors``."""
 
     def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        attachments: tuple[Attachment, ...] = (),
     ) -> AsyncIterator[EngineResponse | bytes]:
         """Yield one ``EngineResponse``, then body bytes as they come.
 
+        Messages of a chat body may hold content parts ``{"type": "attachment", "index": i}``; each is replaced by
+        ``attachments[i]`` in the form the decoder takes.
         Closing the iterator early tells the engine that the client is gone; the request is then aborted.
         """
         ...
@@ -216,3 +316,4 @@ class Services:
     perception: Perception
     search: SearchIndex
     engine: ChatEngine
+    bridge: Bridge | None = None

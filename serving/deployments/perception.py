@@ -23,6 +23,7 @@ from encoders.types import (
     Embeddings,
     EncodedImage,
     EncodedVideo,
+    Film,
     FrameSampling,
     MediaInfo,
     Pixels,
@@ -36,6 +37,7 @@ from encoders.types import (
 from encoders.vision.encoder import vision_of
 from encoders.vision.sights import Sight, SightEncoder
 from serving.concurrency import all_of
+from serving.deployments.films import film_of
 from serving.deployments.frame_encoding import encode_frames
 from serving.deployments.media_reader import MediaReader
 from storage.backends import open_object_store
@@ -126,6 +128,20 @@ class PerceptionDeployment:
         smaller = replace(sampling, max_side=min(sampling.max_side, self._vision_side))
         async with self._reader.opened(media) as source:
             return await encode_frames(self._decoder.frames(source, smaller), self.see)
+
+    async def picture(self, media: MediaRef, max_side: int) -> Pixels:
+        """See ``Perception.picture``."""
+        decoded = await self._reader.decoded(media, partial(self._decoder.image, max_side=max_side))
+        return decoded.pixels
+
+    async def film(self, media: MediaRef, sampling: FrameSampling) -> Film:
+        """See ``Perception.film``."""
+        async with self._reader.opened(media) as source:
+            return await film_of(self._decoder.frames(source, sampling))
+
+    async def sound(self, media: MediaRef) -> Sound:
+        """See ``Perception.sound``."""
+        return await self._reader.decoded(media, self._decoder.audio)
 
     async def transcribe(self, media: MediaRef, options: TranscribeOptions) -> Transcript:
         """See ``Perception.transcribe``. One at a time: a transcription uses all threads it is given."""
