@@ -45,7 +45,7 @@ from search.types import (
     StoredDocument,
 )
 from serving.errors import EngineUnavailable
-from serving.services import EngineResponse
+from serving.services import Attachment, EngineResponse
 from storage.errors import StorageError
 from storage.media import MediaStore
 from storage.types import MediaRef
@@ -305,11 +305,17 @@ class FakeEngine:
         self.is_ready = True
         self.requests: list[dict[str, Any]] = []
         self.headers: list[Mapping[str, str]] = []
+        self.attachments: list[tuple[Attachment, ...]] = []
         self.closed = asyncio.Event()
         self.running = 0
 
     async def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        attachments: tuple[Attachment, ...] = (),
     ) -> AsyncIterator[EngineResponse | bytes]:
         if path == "/metrics":
             yield EngineResponse(200, (("content-type", "text/plain"),))
@@ -321,6 +327,7 @@ class FakeEngine:
         asked = json.loads(body)
         self.requests.append(asked)
         self.headers.append(headers)
+        self.attachments.append(attachments)
         self.running += 1
         try:
             if self.refusal is not None:

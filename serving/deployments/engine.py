@@ -9,23 +9,33 @@ from serving.config import EngineConfig
 from serving.engines.side_channel import BodyAt, SideChannel
 from serving.engines.vllm import VllmEngine
 from serving.errors import EngineUnavailable
-from serving.services import EngineResponse
+from serving.services import Attachment, EngineResponse, Perception
 
 __all__ = ["EngineDeployment"]
 
 
 class EngineDeployment:
-    """Satisfies ``serving.services.ChatEngine``; a failed engine fails the health check and is replaced."""
+    """Satisfies ``serving.services.ChatEngine``; a failed engine fails the health check and is replaced.
 
-    def __init__(self, config: EngineConfig) -> None:
-        self._engine = VllmEngine(config)
+    ``perception`` is asked for the pixels and the sound of media that the decoder takes in itself; without it, such
+    attachments are refused.
+    """
+
+    def __init__(self, config: EngineConfig, perception: Perception | None = None) -> None:
+        self._engine = VllmEngine(config, perception)
         self._side_channel = SideChannel()
 
     async def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes, beside: bool = False
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        beside: bool = False,
+        attachments: tuple[Attachment, ...] = (),
     ) -> AsyncGenerator[EngineResponse | bytes | BodyAt, None]:
         """See ``ChatEngine.request``. With ``beside``, a streamed body is offered on the side channel."""
-        async with aclosing(self._engine.request(method, path, headers, body)) as answer:
+        async with aclosing(self._engine.request(method, path, headers, body, attachments)) as answer:
             async for item in answer:
                 yield item
                 if beside and isinstance(item, EngineResponse) and _is_stream(item):

@@ -16,7 +16,7 @@ from typing import Any
 from serving.config import EngineConfig
 from serving.engines.asgi import call_asgi
 from serving.errors import EngineUnavailable
-from serving.services import EngineResponse
+from serving.services import Attachment, EngineResponse, Perception
 
 __all__ = ["VllmEngine"]
 
@@ -28,7 +28,7 @@ class VllmEngine:
     core ends with this process (``serving.engines.fork_server``); nothing needs to be shut down.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, perception: Perception | None = None) -> None:
         _start_engine_core_from_forkserver()
 
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -46,7 +46,12 @@ class VllmEngine:
         self._building = asyncio.Lock()
 
     async def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        attachments: tuple[Attachment, ...] = (),
     ) -> AsyncGenerator[EngineResponse | bytes, None]:
         """Answer one HTTP request through vLLM's application; see ``ChatEngine.request``."""
         if self._llm.errored:

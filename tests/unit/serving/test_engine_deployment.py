@@ -14,7 +14,7 @@ from serving.deployments import engine as engine_deployment
 from serving.deployments.engine import EngineDeployment
 from serving.engines.side_channel import BodyAt, read_body
 from serving.errors import EngineUnavailable
-from serving.services import EngineResponse
+from serving.services import Attachment, EngineResponse, Perception
 
 STREAM = EngineResponse(200, (("content-type", "text/event-stream; charset=utf-8"),))
 WHOLE = EngineResponse(200, (("content-type", "application/json"),))
@@ -23,13 +23,18 @@ WHOLE = EngineResponse(200, (("content-type", "application/json"),))
 class FakeVllmEngine:
     """Answers every request with ``items``."""
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, perception: Perception | None) -> None:
         self.items: tuple[EngineResponse | bytes, ...] = ()
         self.alive = True
         self.open_answers = 0
 
     async def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        attachments: tuple[Attachment, ...],
     ) -> AsyncGenerator[EngineResponse | bytes, None]:
         self.open_answers += 1
         try:
