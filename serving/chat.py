@@ -22,6 +22,7 @@ from serving.errors import EngineRefused, InvalidRequest, LimitExceeded
 from serving.media_parts import admit_part
 from serving.media_report import MediaReport
 from serving.metrics import GatewayMetrics
+from serving.perceive_options import AS_SET, PerceiveOptions
 from serving.perceiver import Perceived, Perceiver
 from serving.protocol.chat import (
     FORWARDED_FIELDS,
@@ -58,12 +59,13 @@ class _MediaUse:
 
 @dataclass(frozen=True, slots=True)
 class PreparedChat:
-    """A request as the engine gets it, and what its media gave."""
+    """A request as the engine gets it, and what its media gave: ``perceived`` in the order they stand in it."""
 
     body: bytes
     report: MediaReport | None
     modality: str
     usage_wanted: bool
+    perceived: tuple[Perceived, ...] = ()
 
 
 class ChatPipeline:
@@ -90,8 +92,12 @@ class ChatPipeline:
         self._limits = config.limits
         self._metrics = metrics
 
-    async def prepare(self, tenant: str, raw: dict[str, Any], request: ChatRequest) -> PreparedChat:
-        """Everything before the engine. ``raw`` is the decoded body that ``request`` was validated from."""
+    async def prepare(
+        self, tenant: str, raw: dict[str, Any], request: ChatRequest, options: PerceiveOptions = AS_SET
+    ) -> PreparedChat:
+        """Everything before the engine. ``raw`` is the decoded body that ``request`` was validated from;
+        ``options`` say how its media are perceived.
+        """
         self._catalogue.check(self._catalogue.chat, request.model)
         characters = sum(len(text) for text in _texts(request))
         if characters > self._limits.max_text_characters:
@@ -114,9 +120,9 @@ class ChatPipeline:
             )
         body = {name: raw[name] for name in raw if name in FORWARDED_FIELDS and raw[name] is not None}
         body["model"] = self._catalogue.chat.name
-        report, modality = None, "text"
+        report, modality, perceived = None, "text", list[Perceived]()
         if uses:
-            perceived = await all_of(self._bring_in(tenant, use) for use in uses)
+            perceived = await all_of(self._bring_in(tenant, use, options) for use in uses)
             with self._metrics.time_stage("fuse"):
                 blocks = await asyncio.to_thread(self._fuse, raw, request, perceived)
             body["messages"] = _with_blocks(raw["messages"], request, uses, blocks)
@@ -126,9 +132,13 @@ class ChatPipeline:
         if request.stream:
             # Asked for always, so that tokens are counted; dropped again when the client did not ask.
             body["stream_options"] = {"include_usage": True}
-        options = request.stream_options
+        streamed = request.stream_options
         return PreparedChat(
-            msgspec.json.encode(body), report, modality, options is not None and options.include_usage is True
+            msgspec.json.encode(body),
+            report,
+            modality,
+            streamed is not None and streamed.include_usage is True,
+            tuple(perceived),
         )
 
     async def begin(self, prepared: PreparedChat, request_id: str, *, stream: bool) -> EngineAnswer:
@@ -184,14 +194,14 @@ class ChatPipeline:
 
         return rewrite
 
-    async def _bring_in(self, tenant: str, use: _MediaUse) -> Perceived:
+    async def _bring_in(self, tenant: str, use: _MediaUse, options: PerceiveOptions) -> Perceived:
         async def bring(anew: bool) -> AdmittedMedia:
             with self._metrics.time_stage("admit"):
                 return await admit_part(self._admission, tenant, use.medium, use.param, anew=anew)
 
         async def perceive(admitted: AdmittedMedia) -> Perceived:
             with self._metrics.time_stage("perceive"), naming(use.param):
-                return await self._perceiver.perceive(admitted.record.ref, admitted.info)
+                return await self._perceiver.perceive(admitted.record.ref, admitted.info, options)
 
         return await self._admission.use(bring, perceive)
 

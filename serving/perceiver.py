@@ -16,6 +16,7 @@ from encoders.types import (
     Embeddings,
     EncodedImage,
     EncodedVideo,
+    FrameSampling,
     MediaInfo,
     MediaKind,
     ModelSpec,
@@ -31,6 +32,7 @@ from serving.concurrency import all_of
 from serving.config import GatewayConfig
 from serving.errors import PerceptionTimeout
 from serving.metrics import GatewayMetrics
+from serving.perceive_options import AS_SET, PerceiveOptions
 from serving.services import Perception
 from storage.derived import DerivedCache
 from storage.keys import artifact_key
@@ -153,15 +155,18 @@ class Perceiver:
             "ocr", media, self._ocr, {}, tuple[TextLine, ...], lambda: self._perception.read_text(media)
         )
 
-    async def encode_video(self, media: MediaRef) -> tuple[EncodedVideo, str]:
+    async def encode_video(
+        self, media: MediaRef, sampling: FrameSampling | None = None
+    ) -> tuple[EncodedVideo, str]:
         """Sampled frames of a video, and the tier."""
+        wanted = sampling or self._sampling
         return await self._task(
             "frames",
             media,
             self._vision,
-            {"sampling": asdict(self._sampling)},
+            {"sampling": asdict(wanted)},
             EncodedVideo,
-            lambda: self._perception.encode_video(media, self._sampling),
+            lambda: self._perception.encode_video(media, wanted),
         )
 
     async def transcribe(
@@ -253,7 +258,9 @@ class Perceiver:
                 f"The texts could not be embedded within {self._timeout_seconds:g} seconds; try again."
             ) from error
 
-    async def perceive(self, media: MediaRef, info: MediaInfo, *, ocr: bool = True) -> Perceived:
+    async def perceive(
+        self, media: MediaRef, info: MediaInfo, options: PerceiveOptions = AS_SET, *, ocr: bool = True
+    ) -> Perceived:
         """Everything the ``text`` strategy and search need of one medium, its tasks side by side."""
         tiers: dict[str, str] = {}
         found: dict[str, Any] = {}
@@ -267,9 +274,9 @@ class Perceiver:
             if ocr:
                 tasks.append(note("ocr", self.read_text(media)))
         if info.kind is MediaKind.VIDEO:
-            tasks.append(note("frames", self.encode_video(media)))
+            tasks.append(note("frames", self.encode_video(media, options.sampling)))
         if info.kind is MediaKind.AUDIO or (info.kind is MediaKind.VIDEO and info.has_audio):
-            tasks.append(note("transcript", self.transcribe(media)))
+            tasks.append(note("transcript", self.transcribe(media, options.transcription)))
         await all_of(tasks)
         medium = PerceivedMedium(
             id=media.id,

@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import openai
 import uvicorn
-from fake_services import FakeEngine, FakePerception, FakeSearchIndex
+from fake_services import FakeBridge, FakeEngine, FakePerception, FakeSearchIndex
 from fastapi import FastAPI
 
 from search.config import SearchConfig
@@ -39,6 +39,7 @@ class Platform:
     app: FastAPI
     engine: FakeEngine
     perception: FakePerception
+    bridge: FakeBridge
     search: SearchEngine
     storage: Storage
     root: Path
@@ -78,8 +79,9 @@ def build_platform(
     storage = assemble(wanted, store, config.cache_secret, clock)
     perception, engine = FakePerception(storage.media), FakeEngine()
     search = SearchEngine(SearchConfig(root / "collections"))
-    services = Services(perception, FakeSearchIndex(search), engine)
-    return Platform(create_app(services, storage, config), engine, perception, search, storage, root)
+    bridge = FakeBridge(perception, config.chat_model.name)
+    services = Services(perception, FakeSearchIndex(search), engine, bridge)
+    return Platform(create_app(services, storage, config), engine, perception, bridge, search, storage, root)
 
 
 def http_client(platform: Platform) -> httpx2.AsyncClient:

@@ -17,22 +17,30 @@ import numpy as np
 
 from encoders.errors import CorruptMedia, EncoderError, MediaTooLarge, UnsupportedMedia
 from encoders.types import (
+    AudioTokens,
     Embeddings,
     EncodedFrame,
     EncodedImage,
     EncodedVideo,
+    Film,
     FrameSampling,
     ImageLabel,
+    ImageTokens,
     MediaInfo,
     MediaKind,
+    Pixels,
     Quality,
     SeenMedium,
+    Sound,
     TextLine,
     TranscribeOptions,
     Transcript,
     TranscriptSegment,
     TranscriptWord,
+    VideoTokens,
 )
+from fusion.errors import FusionError
+from fusion.types import SoftTokens
 from search.engine import SearchEngine
 from search.filters import Condition
 from search.types import (
@@ -51,6 +59,7 @@ from storage.media import MediaStore
 from storage.types import MediaRef
 
 __all__ = [
+    "FakeBridge",
     "FakeEngine",
     "FakePerception",
     "FakeSearchIndex",
@@ -62,6 +71,8 @@ __all__ = [
 ]
 
 DIMENSIONS = 384
+FAKE_SIDE = 8
+FAKE_PATCHES, FAKE_TOKEN_WIDTH = 4, 6
 _PNG = b"\x89PNG\r\n\x1a\n"
 _WAV = b"RIFF\x00\x00\x00\x00WAVE"
 _MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2"
@@ -189,6 +200,41 @@ class FakePerception:
         self.options = options
         return fake_transcript(facts["speech"], facts.get("seconds", 3.0), options.language or "en")
 
+    async def image_tokens(self, media: MediaRef, views: int = 1) -> ImageTokens:
+        """As many views as asked for: the whole picture and columns of it."""
+        _, facts = await self._facts("image_tokens", media)
+        boxes = tuple((index, 0, index + 1, 480) for index in range(views))
+        return ImageTokens(np.stack([_tokens(f"{facts['labels']} {box}") for box in boxes]), boxes)
+
+    async def video_tokens(self, media: MediaRef, sampling: FrameSampling) -> VideoTokens:
+        _, facts = await self._facts("video_tokens", media)
+        times, reasons = _sampled(facts, sampling)
+        tokens = np.stack([_tokens(f"{facts['frames'][int(time)]}") for time in times])
+        seconds = float(len(facts["frames"]))
+        return VideoTokens(tokens, times, reasons, seconds, facts.get("near_duplicates", 0))
+
+    async def audio_tokens(self, media: MediaRef) -> AudioTokens:
+        _, facts = await self._facts("audio_tokens", media)
+        tokens = _tokens(str(facts["speech"]))
+        pooled = tokens.mean(axis=0)
+        return AudioTokens(tokens, pooled / np.linalg.norm(pooled), 0.02)
+
+    async def picture(self, media: MediaRef, max_side: int) -> Pixels:
+        """One colour, made of the labels."""
+        _, facts = await self._facts("picture", media)
+        return _pixels(str(facts["labels"]), min(max_side, FAKE_SIDE))
+
+    async def film(self, media: MediaRef, sampling: FrameSampling) -> Film:
+        _, facts = await self._facts("film", media)
+        times, reasons = _sampled(facts, sampling)
+        frames = np.stack([_pixels(str(facts["frames"][int(time)]), FAKE_SIDE) for time in times])
+        return Film(frames, times, reasons, float(len(facts["frames"])), facts.get("near_duplicates", 0))
+
+    async def sound(self, media: MediaRef) -> Sound:
+        """Silence of the right length."""
+        _, facts = await self._facts("sound", media)
+        return np.zeros(int(16_000 * facts.get("seconds", 3.0)), np.float32)
+
     async def fingerprint(self, media: MediaRef) -> str:
         """The picture's ``fingerprint``, or one of its labels."""
         _, facts = await self._facts("fingerprint", media)
@@ -221,6 +267,83 @@ class FakePerception:
 
     async def ready(self) -> bool:
         return self.is_ready
+
+
+class FakeBridge:
+    """``serving.services.Bridge`` over a fake perception: the encoders' tokens through a fixed matrix.
+
+    Each piece gets ``tokens`` of them. Without ``hears`` it has no audio branch. Counts calls by method.
+    """
+
+    def __init__(
+        self,
+        perception: FakePerception,
+        decoder: str = "smollm2-135m-instruct",
+        width: int = 8,
+        tokens: int = 4,
+        *,
+        hears: bool = False,
+    ) -> None:
+        self._perception = perception
+        self._decoder = decoder
+        self._tokens = tokens
+        self._hears = hears
+        self._projection = np.random.default_rng(5).normal(size=(FAKE_TOKEN_WIDTH, width)).astype(np.float32)
+        self.calls: dict[str, int] = {}
+        self.asked_views: list[int] = []
+        self.asked_sampling: list[FrameSampling] = []
+        self.failure: Exception | None = None
+        self.wait: asyncio.Event | None = None
+        self.is_ready = True
+        self.cancelled = 0
+
+    async def soft_image(self, media: MediaRef, views: int = 1) -> SoftTokens:
+        self.asked_views.append(views)
+        await self._called("soft_image")
+        seen = await self._perception.image_tokens(media, views)
+        return SoftTokens(self._projected(seen.tokens), self._decoder)
+
+    async def soft_video(self, media: MediaRef, sampling: FrameSampling) -> SoftTokens:
+        self.asked_sampling.append(sampling)
+        await self._called("soft_video")
+        seen = await self._perception.video_tokens(media, sampling)
+        return SoftTokens(
+            self._projected(seen.tokens),
+            self._decoder,
+            seen.times_seconds,
+            seen.reasons,
+            seen.duration_seconds,
+            seen.near_duplicates,
+        )
+
+    async def soft_audio(self, media: MediaRef) -> SoftTokens:
+        await self._called("soft_audio")
+        if not self._hears:
+            raise FusionError("The bridge has no branch for sound.")
+        heard = await self._perception.audio_tokens(media)
+        return SoftTokens(self._projected(heard.tokens[None]), self._decoder, (0.0,))
+
+    async def ready(self) -> bool:
+        return self.is_ready
+
+    async def _called(self, method: str) -> None:
+        self.calls[method] = self.calls.get(method, 0) + 1
+        try:
+            if self.wait is not None:
+                await self.wait.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.failure is not None:
+            raise self.failure
+
+    def _projected(
+        self, tokens: np.ndarray[Any, np.dtype[np.float32]]
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """``(pieces, patches, width of the encoder)`` to ``(pieces, tokens, width of the decoder)``."""
+        return (np.resize(tokens, (len(tokens), self._tokens, FAKE_TOKEN_WIDTH)) @ self._projection).astype(
+            np.float32
+        )
 
 
 class FakeSearchIndex:
@@ -413,3 +536,22 @@ class FakeEngine:
 def _labels(given: Mapping[str, float]) -> tuple[ImageLabel, ...]:
     labels = [ImageLabel(text, probability) for text, probability in given.items()]
     return tuple(sorted(labels, key=lambda label: -label.probability))
+
+
+def _digest(words: str) -> np.random.Generator:
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big"))
+
+
+def _tokens(words: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return _digest(words).normal(size=(FAKE_PATCHES, FAKE_TOKEN_WIDTH)).astype(np.float32)
+
+
+def _pixels(words: str, side: int) -> Pixels:
+    colour = _digest(words).integers(0, 256, 3, dtype=np.uint8)
+    return np.broadcast_to(colour, (side, side, 3)).copy()
+
+
+def _sampled(facts: Mapping[str, Any], sampling: FrameSampling) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """Times and reasons of a fake video's frames, of which the first are taken."""
+    times = tuple(float(time) for time in range(len(facts["frames"]))[: sampling.max_frames])
+    return times, (sampling.method,) * len(times)
