@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["FusionError", "PromptTooLong"]
+__all__ = [
+    "BridgeMismatch",
+    "BridgeUnavailable",
+    "FusionError",
+    "ModalityNotBridged",
+    "PromptTooLong",
+    "TrainingRefused",
+]
 
 
 class FusionError(Exception):
@@ -15,3 +22,19 @@ class FusionError(Exception):
 
 class PromptTooLong(FusionError):
     """The prompt does not fit the decoder's context even with media shortened to their minimum."""
+
+
+class BridgeUnavailable(FusionError):
+    """A bridge's files were not found, are damaged, or do not fit what is served with them."""
+
+
+class BridgeMismatch(FusionError):
+    """Tokens that are not those of the encoder a bridge was made for, or soft tokens of another decoder."""
+
+
+class ModalityNotBridged(FusionError):
+    """The bridge has no branch for this kind of medium."""
+
+
+class TrainingRefused(FusionError):
+    """A bridge cannot be trained with what was given: pairs, settings, models, or a run begun with others."""

@@ -205,6 +205,7 @@ ERROR_TABLE: dict[type[Exception], ErrorAnswer] = {
     # fusion
     fusion_errors.FusionError: ErrorAnswer(500, _SERVER, "fusion_error"),
     fusion_errors.PromptTooLong: ErrorAnswer(400, _INVALID, "context_length_exceeded"),
+    fusion_errors.TrainingRefused: ErrorAnswer(400, _INVALID, "training_refused"),
 }
 """Every error class of the platform with its answer. A test walks all subclasses and holds it complete."""
 
