@@ -143,12 +143,15 @@ class EncodedFrame:
 class EncodedVideo:
     """A video as a time-ordered tuple of encoded frames.
 
-    ``near_duplicates`` is how many chosen frames were left out because they showed the same as the one before.
+    ``near_duplicates`` is how many chosen frames were left out because they showed the same as the one before, and
+    ``repeat_times_seconds`` when; ``scene_changes_seconds``: see ``VideoSummary``.
     """
 
     duration_seconds: float
     frames: tuple[EncodedFrame, ...]
     near_duplicates: int = 0
+    repeat_times_seconds: tuple[float, ...] = ()
+    scene_changes_seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +174,17 @@ class FrameSampling:
 
 @dataclass(frozen=True, slots=True)
 class VideoSummary:
-    """What is known of a video once its frames were sampled."""
+    """What is known of a video once its frames were sampled.
+
+    ``repeat_times_seconds`` are the times of the chosen frames that were left out because they showed the same as
+    the last one kept; ``near_duplicates`` is how many. ``scene_changes_seconds`` is when new scenes begin, in
+    order; only the method ``scene`` looks for them.
+    """
 
     duration_seconds: float
     near_duplicates: int = 0
+    repeat_times_seconds: tuple[float, ...] = ()
+    scene_changes_seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +201,8 @@ class ImageTokens:
 
 @dataclass(frozen=True, slots=True)
 class VideoTokens:
-    """Patch token embeddings of sampled frames: ``tokens`` is float32 ``(frames, patches, width)``, with each frame's
-    time and why it was sampled.
+    """Patch token embeddings of sampled frames: ``tokens`` is float32 ``(frames, patches, width)``, with each
+    frame's time and why it was sampled. The last two: see ``VideoSummary``.
     """
 
     tokens: Vector
@@ -200,17 +210,24 @@ class VideoTokens:
     reasons: tuple[str, ...]
     duration_seconds: float
     near_duplicates: int = 0
+    repeat_times_seconds: tuple[float, ...] = ()
+    scene_changes_seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """Sampled frames of a video as pixels: ``frames`` is uint8 ``(frames, height, width, 3)``, RGB, upright."""
+    """Sampled frames of a video as pixels: ``frames`` is uint8 ``(frames, height, width, 3)``, RGB, upright.
+
+    The last two: see ``VideoSummary``.
+    """
 
     frames: Pixels
     times_seconds: tuple[float, ...]
     reasons: tuple[str, ...]
     duration_seconds: float
     near_duplicates: int = 0
+    repeat_times_seconds: tuple[float, ...] = ()
+    scene_changes_seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ class SoftTokens:
 
     ``vectors`` is float32 ``(pieces, tokens, width)``: a piece is a view of a picture, a frame of a video or a stretch
     of sound. ``times_seconds`` is when each piece begins, ``reasons`` why each frame was sampled; both are empty for a
-    picture. ``decoder`` names the decoder whose width and meaning they have: no other may be given them.
+    picture. ``decoder`` names the decoder whose width and meaning they have: no other may be given them. The last
+    two are of ``encoders.types.VideoSummary``.
     """
 
     vectors: Vector
@@ -24,6 +25,8 @@ class SoftTokens:
     reasons: tuple[str, ...] = ()
     duration_seconds: float | None = None
     near_duplicates: int = 0
+    repeat_times_seconds: tuple[float, ...] = ()
+    scene_changes_seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

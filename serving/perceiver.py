@@ -45,7 +45,7 @@ __all__ = ["Perceived", "Perceiver"]
 Kind = TypeVar("Kind")
 
 _MAX_CONCURRENT_TASKS = 16
-_CODEC_VERSION = 3
+_CODEC_VERSION = 4
 _MANY_TEXTS = 64  # whose keys are made in a thread
 
 _log = logging.getLogger("manymodal.gateway")

@@ -64,8 +64,12 @@ def animated_frames(
             f"The animation is {seconds:.1f} seconds long; at most {limits.max_video_seconds:.0f} seconds are "
             "accepted. Cut it into shorter parts."
         )
+    changes: list[float] = []
     if sampling.method == SamplingMethod.SCENE:
-        wanted = _scenes(file, sniffed, limits, begins, stretch(sampling, seconds), sampling.max_frames)
+        part = stretch(sampling, seconds)
+        changes = _changes(file, sniffed, limits, begins, part)
+        scenes = [Wanted(time, SCENE) for time in thinned(middles(*part, changes), sampling.max_frames)]
+        wanted = filled(scenes, *part, min(FEWEST, sampling.max_frames))
     elif sampling.method == SamplingMethod.KEYFRAMES:
         start, end = stretch(sampling, seconds)
         first = [Wanted(0.0, KEYFRAME)] if start == 0 else []
@@ -77,11 +81,11 @@ def animated_frames(
         if time <= last:
             continue
         last = time
-        if not sampling.drop_near_duplicates or duplicates.keep(pixels):
+        if not sampling.drop_near_duplicates or duplicates.keep(time, pixels):
             yield SampledFrame(time, wish.reason, pixels)
     if last < 0:
         raise CorruptMedia("The animation is damaged: no frame of it can be decoded.")
-    yield VideoSummary(max(seconds, last), duplicates.count)
+    yield duplicates.summary(max(seconds, last), changes)
 
 
 def _shown_at(
@@ -108,15 +112,14 @@ def _shown_at(
             return
 
 
-def _scenes(
+def _changes(
     file: BinaryIO,
     sniffed: Sniffed,
     limits: DecodeLimits,
     begins: Sequence[float],
     part: tuple[float, float],
-    count: int,
-) -> list[Wanted]:
-    """The middle of each scene, as for videos."""
+) -> list[float]:
+    """When new scenes begin, as of videos."""
     start, end = part
     finder = SceneFinder()
     for begin, image in zip(begins, _composed(file, sniffed, limits), strict=False):
@@ -125,9 +128,7 @@ def _scenes(
         if begin >= start:
             small = finished(image.copy(), _SCENE_SIDE, image.size)
             finder.add(begin, np.ascontiguousarray(small[:, :, ::-1]))
-    times = thinned(middles(start, end, finder.cuts()), count)
-    scenes = [Wanted(time, SCENE) for time in times]
-    return filled(scenes, start, end, min(FEWEST, count))
+    return finder.cuts()
 
 
 def _composed(file: BinaryIO, sniffed: Sniffed, limits: DecodeLimits) -> Iterator[Image.Image]:

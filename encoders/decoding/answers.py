@@ -41,6 +41,7 @@ _SAMPLE_RATE = 16_000
 _SOUND_PART_BYTES = 1 << 20
 _FRAMES_READY = 2
 _MAX_REASON_LETTERS = 128
+_MOST_TIMES = 10_000  # scenes last at least 0.6 seconds, and videos some minutes
 _LONGEST_SIDE = (1 << 31) - 1
 # Without a plus: an SVG is a program to a browser, and this becomes a header of the medium's own address.
 _CONTENT_TYPE = re.compile(r"(image|audio|video)/[a-z0-9.-]{1,32}")
@@ -215,7 +216,12 @@ class FramesAnswer:
 
     def finish(self, header: Mapping[str, Any], body: bytearray) -> VideoSummary:
         return _checked(
-            lambda: VideoSummary(_not_negative(header["seconds"]), max(0, int(header["near_duplicates"])))
+            lambda: VideoSummary(
+                _not_negative(header["seconds"]),
+                max(0, int(header["near_duplicates"])),
+                _times(header.get("repeats", ())),
+                _times(header.get("scene_changes", ())),
+            )
         )
 
     def _hand_over(self, item: DecodedFrame | None) -> bool:
@@ -263,6 +269,13 @@ def _not_negative(value: Any) -> float:
     if not (math.isfinite(number) and number >= 0):
         raise ValueError
     return number
+
+
+def _times(values: Any) -> tuple[float, ...]:
+    """Seconds in order."""
+    if len(values) > _MOST_TIMES:
+        raise ValueError
+    return tuple(sorted(_not_negative(value) for value in values))
 
 
 def _side(value: Any) -> int:

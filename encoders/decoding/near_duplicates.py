@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from encoders.types import Pixels
+from encoders.types import Pixels, VideoSummary
 
 __all__ = ["NearDuplicates"]
 
@@ -24,15 +26,21 @@ class NearDuplicates:
     """
 
     def __init__(self) -> None:
-        self.count = 0
+        self.times_seconds: list[float] = []
+        """When the pictures came that showed nothing new."""
         self._kept: NDArray[np.int16] | None = None
 
-    def keep(self, picture: Pixels) -> bool:
-        """Whether RGB ``(h, w, 3)`` shows something new. The first always does; others are counted if not."""
+    def keep(self, time_seconds: float, picture: Pixels) -> bool:
+        """Whether RGB ``(h, w, 3)`` shows something new. The first always does; others' times are noted if not."""
         small = Image.fromarray(picture).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
         seen = np.asarray(small, dtype=np.int16)
         if self._kept is not None and np.abs(self._kept - seen).max() < _THRESHOLD:
-            self.count += 1
+            self.times_seconds.append(time_seconds)
             return False
         self._kept = seen
         return True
+
+    def summary(self, duration_seconds: float, scene_changes: Sequence[float]) -> VideoSummary:
+        """What is told after the last picture."""
+        times = tuple(self.times_seconds)
+        return VideoSummary(duration_seconds, len(times), times, tuple(scene_changes))

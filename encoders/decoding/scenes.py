@@ -20,9 +20,8 @@ from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
 from encoders.decoding.keyframes import decoded_keyframes
 from encoders.decoding.reader import decoded, go_to
-from encoders.decoding.sampling import middles
 
-__all__ = ["SceneFinder", "scene_middles"]
+__all__ = ["SceneFinder", "scene_changes"]
 
 cv2.setNumThreads(1)
 
@@ -61,8 +60,8 @@ class SceneFinder:
         return sorted(self._cuts)
 
 
-def scene_middles(container: Any, stream: Any, begin: float, start: float, end: float) -> list[float]:
-    """The middle of each scene between ``start`` and ``end`` (seconds; ``begin``: time of the beginning).
+def scene_changes(container: Any, stream: Any, begin: float, start: float, end: float) -> list[float]:
+    """When new scenes begin between ``start`` and ``end`` (seconds; ``begin``: time of the beginning), in order.
 
     Decodes what lies between, except frames that no other needs, and keeps no picture but the last. Where that
     would be too much work (more than ``_MAX_PIXELS``: 96 seconds of 1080p at 30 a second) only I-frames are
@@ -77,7 +76,7 @@ def scene_middles(container: Any, stream: Any, begin: float, start: float, end: 
     frames = decoded_keyframes(container, stream, begin) if sparse else decoded(container, stream, begin, [])
     for time, picture in _small_pictures(frames, start, end):
         finder.add(time, picture)
-    return middles(start, end, finder.cuts())
+    return finder.cuts()
 
 
 def _small_pictures(

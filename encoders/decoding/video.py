@@ -19,11 +19,12 @@ from encoders.decoding.sampling import (
     Wanted,
     check_sampling,
     filled,
+    middles,
     stretch,
     thinned,
     timed,
 )
-from encoders.decoding.scenes import scene_middles
+from encoders.decoding.scenes import scene_changes
 from encoders.decoding.sniff import Sniffed
 from encoders.decoding.stream import check_seconds, open_container, seconds_of, start_seconds, track
 from encoders.errors import CorruptMedia
@@ -62,17 +63,17 @@ def sample_frames(
             seconds = measured_seconds(video.container, video.stream, video.start)
             check_seconds(MediaKind.VIDEO, seconds, limits)
             video.rewind()
-        wanted = _wanted(video, sampling, seconds)
+        wanted, changes = _wanted(video, sampling, seconds)
         for time, wish, frame in _looked_at(video, wanted, seekable):
             if time <= last:
                 continue
             last = time
             pixels = upright(frame, video.stream, sampling.max_side)
-            if not sampling.drop_near_duplicates or duplicates.keep(pixels):
+            if not sampling.drop_near_duplicates or duplicates.keep(time, pixels):
                 yield SampledFrame(time, wish.reason, pixels)
     if last < 0:
         raise CorruptMedia("The video is damaged: no frame of it can be decoded.")
-    yield VideoSummary(max(seconds, last), duplicates.count)
+    yield duplicates.summary(max(seconds, last), changes)
 
 
 def displayed_size(container: Any, stream: Any) -> tuple[int, int]:
@@ -83,22 +84,26 @@ def displayed_size(container: Any, stream: Any) -> tuple[int, int]:
     return context.width, context.height
 
 
-def _wanted(video: _Video, sampling: FrameSampling, seconds: float) -> list[Wanted]:
-    """The moments to look at, in order. Leaves the video at its beginning."""
+def _wanted(video: _Video, sampling: FrameSampling, seconds: float) -> tuple[list[Wanted], list[float]]:
+    """The moments to look at, in order, and when scenes change if that was looked for. Leaves the video at its
+    beginning.
+    """
     if sampling.method in (SamplingMethod.UNIFORM, SamplingMethod.FPS):
-        return timed(sampling, seconds)
+        return timed(sampling, seconds), []
+    changes: list[float] = []
     start, end = stretch(sampling, seconds)
     if sampling.method == SamplingMethod.KEYFRAMES:
         times = keyframe_times(video.container, video.stream, video.start)
         times = [time for time in times if start <= time < end or time == 0.0 == start]
     else:
-        times = scene_middles(video.container, video.stream, video.start, start, end)
+        changes = scene_changes(video.container, video.stream, video.start, start, end)
+        times = middles(start, end, changes)
     video.rewind()
     reason = KEYFRAME if sampling.method == SamplingMethod.KEYFRAMES else SCENE
     found = [Wanted(time, reason) for time in times]
     if len(found) < min(FEWEST, sampling.max_frames):
-        return filled(found, start, end, min(FEWEST, sampling.max_frames))
-    return thinned(found, sampling.max_frames)
+        return filled(found, start, end, min(FEWEST, sampling.max_frames)), changes
+    return thinned(found, sampling.max_frames), changes
 
 
 def _looked_at(

@@ -15,7 +15,7 @@ __all__ = ["film_of"]
 
 
 async def film_of(decoded: AsyncGenerator[DecodedFrame | VideoSummary, None]) -> Film:
-    """All frames in the order they come; the summary comes last. ``CorruptMedia`` when there is none, or no frame."""
+    """All frames in the order they come; the summary comes last. ``CorruptMedia`` when one of them is missing."""
     frames: list[DecodedFrame] = []
     summary: VideoSummary | None = None
     async with aclosing(decoded):
@@ -32,4 +32,6 @@ async def film_of(decoded: AsyncGenerator[DecodedFrame | VideoSummary, None]) ->
         tuple(frame.reason for frame in frames),
         summary.duration_seconds,
         summary.near_duplicates,
+        summary.repeat_times_seconds,
+        summary.scene_changes_seconds,
     )

@@ -52,4 +52,10 @@ async def encode_frames(
         await asyncio.gather(*(seen for _, _, seen in ahead), return_exceptions=True)
     if summary is None:
         raise CorruptMedia(UNUSABLE)
-    return EncodedVideo(summary.duration_seconds, tuple(frames), summary.near_duplicates)
+    return EncodedVideo(
+        summary.duration_seconds,
+        tuple(frames),
+        summary.near_duplicates,
+        summary.repeat_times_seconds,
+        summary.scene_changes_seconds,
+    )

@@ -105,6 +105,9 @@ def test_near_duplicates() -> None:
     data = animation("PNG", [100, 101, 102, 200])
     found, summary = frames(data)
     assert (len(found), summary.near_duplicates) == (2, 2)
+    assert len(summary.repeat_times_seconds) == 2
+    assert found[0].time_seconds < min(summary.repeat_times_seconds)
+    assert max(summary.repeat_times_seconds) < found[1].time_seconds
     assert len(frames(data, FrameSampling(drop_near_duplicates=False))[0]) == 4
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from encoders.config import DecodeLimits
 from encoders.decoding.answers import FramesAnswer, PictureAnswer, ProbeAnswer, SoundAnswer
 from encoders.errors import CorruptMedia
-from encoders.types import FrameSampling, MediaInfo, MediaKind
+from encoders.types import FrameSampling, MediaInfo, MediaKind, VideoSummary
 
 LIMITS = DecodeLimits()
 INFO = {"kind": "video", "content_type": "video/mp4", "width": 4, "height": 2, "duration_seconds": 1.5}
@@ -79,6 +79,14 @@ async def test_frames_and_summaries_that_cannot_be() -> None:
     for value in ODD_NUMBERS:
         with pytest.raises(CorruptMedia):
             answer.finish({"seconds": value, "near_duplicates": 0}, bytearray())
+        for name in ("repeats", "scene_changes"):
+            with pytest.raises(CorruptMedia):
+                answer.finish({"seconds": 1.0, "near_duplicates": 0, name: [0.5, value]}, bytearray())
+    for lie in ("ab", 7, None, [0.0] * 20_000):
+        with pytest.raises(CorruptMedia):
+            answer.finish({"seconds": 1.0, "near_duplicates": 0, "repeats": lie}, bytearray())
+    told = {"seconds": 9.0, "near_duplicates": 2, "repeats": [1.5, 1.0], "scene_changes": [4.0]}
+    assert answer.finish(told, bytearray()) == VideoSummary(9.0, 2, (1.0, 1.5), (4.0,))
     assert answer.take(FRAME, bytearray(24))
 
 

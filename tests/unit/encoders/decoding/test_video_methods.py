@@ -170,10 +170,12 @@ def scenery(lengths: list[float], rate: int = 20, size: tuple[int, int] = (128, 
 
 def test_the_middle_of_each_scene() -> None:
     lengths = [2.0, 1.5, 3.0, 1.0, 2.5]
-    frames, _ = sampled(scenery(lengths), "scene")
+    frames, summary = sampled(scenery(lengths), "scene")
     edges = np.cumsum([0, *lengths])
     assert times(frames) == pytest.approx(list((edges[:-1] + edges[1:]) / 2), abs=0.1)
     assert reasons(frames) == ["scene"] * 5
+    assert summary.scene_changes_seconds == pytest.approx(list(edges[1:-1]), abs=0.1)
+    assert sampled(scenery(lengths), "uniform")[1].scene_changes_seconds == ()  # not looked for
 
 
 def test_few_scenes_are_filled_up_to_five_and_many_are_thinned() -> None:
@@ -213,7 +215,9 @@ def test_what_shows_the_same_is_left_out_and_counted(video_bytes: Encode) -> Non
     data = video_bytes(TENTHS)
     frames, summary = sampled(data, max_frames=24, drop_near_duplicates=True)
     assert greys(frames) == list(range(0, 24, 2))  # ten steps of 256 are noise, twenty are not
-    assert len(frames) + summary.near_duplicates == len(sampled(data, max_frames=24)[0])
+    every = sampled(data, max_frames=24)[0]
+    assert len(frames) + summary.near_duplicates == len(every)
+    assert sorted([*times(frames), *summary.repeat_times_seconds]) == times(every)
     _, summary = sampled(data, max_frames=24)
     assert summary.near_duplicates == 0
 
