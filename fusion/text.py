@@ -7,7 +7,6 @@ says so.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,10 +15,11 @@ from fusion.config import FusionConfig
 from fusion.errors import PromptTooLong
 from fusion.sections import Keep, Section, TokenCounter, share_budget, shorten
 from fusion.types import FusedBlock, PerceivedMedium
+from fusion.wording import names as names_of
+from fusion.wording import opening, plain, said
 
 __all__ = ["TextFusion", "assemble"]
 
-_NAMES = {MediaKind.IMAGE: "picture", MediaKind.AUDIO: "recording", MediaKind.VIDEO: "video"}
 _FIT_TRIES = 6
 
 
@@ -51,7 +51,7 @@ class TextFusion:
         budget = self._config.media_token_budget
         if budget_tokens is not None:
             budget = min(budget, budget_tokens)
-        names = _names([medium.info.kind for medium in media])
+        names = names_of([medium.info.kind for medium in media])
         drafts = [self._draft(medium, name) for medium, name in zip(media, names, strict=True)]
         needs = [self._count(draft.full()) for draft in drafts]
         shares = share_budget(needs, budget)
@@ -97,14 +97,14 @@ class TextFusion:
         draft = _Draft(
             f"{name}{size} shows: {shown}." if shown else f"{name}{size} shows nothing that was recognised."
         )
-        lines = tuple(f'"{text}"' for text in (_plain(line.text) for line in medium.text_lines) if text)
+        lines = tuple(f'"{text}"' for text in (plain(line.text) for line in medium.text_lines) if text)
         if lines:
             headline = f"Text written in {name[0].lower()}{name[1:]}:"
             draft.sections.append(Section(headline, lines, "lines of written text", Keep.FIRST))
         return draft
 
     def _recording(self, medium: PerceivedMedium, name: str) -> _Draft:
-        draft = _Draft(_opening(name, medium.info.duration_seconds))
+        draft = _Draft(opening(name, medium.info.duration_seconds))
         _add_speech(draft, medium.transcript, name)
         return draft
 
@@ -112,7 +112,7 @@ class TextFusion:
         duration = medium.info.duration_seconds
         if duration is None and medium.video is not None:
             duration = medium.video.duration_seconds
-        draft = _Draft(_opening(name, duration))
+        draft = _Draft(opening(name, duration))
         if medium.video is not None and medium.video.frames:
             items = tuple(self._timeline(medium.video.frames))
             draft.sections.append(
@@ -172,30 +172,10 @@ def assemble(parts: Sequence[str | FusedBlock]) -> str:
     return "\n\n".join(piece for piece in pieces if piece)
 
 
-def _names(kinds: Sequence[MediaKind]) -> list[str]:
-    """How each medium is called in the prompt: "The picture" when it is the only one of its kind, else
-    numbered.
-    """
-    seen: dict[MediaKind, int] = {}
-    names = []
-    for kind in kinds:
-        seen[kind] = seen.get(kind, 0) + 1
-        name = _NAMES[kind]
-        names.append(f"The {name}" if kinds.count(kind) == 1 else f"{name.capitalize()} {seen[kind]}")
-    return names
-
-
 def _add_speech(draft: _Draft, transcript: Transcript | None, name: str) -> None:
-    segments = transcript.segments if transcript is not None else ()
-    items = []
-    for segment in segments:
-        text = _plain(segment.text)
-        if text:
-            items.append(f'{segment.start_seconds:.1f}s to {segment.end_seconds:.1f}s: "{text}"')
+    items = tuple(line for _, line in said(transcript))
     if items:
-        draft.sections.append(
-            Section(f"{name} says, by time:", tuple(items), "passages of speech", Keep.ENDS)
-        )
+        draft.sections.append(Section(f"{name} says, by time:", items, "passages of speech", Keep.ENDS))
     else:
         draft.opening += " Nobody speaks in it."
 
@@ -212,19 +192,4 @@ def _averaged(stretch: Sequence[EncodedFrame]) -> list[ImageLabel]:
 
 def _label_name(label: ImageLabel) -> str:
     """The first of a class's synonyms ("tabby, tabby cat" is "tabby")."""
-    return _plain(label.text.split(",", 1)[0])
-
-
-def _opening(name: str, duration: float | None) -> str:
-    return f"{name} is of unknown length." if duration is None else f"{name} is {duration:.1f} seconds long."
-
-
-def _plain(text: str) -> str:
-    """Perceived text made harmless for a chat template: one line, and no control token of any decoder.
-
-    What is written in a picture or spoken is a stranger's text: ``<|im_end|>`` in it must not end the
-    message.
-    """
-    text = re.sub(r"\s+", " ", text).strip()
-    text = re.sub(r"<(?=\S)", "< ", text)
-    return re.sub(r"\[(?=/?[A-Z_]+\])", "[ ", text)
+    return plain(label.text.split(",", 1)[0])

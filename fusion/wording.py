@@ -1,0 +1,51 @@
+"""How media are called in a prompt, and strangers' text made fit to be quoted in one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from encoders.types import MediaKind, Transcript
+
+__all__ = ["names", "opening", "plain", "said"]
+
+_NAMES = {MediaKind.IMAGE: "picture", MediaKind.AUDIO: "recording", MediaKind.VIDEO: "video"}
+
+
+def names(kinds: Sequence[MediaKind]) -> list[str]:
+    """How each medium is called in the prompt: "The picture" when it is the only one of its kind, else numbered."""
+    seen: dict[MediaKind, int] = {}
+    called = []
+    for kind in kinds:
+        seen[kind] = seen.get(kind, 0) + 1
+        name = _NAMES[kind]
+        called.append(f"The {name}" if kinds.count(kind) == 1 else f"{name.capitalize()} {seen[kind]}")
+    return called
+
+
+def opening(name: str, duration_seconds: float | None) -> str:
+    """The sentence that says how long a medium is."""
+    if duration_seconds is None:
+        return f"{name} is of unknown length."
+    return f"{name} is {duration_seconds:.1f} seconds long."
+
+
+def said(transcript: Transcript | None) -> tuple[tuple[float, str], ...]:
+    """Every passage of speech that has words: when it begins, and a line with its times and its words."""
+    segments = transcript.segments if transcript is not None else ()
+    spoken = ((segment, plain(segment.text)) for segment in segments)
+    return tuple(
+        (segment.start_seconds, f'{segment.start_seconds:.1f}s to {segment.end_seconds:.1f}s: "{text}"')
+        for segment, text in spoken
+        if text
+    )
+
+
+def plain(text: str) -> str:
+    """Perceived text made harmless for a chat template: one line, and no control token of any decoder.
+
+    What is written in a picture or spoken is a stranger's text: ``<|im_end|>`` in it must not end the message.
+    """
+    text = re.sub(r"\s+", " ", text).strip()
+    text = re.sub(r"<(?=\S)", "< ", text)
+    return re.sub(r"\[(?=/?[A-Z_]+\])", "[ ", text)
