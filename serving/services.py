@@ -262,8 +262,9 @@ class PromptEmbeddings:
 class NativeMedium:
     """A medium that the decoder looks at or listens to itself, at one place of the prompt.
 
-    ``content_id`` is a keyed hash of tenant, content and every parameter that changes what the decoder sees; media of
-    the same id are the same to the engine's caches. ``sampling`` is for videos.
+    ``content_id`` is a keyed hash of tenant, content and every parameter that changes what the decoder sees: media
+    of the same id are the same to the engine's caches. ``sampling`` is for videos: ``times_seconds`` are the
+    sampled frames that are shown, all of them if it is empty. A picture with a sampling is one frame of a video.
     """
 
     content_id: str
@@ -271,6 +272,7 @@ class NativeMedium:
     kind: MediaKind
     max_side: int = 0
     sampling: FrameSampling | None = None
+    times_seconds: tuple[float, ...] = ()
 
 
 Attachment = PromptEmbeddings | NativeMedium
