@@ -59,6 +59,9 @@ def prepare_model(name: str, models_dir: Path, progress: Progress) -> None:
     _sweep(name, models_dir)
     found = resolve(spec, models_dir)
     if found.source == WeightSource.DIRECTORY:
+        finish = getattr(model_file(spec, models_dir), "finish", None)
+        if finish is not None:
+            finish(name, models_dir / name, progress)
         progress(1.0, "ready")
         return
     if found.source == WeightSource.MISSING:

@@ -11,6 +11,9 @@ A model file offers
   Families that only come from the hub need none,
 * ``convert(spec, target_dir, progress) -> None``, if the hub's files are not what ``load`` needs: makes that of
   them, in the same folder,
+* ``finish(name, directory, progress) -> None``, if more is made of a folder that is ready, the user's own
+  included (the decoder of a BLIP-2 checkpoint). Called by every preparation; does nothing when there is nothing
+  to do,
 * ``adopt(name, directory, facts) -> ModelSpec | None``, if it can load checkpoints it does not list: the spec for
   a folder of the user's own, whose ``config.json`` holds ``facts``; ``None`` when it is not of this family.
 
@@ -19,7 +22,8 @@ Keys of ``SPEC.extra`` with a meaning here: ``files`` (names ``load`` needs; ``c
 prepared first), ``side_pixels`` (the longer side of the largest picture that a vision model makes use of),
 ``hub_files`` (hub name -> SHA-256, for preparing from the Hugging Face hub when no package is
 installed), ``hub_patterns`` (which of a hub repository's files are fetched, held against the hub's own SHA-256),
-``space`` (the name of the space its vectors lie in; only vectors of one space can be compared).
+``space`` (the name of the space its vectors lie in; only vectors of one space can be compared), ``derived``
+(folders that ``finish`` makes of the other files; they are no part of the revision).
 """
 
 from __future__ import annotations
@@ -147,7 +151,7 @@ def _found(name: str, models_dir: Path) -> tuple[ModelSpec, ModelFile]:
     directory = find_directory(spec, models_dir)
     if is_pinned(spec) and (directory != models_dir / name or not holds_own_files(directory)):
         return listed
-    return replace(spec, revision=content_revision(directory)), file
+    return replace(spec, revision=content_revision(directory, spec.extra.get("derived", ()))), file
 
 
 def _adopted(name: str, models_dir: Path) -> tuple[ModelSpec, ModelFile]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -127,8 +127,9 @@ def verified_package_files(
     return paths
 
 
-def content_revision(directory: Path) -> str:
-    """Twelve hex digits that change when any file a model is loaded from changes.
+def content_revision(directory: Path, derived: Sequence[str] = ()) -> str:
+    """Twelve hex digits that change when any file a model is loaded from changes. Folders named in ``derived`` are
+    made of the other files and do not count.
 
     From the files' bytes (about a second per gigabyte, once per process); what the manifest says of a file is
     believed as long as the file has the size and the time of change that it had then.
@@ -139,6 +140,8 @@ def content_revision(directory: Path) -> str:
     for path in sorted(directory.rglob("*")):
         if path.is_file() and path.name != MANIFEST_NAME and not _is_hidden(path, directory):
             name, stamp = path.relative_to(directory).as_posix(), _stamp(path)
+            if name.partition("/")[0] in derived:
+                continue
             facts = known.get(name, {})
             same = (facts.get("size_bytes"), facts.get("changed_ns")) == stamp
             files.append((name, str(facts["sha256"]) if same else _sha256_once(path, *stamp)))

@@ -205,6 +205,9 @@ ERROR_TABLE: dict[type[Exception], ErrorAnswer] = {
     # fusion
     fusion_errors.FusionError: ErrorAnswer(500, _SERVER, "fusion_error"),
     fusion_errors.PromptTooLong: ErrorAnswer(400, _INVALID, "context_length_exceeded"),
+    fusion_errors.BridgeUnavailable: ErrorAnswer(503, _SERVER, "model_unavailable", 30),
+    fusion_errors.BridgeMismatch: ErrorAnswer(500, _SERVER, "bridge_mismatch"),
+    fusion_errors.ModalityNotBridged: ErrorAnswer(400, _INVALID, "unsupported_media"),
     fusion_errors.TrainingRefused: ErrorAnswer(400, _INVALID, "training_refused"),
 }
 """Every error class of the platform with its answer. A test walks all subclasses and holds it complete."""
