@@ -8,7 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Keep", "Section", "ShortSection", "TokenCounter", "cut_words", "share_budget", "shorten"]
+__all__ = [
+    "Keep",
+    "Section",
+    "ShortSection",
+    "TokenCounter",
+    "choose",
+    "cut_words",
+    "share_budget",
+    "shorten",
+]
 
 TokenCounter = Callable[[str], int]
 """Counts the decoder's tokens in a text."""
@@ -79,7 +88,7 @@ def shorten(section: Section, budget: int, count: TokenCounter) -> ShortSection:
     if sum(costs) <= room:
         return ShortSection(section.full(), None)
     room -= _NOTE_TOKENS
-    kept = _choose(section.keep, costs, room)
+    kept = choose(section.keep, costs, room)
     cut = f"{len(costs) - len(kept)} of {len(costs)} {section.noun}"
     lines = [section.items[index] for index in kept]
     if not kept:
@@ -100,8 +109,8 @@ def shorten(section: Section, budget: int, count: TokenCounter) -> ShortSection:
     return ShortSection("\n".join((section.headline, *lines)), cut)
 
 
-def _choose(keep: Keep, costs: list[int], room: int) -> list[int]:
-    """Indexes of the items kept within ``room`` tokens, ascending."""
+def choose(keep: Keep, costs: list[int], room: int) -> list[int]:
+    """Indexes of the items kept within ``room`` tokens, of which each costs so many; ascending."""
     if keep is Keep.SPREAD:
         for wanted in range(len(costs) - 1, 0, -1):
             step = len(costs) / wanted
