@@ -111,8 +111,9 @@ def read_manifest(folder: Path) -> BridgeManifest:
     except FileNotFoundError:
         raise BridgeUnavailable(
             f"There is no bridge '{folder.name}': the folder of that name among the models has no "
-            f"{MANIFEST_NAME}, and no BLIP-2 checkpoint lies in it. Train one with 'manymodal train-bridge', or
-        name another." ) from None
+            f"{MANIFEST_NAME}, and no BLIP-2 checkpoint lies in it. Train one with 'manymodal train-bridge', "
+            "or name another."
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BridgeUnavailable(
             f"The bridge '{folder.name}' cannot be read: its {MANIFEST_NAME} is damaged or of another version. "
