@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,48 +18,47 @@ from encoders.types import (
     FrameSampling,
     MediaInfo,
     MediaKind,
-    ModelSpec,
     SeenMedium,
     TextLine,
     TranscribeOptions,
     Transcript,
 )
 from fusion.types import PerceivedMedium
-from serving.artifact_codec import Artifact, decode_artifact, encode_artifact
-from serving.catalogue import ModelCatalogue, ServedModel
+from serving.artifact_codec import decode_artifact, encode_artifact
+from serving.catalogue import ModelCatalogue
 from serving.concurrency import all_of
 from serving.config import GatewayConfig
 from serving.errors import PerceptionTimeout
 from serving.metrics import GatewayMetrics
 from serving.perceive_options import AS_SET, PerceiveOptions
+from serving.perception_tasks import CODEC_VERSION, PerceptionTasks, identity_of
 from serving.services import Perception
 from storage.derived import DerivedCache
 from storage.keys import artifact_key
-from storage.types import MediaRef, modality_of
+from storage.types import MediaRef
 from storage.vector_cache import VectorCache
 from storage.vectors import StoredVector
 
-__all__ = ["Perceived", "Perceiver"]
+__all__ = ["Perceived", "Perceiver", "perceived_of"]
 
-Kind = TypeVar("Kind")
-
-_MAX_CONCURRENT_TASKS = 16
-_CODEC_VERSION = 4
 _MANY_TEXTS = 64  # whose keys are made in a thread
-
-_log = logging.getLogger("manymodal.gateway")
 
 
 @dataclass(slots=True)
 class Perceived:
-    """A medium with what the encoders said, and per task which cache tier answered (``miss``: computed)."""
+    """A medium with what the encoders said, and per task which cache tier answered (``miss``: computed).
+
+    ``detail`` is how closely the request wants a picture to be looked at.
+    """
 
     medium: PerceivedMedium
     tiers: dict[str, str] = field(default_factory=dict)
+    media: MediaRef | None = None
+    detail: str = "auto"
 
 
 class Perceiver:
-    """Looks up or computes what is needed of a medium. One per gateway; bounded number of tasks at once."""
+    """Looks up or computes what is needed of a medium. One per gateway; ``tasks`` bounds how many run at once."""
 
     def __init__(
         self,
@@ -72,7 +70,7 @@ class Perceiver:
         metrics: GatewayMetrics,
     ) -> None:
         self._perception = perception
-        self._derived = derived
+        self.tasks = PerceptionTasks(derived, config, metrics)
         self._vectors = vectors
         self._metrics = metrics
         self._secret = config.cache_secret
@@ -81,17 +79,16 @@ class Perceiver:
         self._quality = config.quality
         self._vision_params = {"quality": config.quality}
         self._decode_limits = asdict(config.decode_limits)
-        self._slots = asyncio.Semaphore(_MAX_CONCURRENT_TASKS)
         # A picture's place in the text space is made of its labels' text embeddings: both models are in its
         # key.
-        self._vision = _identity(catalogue.vision, catalogue.text)
-        self._speech = _identity(catalogue.speech)
-        self._ocr = _identity(catalogue.ocr)
-        self._text = _identity(catalogue.text)
+        self._vision = identity_of(catalogue.vision, catalogue.text)
+        self._speech = identity_of(catalogue.speech)
+        self._ocr = identity_of(catalogue.ocr)
+        self._text = identity_of(catalogue.text)
 
     async def probe(self, media: MediaRef) -> MediaInfo:
         """A medium's header facts; media known under the same limits are not probed again."""
-        info, _ = await self._task(
+        info, _ = await self.tasks.run(
             "probe",
             media,
             ("header", "1", "1"),
@@ -103,7 +100,7 @@ class Perceiver:
 
     async def encode_image(self, media: MediaRef) -> tuple[EncodedImage, str]:
         """Labels and embedding of a picture, and the tier."""
-        return await self._task(
+        return await self.tasks.run(
             "labels",
             media,
             self._vision,
@@ -122,36 +119,36 @@ class Perceiver:
         under ``min_side`` pixels have no labels.
         """
         keys = [
-            (one.tenant, one.sha256, self._key("labels", one, self._vision, self._vision_params))
+            (one.tenant, one.sha256, self.tasks.key("labels", one, self._vision, self._vision_params))
             for one in media
         ]
         seen: list[SeenMedium | Exception | None] = [
             None if data is None else _seen_before(data, one)
-            for one, data in zip(media, await self._derived.find(keys), strict=True)
+            for one, data in zip(media, await self.tasks.derived.find(keys), strict=True)
         ]
         new = [index for index, one in enumerate(seen) if one is None]
         if new:
             asked = tuple(media[index] for index in new)
             try:
-                async with asyncio.timeout(self._timeout_seconds), self._slots:
+                async with asyncio.timeout(self._timeout_seconds), self.tasks.slots:
                     with self._metrics.time_stage("perceive_look"):
                         answers = await self._perception.look(asked, self._quality, min_side)
             except TimeoutError as error:
-                raise self._too_slow() from error
+                raise self.tasks.too_slow() from error
             kept: dict[tuple[str, str, str], bytes] = {}
             for index, answer in zip(new, answers, strict=True):
                 seen[index] = answer
                 if isinstance(answer, SeenMedium) and answer.image is not None:
                     kept[keys[index]] = encode_artifact(answer.image)
             if keep and kept:
-                await self._derived.keep(kept)
+                await self.tasks.derived.keep(kept)
         self._metrics.cache.labels("labels", "store").inc(len(media) - len(new))
         self._metrics.cache.labels("labels", "miss").inc(len(new))
         return [one for one in seen if one is not None]
 
     async def read_text(self, media: MediaRef) -> tuple[tuple[TextLine, ...], str]:
         """Text lines in a picture, and the tier."""
-        return await self._task(
+        return await self.tasks.run(
             "ocr", media, self._ocr, {}, tuple[TextLine, ...], lambda: self._perception.read_text(media)
         )
 
@@ -160,7 +157,7 @@ class Perceiver:
     ) -> tuple[EncodedVideo, str]:
         """Sampled frames of a video, and the tier."""
         wanted = sampling or self._sampling
-        return await self._task(
+        return await self.tasks.run(
             "frames",
             media,
             self._vision,
@@ -181,7 +178,7 @@ class Perceiver:
             "translate": wanted.translate,
             "words": wanted.words,
         }
-        return await self._task(
+        return await self.tasks.run(
             "transcript",
             media,
             self._speech,
@@ -192,7 +189,7 @@ class Perceiver:
 
     async def fingerprint(self, media: MediaRef) -> str:
         """The 64-bit perceptual hash of a picture, in 16 hex digits."""
-        hexadecimal, _ = await self._task(
+        hexadecimal, _ = await self.tasks.run(
             "fingerprint", media, ("phash", "1", "1"), {}, str, lambda: self._perception.fingerprint(media)
         )
         return hexadecimal
@@ -202,7 +199,7 @@ class Perceiver:
 
         Raises ``UnsupportedMedia`` for sound.
         """
-        jpeg, _ = await self._task(
+        jpeg, _ = await self.tasks.run(
             "thumbnail",
             media,
             ("jpeg", "1", "1"),
@@ -243,14 +240,14 @@ class Perceiver:
                 sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
                 "text-embedding",
                 *self._text,
-                {"codec": _CODEC_VERSION},
+                {"codec": CODEC_VERSION},
             )
             for text in texts
         ]
 
     async def _embed(self, texts: tuple[str, ...]) -> Embeddings:
         try:
-            async with asyncio.timeout(self._timeout_seconds), self._slots:
+            async with asyncio.timeout(self._timeout_seconds), self.tasks.slots:
                 with self._metrics.time_stage("embed_texts"):
                     return await self._perception.embed_texts(texts)
         except TimeoutError as error:
@@ -262,81 +259,41 @@ class Perceiver:
         self, media: MediaRef, info: MediaInfo, options: PerceiveOptions = AS_SET, *, ocr: bool = True
     ) -> Perceived:
         """Everything the ``text`` strategy and search need of one medium, its tasks side by side."""
-        tiers: dict[str, str] = {}
-        found: dict[str, Any] = {}
-
-        async def note(task: str, work: Coroutine[Any, Any, tuple[Any, str]]) -> None:
-            found[task], tiers[task] = await work
-
-        tasks = []
+        works: dict[str, Coroutine[Any, Any, tuple[Any, str]]] = {}
         if info.kind is MediaKind.IMAGE:
-            tasks.append(note("labels", self.encode_image(media)))
+            works["labels"] = self.encode_image(media)
             if ocr:
-                tasks.append(note("ocr", self.read_text(media)))
+                works["ocr"] = self.read_text(media)
         if info.kind is MediaKind.VIDEO:
-            tasks.append(note("frames", self.encode_video(media, options.sampling)))
+            works["frames"] = self.encode_video(media, options.sampling)
         if info.kind is MediaKind.AUDIO or (info.kind is MediaKind.VIDEO and info.has_audio):
-            tasks.append(note("transcript", self.transcribe(media, options.transcription)))
-        await all_of(tasks)
-        medium = PerceivedMedium(
-            id=media.id,
-            info=info,
-            image=found.get("labels"),
-            text_lines=found.get("ocr", ()),
-            video=found.get("frames"),
-            transcript=found.get("transcript"),
-        )
-        return Perceived(medium, tiers)
+            works["transcript"] = self.transcribe(media, options.transcription)
+        return await perceived_of(media, info, works)
 
-    async def _task(
-        self,
-        task: str,
-        media: MediaRef,
-        identity: tuple[str, str, str],
-        params: Mapping[str, Any],
-        kind: type[Kind],
-        ask: Callable[[], Awaitable[Artifact]],
-    ) -> tuple[Kind, str]:
-        async def compute() -> bytes:
-            try:
-                async with asyncio.timeout(self._timeout_seconds), self._slots:
-                    with self._metrics.time_stage(f"perceive_{task}"):
-                        return encode_artifact(await ask())
-            except TimeoutError as error:
-                raise self._too_slow() from error
 
-        key = self._key(task, media, identity, params)
-        modality = modality_of(media.content_type)
-        data, tier = await self._derived.get_or_compute(media.tenant, media.sha256, key, modality, compute)
-        try:
-            artifact = decode_artifact(data, kind)
-        except msgspec.MsgspecError as error:
-            if tier == "miss":
-                raise
-            _log.warning("A stored artifact (%s) cannot be read and is computed again: %s", task, error)
-            tier = "miss"
-            data = await self._derived.recompute(media.tenant, media.sha256, key, modality, compute)
-            artifact = decode_artifact(data, kind)
-        self._metrics.cache.labels(task, tier).inc()
-        return artifact, tier
+async def perceived_of(
+    media: MediaRef, info: MediaInfo, works: Mapping[str, Coroutine[Any, Any, tuple[Any, str]]]
+) -> Perceived:
+    """What tasks gave of one medium, run side by side. They are named as in reports: ``labels``, ``ocr``,
+    ``frames``, ``transcript``, ``soft``.
+    """
+    found: dict[str, Any] = {}
+    tiers: dict[str, str] = {}
 
-    def _key(
-        self, task: str, media: MediaRef, identity: tuple[str, str, str], params: Mapping[str, Any]
-    ) -> str:
-        return artifact_key(
-            self._secret,
-            media.tenant,
-            media.sha256,
-            task,
-            *identity,
-            {**params, "codec": _CODEC_VERSION},
-        )
+    async def note(task: str, work: Coroutine[Any, Any, tuple[Any, str]]) -> None:
+        found[task], tiers[task] = await work
 
-    def _too_slow(self) -> PerceptionTimeout:
-        return PerceptionTimeout(
-            f"The media could not be read within {self._timeout_seconds:g} seconds; the encoders are busy. "
-            "Please try again."
-        )
+    await all_of(note(task, work) for task, work in works.items())
+    medium = PerceivedMedium(
+        id=media.id,
+        info=info,
+        image=found.get("labels"),
+        text_lines=found.get("ocr", ()),
+        video=found.get("frames"),
+        transcript=found.get("transcript"),
+        soft=found.get("soft"),
+    )
+    return Perceived(medium, tiers, media)
 
 
 def _seen_before(data: bytes, media: MediaRef) -> SeenMedium | None:
@@ -345,13 +302,3 @@ def _seen_before(data: bytes, media: MediaRef) -> SeenMedium | None:
     except msgspec.MsgspecError:
         return None
     return SeenMedium(MediaInfo(MediaKind.IMAGE, media.content_type, image.width, image.height), image)
-
-
-def _identity(*models: ServedModel) -> tuple[str, str, str]:
-    """Name, revision and preprocessing of the models that make a result, for its cache key."""
-    specs: list[ModelSpec] = [model.spec for model in models if model.spec is not None]
-    return (
-        "+".join(spec.name for spec in specs),
-        "+".join(spec.revision for spec in specs),
-        "+".join(spec.preprocessing for spec in specs),
-    )

@@ -143,7 +143,7 @@ async def test_all_of_cancels_the_others_and_raises_the_first_failure_itself():
 async def test_an_artifact_that_cannot_be_read_is_computed_again(bench, monkeypatch):
     ref = bench.put(fake_png())
     with monkeypatch.context() as older:
-        older.setattr("serving.perceiver.encode_artifact", lambda artifact: b"of another time")
+        older.setattr("serving.perception_tasks.encode_artifact", lambda artifact: b"of another time")
         with pytest.raises(msgspec.MsgspecError):
             await bench.perceiver.encode_image(ref)
     for perceiver in (bench.perceiver, bench.restarted()):

@@ -1,0 +1,110 @@
+"""One task of the encoders on one medium, through the cache of what was done before."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from encoders.types import ModelSpec
+from serving.artifact_codec import Artifact, decode_artifact, encode_artifact
+from serving.catalogue import ServedModel
+from serving.config import GatewayConfig
+from serving.errors import PerceptionTimeout
+from serving.metrics import GatewayMetrics
+from storage.derived import DerivedCache
+from storage.keys import artifact_key
+from storage.types import MediaRef, modality_of
+
+__all__ = ["CODEC_VERSION", "PerceptionTasks", "identity_of"]
+
+CODEC_VERSION = 4
+"""Part of every key: raise it when the stored form of a result changes."""
+
+Kind = TypeVar("Kind")
+
+_MAX_CONCURRENT_TASKS = 16
+
+_log = logging.getLogger("manymodal.gateway")
+
+
+class PerceptionTasks:
+    """Looks up or computes. One per gateway: ``slots`` bounds how many tasks are computed at once."""
+
+    def __init__(self, derived: DerivedCache, config: GatewayConfig, metrics: GatewayMetrics) -> None:
+        self.derived = derived
+        self.slots = asyncio.Semaphore(_MAX_CONCURRENT_TASKS)
+        self._metrics = metrics
+        self._secret = config.cache_secret
+        self._timeout_seconds = config.limits.perception_timeout_seconds
+
+    async def run(
+        self,
+        task: str,
+        media: MediaRef,
+        identity: tuple[str, str, str],
+        params: Mapping[str, Any],
+        kind: type[Kind],
+        ask: Callable[[], Awaitable[Artifact]],
+    ) -> tuple[Kind, str]:
+        """The result and the tier that had it (``miss``: computed by ``ask``).
+
+        ``identity`` is name, revision and preprocessing of the models that make it, ``params`` is everything else
+        that changes it. Raises ``PerceptionTimeout``, and what ``ask`` raises.
+        """
+
+        async def compute() -> bytes:
+            try:
+                async with asyncio.timeout(self._timeout_seconds), self.slots:
+                    with self._metrics.time_stage(f"perceive_{task}"):
+                        return encode_artifact(await ask())
+            except TimeoutError as error:
+                raise self.too_slow() from error
+
+        key = self.key(task, media, identity, params)
+        modality = modality_of(media.content_type)
+        data, tier = await self.derived.get_or_compute(media.tenant, media.sha256, key, modality, compute)
+        try:
+            artifact = decode_artifact(data, kind)
+        except msgspec.MsgspecError as error:
+            if tier == "miss":
+                raise
+            _log.warning("A stored artifact (%s) cannot be read and is computed again: %s", task, error)
+            tier = "miss"
+            data = await self.derived.recompute(media.tenant, media.sha256, key, modality, compute)
+            artifact = decode_artifact(data, kind)
+        self._metrics.cache.labels(task, tier).inc()
+        return artifact, tier
+
+    def key(
+        self, task: str, media: MediaRef, identity: tuple[str, str, str], params: Mapping[str, Any]
+    ) -> str:
+        """The cache key of a task on a medium."""
+        return artifact_key(
+            self._secret,
+            media.tenant,
+            media.sha256,
+            task,
+            *identity,
+            {**params, "codec": CODEC_VERSION},
+        )
+
+    def too_slow(self) -> PerceptionTimeout:
+        """The error of encoders that take too long."""
+        return PerceptionTimeout(
+            f"The media could not be read within {self._timeout_seconds:g} seconds; the encoders are busy. "
+            "Please try again."
+        )
+
+
+def identity_of(*models: ServedModel) -> tuple[str, str, str]:
+    """Name, revision and preprocessing of the models that make a result, for its cache key."""
+    specs: list[ModelSpec] = [model.spec for model in models if model.spec is not None]
+    return (
+        "+".join(spec.name for spec in specs),
+        "+".join(spec.revision for spec in specs),
+        "+".join(spec.preprocessing for spec in specs),
+    )
