@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from encoders.config import DecodeLimits
-from encoders.types import FrameSampling, ModelSpec, Quality
+from encoders.types import FrameSampling, MediaKind, ModelSpec, Quality
 from fusion.config import FusionConfig
 from search.types import IndexSpec
 from serving.ingest.config import IngestConfig
 
-__all__ = ["ChatModel", "EngineConfig", "GatewayConfig", "RequestLimits"]
+__all__ = ["ChatModel", "EngineConfig", "GatewayConfig", "RequestLimits", "SoftTokenForm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,21 @@ class GatewayConfig:
     ingest: IngestConfig = field(default_factory=IngestConfig)
 
 
+SoftTokenForm = Literal["prompt_embeds", "image_embeds"]
+"""How a decoder takes soft tokens: in the place of text tokens, or, where the model's own code for pictures splices
+them in, in the place of what its own vision tower would give.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     """One decoder on vLLM. Everything here becomes a flag of vLLM's own server, so its documents apply.
 
-    ``extra_arguments`` are further flags as on the command line (``("--enable-prefix-caching",)``).
+    ``soft_tokens_as`` is the form in which the decoder takes soft tokens; without it they are refused. They must
+    have been made for ``soft_tokens_of``, which is the served name where it is empty. ``native_limits`` names the
+    kinds of media the decoder takes in itself, with how many of each one prompt may hold. Their pixels are kept, up
+    to ``pixel_cache_bytes``, and so is what vLLM makes of them (``processor_cache_bytes``, once in each of its
+    processes). ``extra_arguments`` are further flags as on the command line (``("--block-size", "32")``).
     """
 
     model_path: Path
@@ -94,6 +107,12 @@ class EngineConfig:
     dtype: str = "float32"
     enforce_eager: bool = True
     extra_arguments: tuple[str, ...] = ()
+    soft_tokens_as: SoftTokenForm | None = None
+    soft_tokens_of: str = ""
+    native_limits: Mapping[MediaKind, int] = field(default_factory=dict)
+    media_timeout_seconds: float = 120.0
+    pixel_cache_bytes: int = 256 << 20
+    processor_cache_bytes: int = 1 << 30
 
     def arguments(self) -> list[str]:
         """The flags, as ``python -m vllm.entrypoints.launchers.api_server.entry`` takes them."""
@@ -108,4 +127,17 @@ class EngineConfig:
         ]
         if self.enforce_eager:
             flags.append("--enforce-eager")
-        return [*flags, *self.extra_arguments]
+        return [*flags, *self._media_flags(), *self.extra_arguments]
+
+    def _media_flags(self) -> list[str]:
+        flags = []
+        if self.soft_tokens_as == "prompt_embeds":
+            flags.append("--enable-prompt-embeds")
+        elif self.soft_tokens_as == "image_embeds":
+            flags.append("--enable-mm-embeds")
+        if self.native_limits or self.soft_tokens_as == "image_embeds":
+            # None of a kind: vLLM then does not load what looks at it or listens to it.
+            limits = {kind.value: self.native_limits.get(kind, 0) for kind in MediaKind}
+            flags += ["--limit-mm-per-prompt", json.dumps(limits)]
+            flags += ["--mm-processor-cache-gb", f"{self.processor_cache_bytes / (1 << 30):g}"]
+        return flags

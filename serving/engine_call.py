@@ -11,7 +11,7 @@ import msgspec
 
 from serving.config import RequestLimits
 from serving.errors import EngineOverloaded, EngineRefused, EngineStalled, EngineUnavailable, InvalidRequest
-from serving.services import ChatEngine, EngineResponse
+from serving.services import Attachment, ChatEngine, EngineResponse
 
 __all__ = ["EngineAnswer", "call_engine", "raise_engine_error"]
 
@@ -56,12 +56,14 @@ async def call_engine(
     path: str,
     headers: Mapping[str, str],
     body: bytes,
+    attachments: tuple[Attachment, ...] = (),
     *,
     limits: RequestLimits,
     first_byte_timeout_seconds: float,
 ) -> EngineAnswer:
     """POST to the engine and wait for the first bytes of a successful answer.
 
+    ``attachments`` are what the body's content parts refer to by place, see ``ChatEngine.request``.
     An engine that is unavailable before its response head is asked once more, within the same time limit. A
     streamed answer has no token yet then; one in a single piece may have been under way, and is generated
     anew: nobody has seen any of it. Its error answers are raised as ``InvalidRequest`` (its 4xx and 501),
@@ -70,10 +72,10 @@ async def call_engine(
     try:
         async with asyncio.timeout(first_byte_timeout_seconds):
             try:
-                head, answer = await _begin(engine, path, headers, body)
+                head, answer = await _begin(engine, path, headers, body, attachments)
             except EngineUnavailable:
                 await asyncio.sleep(min(_RETRY_PAUSE_SECONDS, limits.first_token_timeout_seconds))
-                head, answer = await _begin(engine, path, headers, body)
+                head, answer = await _begin(engine, path, headers, body, attachments)
             return await _first_bytes(head, answer)
     except TimeoutError as error:
         raise EngineStalled(
@@ -83,9 +85,13 @@ async def call_engine(
 
 
 async def _begin(
-    engine: ChatEngine, path: str, headers: Mapping[str, str], body: bytes
+    engine: ChatEngine,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    attachments: tuple[Attachment, ...],
 ) -> tuple[EngineResponse, AsyncIterator[EngineResponse | bytes]]:
-    answer = engine.request("POST", path, headers, body)
+    answer = engine.request("POST", path, headers, body, attachments)
     try:
         head = await anext(answer, None)
         if not isinstance(head, EngineResponse):

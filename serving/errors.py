@@ -16,6 +16,7 @@ from storage import errors as storage_errors
 __all__ = [
     "ERROR_TABLE",
     "ApiError",
+    "AttachmentRefused",
     "BodyTooLarge",
     "ClientGone",
     "CrossOriginRefused",
@@ -134,6 +135,10 @@ class EngineRefused(EngineError):
     """The engine answered with an error status."""
 
 
+class AttachmentRefused(EngineError):
+    """What the platform itself made for the engine is not what this decoder takes; nothing of it reached vLLM."""
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
     """The HTTP answer to an error class: status, OpenAI error type and code, and when to try again."""
@@ -170,6 +175,7 @@ ERROR_TABLE: dict[type[Exception], ErrorAnswer] = {
     EngineOverloaded: ErrorAnswer(503, _SERVER, "engine_overloaded", 3),
     EngineStalled: ErrorAnswer(504, _SERVER, "engine_stalled", 5),
     EngineRefused: ErrorAnswer(502, _SERVER, "engine_error"),
+    AttachmentRefused: ErrorAnswer(500, _SERVER, "attachment_refused"),
     # encoders
     encoder_errors.EncoderError: ErrorAnswer(500, _SERVER, "encoder_error"),
     encoder_errors.UnsupportedMedia: ErrorAnswer(400, _INVALID, "unsupported_media"),

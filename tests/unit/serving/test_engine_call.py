@@ -19,7 +19,8 @@ class FakeScriptedEngine:
         self.scripts = list(scripts)
         self.open = 0
 
-    async def request(self, method, path, headers, body):
+    async def request(self, method, path, headers, body, attachments):
+        self.attachments = attachments
         self.open += 1
         try:
             for item in self.scripts.pop(0):
