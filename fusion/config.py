@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["FusionConfig"]
+from encoders.config import BatchLimits
+
+__all__ = ["BRIDGE_BATCHES", "BridgeConfig", "FusionConfig"]
+
+BRIDGE_BATCHES = BatchLimits(max_items=32, max_queued=512)
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeConfig:
+    """One bridge: its folder (``fusion.bridge_folder``, or a BLIP-2 checkpoint), and the name of the decoder that
+    it must have been made for.
+
+    ``device`` is ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``. ``revision`` is the one that results are
+    kept under: other weights are refused; empty takes any.
+    """
+
+    folder: Path
+    decoder: str
+    device: str = "auto"
+    threads: int = 2
+    revision: str = ""
+    batches: BatchLimits = BRIDGE_BATCHES
 
 
 @dataclass(frozen=True, slots=True)
