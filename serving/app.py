@@ -14,6 +14,7 @@ from serving.middleware import BodyLimitMiddleware, RequestMiddleware
 from serving.openapi import describe
 from serving.routes import (
     audio,
+    audio_understanding,
     chat,
     collections,
     documents,
@@ -27,6 +28,7 @@ from serving.routes import (
     models,
     search,
     uploads,
+    video,
     warm_up,
 )
 from serving.services import Services
@@ -51,6 +53,8 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
     app.state.gateway = gateway
     for routes in (
         chat,
+        video,
+        audio_understanding,
         audio,
         embeddings,
         search,

@@ -16,6 +16,7 @@ from serving.protocol.files import LinkRequest
 from serving.protocol.ingest import BatchRequest, IngestRequest
 from serving.protocol.media import MediaRequest, WarmUpRequest
 from serving.protocol.search import RecommendRequest, SearchRequest
+from serving.protocol.understanding import AudioUnderstandingRequest, VideoAnalysisRequest
 from serving.protocol.uploads import CompleteRequest, UploadRequest
 
 __all__ = ["REFERENCE", "describe"]
@@ -25,6 +26,8 @@ REFERENCE = "#/components/schemas/{model}"
 
 _MODELS = (
     ChatRequest,
+    VideoAnalysisRequest,
+    AudioUnderstandingRequest,
     EmbeddingRequest,
     EmbeddingLine,
     SearchRequest,

@@ -1,4 +1,4 @@
-"""Transcripts as subtitle files: SubRip (srt) and WebVTT (vtt)."""
+"""Transcripts with times: as SubRip (srt), as WebVTT (vtt), and as plain lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from encoders.types import Transcript, TranscriptSegment
 
-__all__ = ["srt", "vtt"]
+__all__ = ["srt", "timed_text", "vtt"]
 
 
 def srt(transcript: Transcript) -> str:
@@ -27,6 +27,14 @@ def vtt(transcript: Transcript) -> str:
             f"{_clock(segment.start_seconds, '.')} --> {_clock(segment.end_seconds, '.')}\n{text}\n\n"
         )
     return "".join(cues)
+
+
+def timed_text(transcript: Transcript) -> str:
+    """One line a passage, its times in brackets before it."""
+    return "".join(
+        f"[{_clock(segment.start_seconds, '.')} --> {_clock(segment.end_seconds, '.')}] {_cue_text(segment)}\n"
+        for segment in _spoken(transcript)
+    )
 
 
 def _spoken(transcript: Transcript) -> Iterable[TranscriptSegment]:

@@ -32,10 +32,13 @@ def decode_json(body: bytes) -> dict[str, Any]:
     return decoded
 
 
-def validated(model: type[Model], raw: Any) -> Model:
-    """``raw`` as ``model``, or ``InvalidRequest`` naming the deepest field that is wrong."""
+def validated(model: type[Model], raw: Any, *, strings: bool = False) -> Model:
+    """``raw`` as ``model``, or ``InvalidRequest`` naming the deepest field that is wrong.
+
+    With ``strings`` every value is text, as forms have it, also where the model wants a number or a truth value.
+    """
     try:
-        return model.model_validate(raw)
+        return model.model_validate_strings(raw) if strings else model.model_validate(raw)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
         # A union reports one error per branch; the one that reaches deepest is about what the client meant.

@@ -10,19 +10,17 @@ from fastapi import APIRouter, Request
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from encoders.types import MediaKind, TranscribeOptions, Transcript
-from fusion.types import PerceivedMedium
+from encoders.types import MediaKind, TranscribeOptions
 from serving.admission import Admission, AdmittedMedia
 from serving.auth import CurrentTenant
 from serving.disconnect import unless_gone
 from serving.errors import InvalidRequest
-from serving.gateway import Gateway, gateway_of
+from serving.gateway import gateway_of
+from serving.hearing import hear
 from serving.languages import checked_language
 from serving.media_report import media_used
-from serving.perceiver import Perceived
 from serving.protocol.audio import TranscriptionRequest, plain_json, verbose_json
 from serving.protocol.parse import validated
-from serving.refusals import naming
 from serving.routes.body import open_form, uploaded_file
 from serving.subtitles import srt, vtt
 
@@ -54,7 +52,10 @@ async def create_transcription(request: Request, tenant: CurrentTenant) -> Respo
             )
         bring, param = _source(gateway.admission, tenant, form, wanted.file_id)
         options = TranscribeOptions(language, wanted.prompt or None, wanted.temperature)
-        transcript, used = await unless_gone(request, _transcribe(gateway, bring, param, options))
+        work = gateway.admission.use(
+            bring, lambda admitted: hear(gateway.perceiver, admitted, param, options)
+        )
+        transcript, used = await unless_gone(request, work)
     match wanted.response_format:
         case "text":
             return Response(transcript.text + "\n", media_type="text/plain")
@@ -69,20 +70,6 @@ async def create_transcription(request: Request, tenant: CurrentTenant) -> Respo
     return Response(
         msgspec.json.encode({**body, "manymodal": media_used([used])}), media_type="application/json"
     )
-
-
-async def _transcribe(
-    gateway: Gateway, bring: _Bring, param: str, options: TranscribeOptions
-) -> tuple[Transcript, Perceived]:
-    async def listen(admitted: AdmittedMedia) -> tuple[Transcript, Perceived]:
-        if admitted.info.kind is MediaKind.VIDEO and not admitted.info.has_audio:
-            raise InvalidRequest(f"The video in '{param}' has no sound to transcribe.", param, "no_audio")
-        with naming(param):
-            transcript, tier = await gateway.perceiver.transcribe(admitted.record.ref, options)
-        heard = PerceivedMedium(admitted.record.ref.id, admitted.info, transcript=transcript)
-        return transcript, Perceived(heard, {"transcript": tier})
-
-    return await gateway.admission.use(bring, listen)
 
 
 def _source(admission: Admission, tenant: str, form: FormData, file_id: str | None) -> tuple[_Bring, str]:

@@ -21,7 +21,7 @@ from serving.openapi import REFERENCE
 from serving.protocol.parse import decode_json, validated
 from storage.errors import StoreUnavailable
 
-__all__ = ["is_form", "json_schema", "open_form", "read_json", "read_model", "uploaded_file"]
+__all__ = ["is_form", "json_schema", "open_form", "read_either", "read_json", "read_model", "uploaded_file"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -54,6 +54,25 @@ async def read_model(request: Request, model: type[Model], *, may_be_empty: bool
     if len(await _body(request)) < _LARGE_BYTES:
         return validated(model, fields)
     return await asyncio.to_thread(validated, model, fields)
+
+
+@asynccontextmanager
+async def read_either(
+    request: Request, model: type[Model], file_field: str
+) -> AsyncIterator[tuple[Model, UploadFile | None]]:
+    """The JSON body as a wire model; or a form's text fields, and the file that it may bring under ``file_field``,
+    open within the block.
+    """
+    if not is_form(request):
+        yield await read_model(request, model), None
+        return
+    async with open_form(request) as form:
+        upload = uploaded_file(form, file_field) if file_field in form else None
+        fields = {name: form.getlist(name)[-1] for name in form if name != file_field}
+        for name, value in fields.items():
+            if isinstance(value, UploadFile):
+                raise InvalidRequest(f"The file of this form belongs into the field '{file_field}'.", name)
+        yield validated(model, fields, strings=True), upload
 
 
 def is_form(request: Request) -> bool:
@@ -132,7 +151,15 @@ class _FormParser(MultiPartParser):
             upload.file = cast(BinaryIO, spool)
 
 
-def json_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """``openapi_extra`` for routes that read their body themselves."""
-    schema = {"$ref": REFERENCE.format(model=model.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+def json_schema(model: type[BaseModel], file_field: str | None = None) -> dict[str, Any]:
+    """``openapi_extra`` for routes that read their body themselves; with ``file_field`` also as a form that may
+    bring a file.
+    """
+    content: dict[str, Any] = {
+        "application/json": {"schema": {"$ref": REFERENCE.format(model=model.__name__)}}
+    }
+    if file_field is not None:
+        schema = model.model_json_schema(ref_template=REFERENCE)
+        schema["properties"][file_field] = {"type": "string", "format": "binary"}
+        content["multipart/form-data"] = {"schema": schema}
+    return {"requestBody": {"required": True, "content": content}}

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from serving.auth import CurrentTenant
-from serving.chat_stream import ChatStream
 from serving.disconnect import unless_gone
-from serving.error_handlers import error_parts
 from serving.gateway import gateway_of
 from serving.protocol.chat import ChatRequest
 from serving.protocol.parse import validated
+from serving.routes.answers import streamed_chat
 from serving.routes.body import json_schema, read_json
 
 __all__ = ["router"]
@@ -33,15 +30,4 @@ async def create_chat_completion(request: Request, tenant: CurrentTenant) -> Res
     if not body.stream:
         answer = await unless_gone(request, gateway.chat.complete(prepared, state.request_id))
         return Response(answer, media_type="application/json")
-    begun = await unless_gone(request, gateway.chat.begin(prepared, state.request_id, stream=True))
-    gateway.metrics.first_token.labels(prepared.modality).observe(time.perf_counter() - state.started)
-
-    def count(error: Exception) -> None:
-        gateway.metrics.errors.labels(error_parts(error)[3] or "unknown").inc()
-
-    return ChatStream(
-        begun,
-        gateway.chat.rewriter(prepared),
-        stall_timeout_seconds=gateway.config.limits.stall_timeout_seconds,
-        on_error=count,
-    )
+    return await streamed_chat(request, gateway, prepared)

@@ -1,0 +1,33 @@
+"""Answers of the chat pipeline as HTTP responses."""
+
+from __future__ import annotations
+
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.chat import PreparedChat
+from serving.chat_stream import ChatStream
+from serving.disconnect import unless_gone
+from serving.error_handlers import error_parts
+from serving.gateway import Gateway
+
+__all__ = ["streamed_chat"]
+
+
+async def streamed_chat(request: Request, gateway: Gateway, prepared: PreparedChat) -> Response:
+    """The stream of a chat's answer, once it has begun."""
+    state = request.state
+    begun = await unless_gone(request, gateway.chat.begin(prepared, state.request_id, stream=True))
+    gateway.metrics.first_token.labels(prepared.modality).observe(time.perf_counter() - state.started)
+
+    def count(error: Exception) -> None:
+        gateway.metrics.errors.labels(error_parts(error)[3] or "unknown").inc()
+
+    return ChatStream(
+        begun,
+        gateway.chat.rewriter(prepared),
+        stall_timeout_seconds=gateway.config.limits.stall_timeout_seconds,
+        on_error=count,
+    )
