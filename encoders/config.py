@@ -9,7 +9,7 @@ from pathlib import Path
 
 from encoders.types import Quality
 
-__all__ = ["TEXT_BATCHES", "VISION_BATCHES", "BatchLimits", "DecodeLimits", "EncoderConfig"]
+__all__ = ["TEXT_BATCHES", "TOKEN_BATCHES", "VISION_BATCHES", "BatchLimits", "DecodeLimits", "EncoderConfig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class BatchLimits:
 
 TEXT_BATCHES = BatchLimits(max_items=64, max_cost=2048, max_queued=4096)  # half a second on two cores
 VISION_BATCHES = BatchLimits(max_items=32, max_queued=512)
+TOKEN_BATCHES = BatchLimits(max_items=16, max_queued=256)  # patch tokens are a megabyte or more for a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class EncoderConfig:
     there is one), ``cpu`` or ``cuda``; ``compiled`` runs hub models as compiled CUDA graphs (minutes of start for
     more speed). ``max_memory_bytes`` is the budget that the models' declared memory must fit into; ``None``: what
     the machine (or the container) has. ``revisions`` are those that results are kept under, by model: other weights
-    are refused.
+    are refused. ``token_model`` is the vision model whose patch tokens a bridge takes; ``None``: there is no
+    bridge, and nothing is loaded for one.
     """
 
     models_dir: Path
@@ -65,6 +67,7 @@ class EncoderConfig:
     speech_model: str = "whisper-base"
     text_model: str = "all-minilm-l6-v2"
     ocr_model: str = "rapidocr"
+    token_model: str | None = None
     threads: int = 2
     device: str = "auto"
     quality: Quality = Quality.FAST
@@ -74,4 +77,5 @@ class EncoderConfig:
     revisions: Mapping[str, str] = field(default_factory=dict)
     text_batches: BatchLimits = TEXT_BATCHES
     vision_batches: BatchLimits = VISION_BATCHES
+    token_batches: BatchLimits = TOKEN_BATCHES
     limits: DecodeLimits = field(default_factory=DecodeLimits)

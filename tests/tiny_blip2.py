@@ -10,6 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from encoders.models.blip2 import finish
+
 __all__ = [
     "CHAT_TEMPLATE",
     "IMAGE_SIDE",
@@ -64,7 +66,8 @@ def blip2_tokenizer() -> Any:
 
 
 def tiny_blip2(directory: Path, decoder: DecoderKind, seed: int = 0) -> Path:
-    """A BLIP-2 checkpoint in ``directory``, with its decoder split off into ``directory/decoder``.
+    """A BLIP-2 checkpoint in ``directory``, with its decoder split off into ``directory/decoder`` as the platform
+    does it.
 
     The picture processor is transformers' own for BLIP, at 56 pixels; a picture becomes 16 patches, a class token,
     and eight soft tokens.
@@ -112,8 +115,7 @@ def tiny_blip2(directory: Path, decoder: DecoderKind, seed: int = 0) -> Path:
     model.save_pretrained(directory)
     images = BlipImageProcessorPil(size={"height": IMAGE_SIDE, "width": IMAGE_SIDE})
     Blip2Processor(images, tokenizer, num_query_tokens=QUERIES).save_pretrained(directory)
-    model.language_model.save_pretrained(directory / "decoder")
-    tokenizer.save_pretrained(directory / "decoder")
+    finish(directory.name, directory, lambda _fraction, _text: None)
     return directory
 
 

@@ -51,6 +51,11 @@ class VisionEncoder(Protocol):
 class TokenEncoder(Protocol):
     """A vision model that also gives its patch tokens, of the whole picture and of tiles."""
 
+    @property
+    def takes_tiles(self) -> bool:
+        """Whether it can look at tiles of a picture: not one that reads pictures at their own shape."""
+        ...
+
     def tokens(self, images: Sequence[Pixels], tiles: TilePlan | None = None) -> tuple[ImageTokens, ...]:
         """Patch tokens of each picture, order kept. Without ``tiles`` the whole picture is the only view."""
         ...

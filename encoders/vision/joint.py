@@ -49,6 +49,11 @@ class JointModel:
         """``VisionTower.encode``."""
         return self.vision.encode(images, quality)
 
+    @property
+    def takes_tiles(self) -> bool:
+        """See ``TokenEncoder``."""
+        return self.vision.takes_tiles
+
     def tokens(self, images: Sequence[Pixels], tiles: TilePlan | None = None) -> tuple[ImageTokens, ...]:
         """``VisionTower.tokens``."""
         return self.vision.tokens(images, tiles)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from encoders.torch_device import Placement, Staged, padded_size
 from encoders.types import EncodedImage, ImageLabel, ImageTokens, Pixels, Quality, Vector
-from encoders.vision.preprocessing import ViewReader
+from encoders.vision.preprocessing import SquareViews, ViewReader
 from encoders.vision.tiles import Box, TilePlan, combine_vectors
 
 if TYPE_CHECKING:
@@ -89,6 +89,11 @@ class VisionTower:
         # all. Without graphs the network may run in several threads.
         self._alone = ThreadPoolExecutor(1, "cuda-graphs") if placement.compiled else None
 
+    @property
+    def takes_tiles(self) -> bool:
+        """Whether it can look at tiles of a picture."""
+        return isinstance(self._reader, SquareViews)
+
     def at(self, quality: Quality) -> VisionTower:
         """This tower at ``quality``, with the same weights (and captured graphs)."""
         if quality is self.quality:
@@ -127,15 +132,21 @@ class VisionTower:
         """Patch tokens of each picture: of the whole, and with ``tiles`` of its tiles too."""
         # A best quality would add views that nobody asked for here.
         tiles = tiles or TilePlan(max_tiles=0)
-        found: list[ImageTokens] = []
-        for image in images:
-            prepared = self._prepare(image, tiles)
-            parts = [seen.tokens.float().cpu().numpy() for seen in self._passes([prepared])]
-            tokens = np.concatenate(parts)
-            if prepared.shapes is not None:  # one view, padded to its budget
-                tokens = tokens[:, : int(prepared.shapes[0].prod())]
-            found.append(ImageTokens(np.ascontiguousarray(tokens), prepared.boxes))
-        return tuple(found)
+        prepared = [self._prepare(image, tiles) for image in images]
+        chosen: dict[Hashable, list[int]] = {}
+        for index, one in enumerate(prepared):
+            chosen.setdefault(self.bucket(one), []).append(index)
+        found: dict[int, ImageTokens] = {}
+        for indices in chosen.values():
+            batch = [prepared[index] for index in indices]
+            tokens = np.concatenate([seen.tokens.float().cpu().numpy() for seen in self._passes(batch)])
+            parts = np.split(tokens, np.cumsum([one.views for one in batch])[:-1])
+            for index, one, part in zip(indices, batch, parts, strict=True):
+                if one.shapes is not None:  # one view, padded to its budget
+                    part = part[:, : int(one.shapes[0].prod())]
+                # Copied, so that one picture's tokens do not hold all in memory.
+                found[index] = ImageTokens(part.copy(), one.boxes)
+        return tuple(found[index] for index in range(len(images)))
 
     def prepare(self, items: Sequence[Pixels]) -> list[PreparedViews]:
         """Resize to the tower's input and start moving the bytes to the device."""

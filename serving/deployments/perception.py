@@ -15,16 +15,18 @@ from encoders.batching.micro_batcher import MicroBatcher
 from encoders.batching.turns import OneAtATime
 from encoders.config import EncoderConfig
 from encoders.decoding.sandbox import DecodedFrame, MediaDecoder
-from encoders.errors import EncoderError, UnsupportedMedia
+from encoders.errors import EncoderError, ModelUnavailable, UnsupportedMedia
 from encoders.memory_budget import available_bytes, check_memory
 from encoders.picture import brightest_enough, perceptual_hash, small_jpeg
 from encoders.text.encoder import TextEmbedding, stacked, text_of
 from encoders.types import (
+    AudioTokens,
     Embeddings,
     EncodedImage,
     EncodedVideo,
     Film,
     FrameSampling,
+    ImageTokens,
     MediaInfo,
     Pixels,
     Quality,
@@ -33,12 +35,14 @@ from encoders.types import (
     TextLine,
     TranscribeOptions,
     Transcript,
+    VideoTokens,
 )
 from encoders.vision.encoder import vision_of
 from encoders.vision.sights import Sight, SightEncoder
+from encoders.vision.token_sights import TokenSight, TokenSightEncoder
 from serving.concurrency import all_of
 from serving.deployments.films import film_of
-from serving.deployments.frame_encoding import encode_frames
+from serving.deployments.frame_encoding import encode_frames, token_frames
 from serving.deployments.media_reader import MediaReader
 from storage.backends import open_object_store
 from storage.config import StorageConfig
@@ -62,7 +66,9 @@ class PerceptionDeployment:
     """Satisfies ``serving.services.Perception``. Loading is done when the constructor returns."""
 
     def __init__(self, config: EncoderConfig, storage: StorageConfig) -> None:
-        names = (config.vision_model, config.text_model, config.ocr_model, config.speech_model)
+        names = [config.vision_model, config.text_model, config.ocr_model, config.speech_model]
+        if config.token_model is not None:
+            names.append(config.token_model)  # one that serves both is loaded once
         specs = {name: registry.find(name, config.models_dir) for name in names}
         registry.check_revisions(specs.values(), config.revisions)
         budget_bytes = config.max_memory_bytes
@@ -95,6 +101,15 @@ class PerceptionDeployment:
         self._speech: OneAtATime[tuple[Sound, TranscribeOptions], Transcript] = OneAtATime(
             lambda heard: speech.transcribe(*heard), _MAX_QUEUED_TRANSCRIPTIONS, observer("speech")
         )
+        self._hearing: OneAtATime[Sound, AudioTokens] = OneAtATime(
+            speech.encode, _MAX_QUEUED_TRANSCRIPTIONS, observer("speech tokens")
+        )
+        self._tokens: MicroBatcher[TokenSight, ImageTokens] | None = None
+        if config.token_model is not None:
+            self._token_side = int(specs[config.token_model].extra.get("side_pixels", _VISION_SIDE_PIXELS))
+            self._tokens = MicroBatcher(
+                TokenSightEncoder(models[config.token_model]), config.token_batches, observer("image tokens")
+            )
 
     async def probe(self, media: MediaRef) -> MediaInfo:
         """See ``Perception.probe``."""
@@ -128,6 +143,28 @@ class PerceptionDeployment:
         smaller = replace(sampling, max_side=min(sampling.max_side, self._vision_side))
         async with self._reader.opened(media) as source:
             return await encode_frames(self._decoder.frames(source, smaller), self.see)
+
+    async def image_tokens(self, media: MediaRef, views: int = 1) -> ImageTokens:
+        """See ``Perception.image_tokens``."""
+        tokens = self._token_model()
+        decode = partial(self._decoder.image, max_side=self._token_side)
+        pixels = (await self._reader.decoded(media, decode)).pixels
+        return (await tokens.submit((TokenSight(pixels, views),)))[0]
+
+    async def video_tokens(self, media: MediaRef, sampling: FrameSampling) -> VideoTokens:
+        """See ``Perception.video_tokens``."""
+        tokens = self._token_model()
+
+        async def see(pixels: Pixels) -> ImageTokens:
+            return (await tokens.submit((TokenSight(pixels, 1),)))[0]
+
+        smaller = replace(sampling, max_side=min(sampling.max_side, self._token_side))
+        async with self._reader.opened(media) as source:
+            return await token_frames(self._decoder.frames(source, smaller), see)
+
+    async def audio_tokens(self, media: MediaRef) -> AudioTokens:
+        """See ``Perception.audio_tokens``. One at a time, beside the transcriptions."""
+        return await self._hearing.submit(await self._reader.decoded(media, self._decoder.audio))
 
     async def picture(self, media: MediaRef, max_side: int) -> Pixels:
         """See ``Perception.picture``."""
@@ -190,8 +227,15 @@ class PerceptionDeployment:
     async def aclose(self) -> None:
         """Stop the decoder processes and the queues."""
         await self._decoder.aclose()
-        for worker in (self._vision, self._text, self._ocr, self._speech):
+        for worker in (self._vision, self._text, self._ocr, self._speech, self._hearing):
             await worker.aclose()
+        if self._tokens is not None:
+            await self._tokens.aclose()
+
+    def _token_model(self) -> MicroBatcher[TokenSight, ImageTokens]:
+        if self._tokens is None:
+            raise ModelUnavailable("No vision model is loaded whose tokens a bridge could take.")
+        return self._tokens
 
     async def _look(self, media: MediaRef, quality: Quality, min_side: int) -> SeenMedium | Exception:
         try:
