@@ -9,6 +9,7 @@ __all__ = [
     "ModalityNotBridged",
     "PromptTooLong",
     "TrainingRefused",
+    "VectorsCancel",
 ]
 
 
@@ -38,3 +39,7 @@ class ModalityNotBridged(FusionError):
 
 class TrainingRefused(FusionError):
     """A bridge cannot be trained with what was given: pairs, settings, models, or a run begun with others."""
+
+
+class VectorsCancel(FusionError):
+    """The vectors of an item's parts cancel each other out, so that together they have no direction."""

@@ -215,6 +215,7 @@ ERROR_TABLE: dict[type[Exception], ErrorAnswer] = {
     fusion_errors.BridgeMismatch: ErrorAnswer(500, _SERVER, "bridge_mismatch"),
     fusion_errors.ModalityNotBridged: ErrorAnswer(400, _INVALID, "unsupported_media"),
     fusion_errors.TrainingRefused: ErrorAnswer(400, _INVALID, "training_refused"),
+    fusion_errors.VectorsCancel: ErrorAnswer(400, _INVALID, "invalid_value"),
 }
 """Every error class of the platform with its answer. A test walks all subclasses and holds it complete."""
 
