@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from encoders.config import BatchLimits
+from encoders.types import MediaKind
+from fusion.picture_cost import PictureCost
 
-__all__ = ["BRIDGE_BATCHES", "BridgeConfig", "FusionConfig"]
+__all__ = ["BRIDGE_BATCHES", "BridgeConfig", "FusionConfig", "Levels", "NativeConfig"]
 
 BRIDGE_BATCHES = BatchLimits(max_items=32, max_queued=512)
 
@@ -42,3 +45,30 @@ class FusionConfig:
     max_frame_labels: int = 3
     min_label_probability: float = 0.05
     sure_label_probability: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Something by how closely a picture is to be looked at: OpenAI's ``image_url.detail``."""
+
+    low: int
+    auto: int
+    high: int
+
+    def of(self, detail: str) -> int:
+        """The one of ``low``, ``auto`` or ``high``."""
+        return {"low": self.low, "high": self.high}.get(detail, self.auto)
+
+
+@dataclass(frozen=True, slots=True)
+class NativeConfig:
+    """What a decoder that looks itself takes in: how many of each kind in one prompt, and what that costs of it.
+
+    ``sides`` is how large pictures are shown at most, in pixels of their longer side; frames of videos are shown as
+    at low detail.
+    """
+
+    limits: Mapping[MediaKind, int]
+    cost: PictureCost
+    sides: Levels = field(default_factory=lambda: Levels(512, 1024, 2048))
+    sound_tokens_per_second: float = 25.0

@@ -20,13 +20,15 @@ __all__ = ["PictureCost", "picture_cost"]
 class PictureCost:
     """``fixed_tokens``, and ``square_tokens`` for each square of ``square_side`` pixels, also where it is not full.
 
-    A picture whose longer side is under ``least_side`` is enlarged to it first.
+    A picture whose longer side is under ``least_side`` is enlarged to it first. ``frames_together`` frames of a
+    film take as many tokens as one picture.
     """
 
     fixed_tokens: int
     square_tokens: int = 0
     square_side: int = 1
     least_side: int = 0
+    frames_together: int = 1
 
     def tokens(self, width: int, height: int, max_side: int) -> int:
         """Of a picture of so many pixels, shown with its longer side at most ``max_side`` pixels."""
@@ -67,7 +69,8 @@ def _llava(facts: Mapping[str, Any], processing: Mapping[str, Any]) -> PictureCo
 def _qwen(facts: Mapping[str, Any], processing: Mapping[str, Any]) -> PictureCost:
     vision = facts["vision_config"]
     side = int(vision.get("patch_size", 14)) * int(vision.get("spatial_merge_size", 2))
-    return PictureCost(2, 1, side)  # between a start and an end token
+    together = int(vision.get("temporal_patch_size", 2))
+    return PictureCost(2, 1, side, frames_together=together)  # between a start and an end token
 
 
 def _idefics3(facts: Mapping[str, Any], processing: Mapping[str, Any]) -> PictureCost:

@@ -1,7 +1,7 @@
 """Perceived results as bytes, for the cache and the object store beside their medium.
 
-MessagePack of the dataclasses of ``encoders.types``; an array is its dtype, shape and raw little-endian bytes,
-so a round trip is exact to the bit. Never pickle: stored bytes must not be able to run code.
+MessagePack of the dataclasses of ``encoders.types`` and ``fusion.types``; an array is its dtype, shape and raw
+little-endian bytes, so a round trip is exact to the bit. Never pickle: stored bytes must not be able to run code.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import msgspec
 import numpy as np
 
 from encoders.types import EncodedImage, EncodedVideo, MediaInfo, TextLine, Transcript
+from fusion.types import SoftTokens
 from storage.vectors import PackedArray
 
 __all__ = ["Artifact", "decode_artifact", "encode_artifact"]
 
-Artifact = MediaInfo | EncodedImage | EncodedVideo | Transcript | tuple[TextLine, ...] | str | bytes
+Artifact = (
+    MediaInfo | EncodedImage | EncodedVideo | Transcript | SoftTokens | tuple[TextLine, ...] | str | bytes
+)
 """What is stored; a perceptual hash is a string, a thumbnail bytes."""
 
 Kind = TypeVar("Kind")

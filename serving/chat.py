@@ -1,20 +1,20 @@
-"""The chat pipeline: admit the media, perceive them, write them into the prompt, ask the engine."""
+"""The chat pipeline: admit the media, perceive them, fuse them into the prompt, ask the engine."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from fusion.text import TextFusion, assemble
-from fusion.types import FusedBlock
 from serving.admission import Admission, AdmittedMedia
+from serving.cache_salt import cache_salt
 from serving.catalogue import ModelCatalogue
+from serving.chat_messages import MediaUse, media_uses, texts_of, with_blocks
 from serving.concurrency import all_of
 from serving.config import GatewayConfig
 from serving.engine_call import EngineAnswer, call_engine
@@ -23,17 +23,12 @@ from serving.media_parts import admit_part
 from serving.media_report import MediaReport
 from serving.metrics import GatewayMetrics
 from serving.perceive_options import AS_SET, PerceiveOptions
-from serving.perceiver import Perceived, Perceiver
-from serving.protocol.chat import (
-    FORWARDED_FIELDS,
-    ChatRequest,
-    MediaPart,
-    TextPart,
-    UserMessage,
-)
+from serving.perceiver import Perceived
+from serving.protocol.chat import FORWARDED_FIELDS, ChatRequest
 from serving.refusals import naming
-from serving.services import ChatEngine
+from serving.services import Attachment, ChatEngine
 from serving.sse import Event
+from serving.strategies.strategy import FusedMedia, Strategy, Wanted
 
 __all__ = ["ChatPipeline", "PreparedChat"]
 
@@ -45,23 +40,14 @@ _MESSAGE_TOKENS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class _MediaUse:
-    """A media part and where it stands."""
-
-    message: int
-    part: int
-    medium: MediaPart
-
-    @property
-    def param(self) -> str:
-        return f"messages[{self.message}].content[{self.part}]"
-
-
-@dataclass(frozen=True, slots=True)
 class PreparedChat:
-    """A request as the engine gets it, and what its media gave: ``perceived`` in the order they stand in it."""
+    """A request as the engine gets it, and what its media gave: ``perceived`` in the order they stand in it.
+
+    ``body`` refers to ``attachments`` by place, see ``ChatEngine.request``.
+    """
 
     body: bytes
+    attachments: tuple[Attachment, ...]
     report: MediaReport | None
     modality: str
     usage_wanted: bool
@@ -75,8 +61,7 @@ class ChatPipeline:
         self,
         engine: ChatEngine,
         admission: Admission,
-        perceiver: Perceiver,
-        fusion: TextFusion,
+        strategy: Strategy,
         count_tokens: Callable[[str], int],
         catalogue: ModelCatalogue,
         config: GatewayConfig,
@@ -84,8 +69,7 @@ class ChatPipeline:
     ) -> None:
         self._engine = engine
         self._admission = admission
-        self._perceiver = perceiver
-        self._fusion = fusion
+        self._strategy = strategy
         self._count = count_tokens
         self._catalogue = catalogue
         self._config = config
@@ -99,7 +83,7 @@ class ChatPipeline:
         ``options`` say how its media are perceived.
         """
         self._catalogue.check(self._catalogue.chat, request.model)
-        characters = sum(len(text) for text in _texts(request))
+        characters = sum(len(text) for text in texts_of(request))
         if characters > self._limits.max_text_characters:
             raise LimitExceeded(
                 f"The messages hold {characters} characters; at most {self._limits.max_text_characters} "
@@ -111,7 +95,7 @@ class ChatPipeline:
             raise InvalidRequest(
                 "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options"
             )
-        uses = list(_media_uses(request))
+        uses = list(media_uses(request))
         if len(uses) > self._limits.max_media_per_request:
             raise LimitExceeded(
                 f"The request brings {len(uses)} media; at most {self._limits.max_media_per_request} "
@@ -120,13 +104,19 @@ class ChatPipeline:
             )
         body = {name: raw[name] for name in raw if name in FORWARDED_FIELDS and raw[name] is not None}
         body["model"] = self._catalogue.chat.name
+        # Tenants never share what the engine keeps of prompts: how long an answer takes would tell what others ask.
+        body["cache_salt"] = cache_salt(self._config.cache_secret, tenant)
         report, modality, perceived = None, "text", list[Perceived]()
+        attachments: tuple[Attachment, ...] = ()
         if uses:
             perceived = await all_of(self._bring_in(tenant, use, options) for use in uses)
             with self._metrics.time_stage("fuse"):
-                blocks = await asyncio.to_thread(self._fuse, raw, request, perceived)
-            body["messages"] = _with_blocks(raw["messages"], request, uses, blocks)
-            report = MediaReport(perceived, blocks)
+                fused = await asyncio.to_thread(self._fuse, raw, request, perceived)
+            body["messages"] = with_blocks(
+                raw["messages"], request, uses, fused.blocks, self._strategy.content
+            )
+            attachments = fused.attachments
+            report = MediaReport(perceived, fused.blocks)
             kinds = {item.medium.info.kind.value for item in perceived}
             modality = kinds.pop() if len(kinds) == 1 else "mixed"
         if request.stream:
@@ -135,6 +125,7 @@ class ChatPipeline:
         streamed = request.stream_options
         return PreparedChat(
             msgspec.json.encode(body),
+            attachments,
             report,
             modality,
             streamed is not None and streamed.include_usage is True,
@@ -153,7 +144,13 @@ class ChatPipeline:
         timeout = limits.first_token_timeout_seconds if stream else limits.answer_timeout_seconds
         started = time.perf_counter()
         answer = await call_engine(
-            self._engine, _PATH, headers, prepared.body, limits=limits, first_byte_timeout_seconds=timeout
+            self._engine,
+            _PATH,
+            headers,
+            prepared.body,
+            prepared.attachments,
+            limits=limits,
+            first_byte_timeout_seconds=timeout,
         )
         self._metrics.stage.labels("engine_first_byte").observe(time.perf_counter() - started)
         return answer
@@ -194,25 +191,24 @@ class ChatPipeline:
 
         return rewrite
 
-    async def _bring_in(self, tenant: str, use: _MediaUse, options: PerceiveOptions) -> Perceived:
+    async def _bring_in(self, tenant: str, use: MediaUse, options: PerceiveOptions) -> Perceived:
         async def bring(anew: bool) -> AdmittedMedia:
             with self._metrics.time_stage("admit"):
                 return await admit_part(self._admission, tenant, use.medium, use.param, anew=anew)
 
         async def perceive(admitted: AdmittedMedia) -> Perceived:
+            wanted = Wanted(admitted.record.ref, admitted.info, use.detail, options)
             with self._metrics.time_stage("perceive"), naming(use.param):
-                return await self._perceiver.perceive(admitted.record.ref, admitted.info, options)
+                return await self._strategy.perceive(wanted)
 
         return await self._admission.use(bring, perceive)
 
-    def _fuse(
-        self, raw: dict[str, Any], request: ChatRequest, perceived: list[Perceived]
-    ) -> tuple[FusedBlock, ...]:
-        return self._fusion.fuse([item.medium for item in perceived], self._media_budget(raw, request))
+    def _fuse(self, raw: dict[str, Any], request: ChatRequest, perceived: list[Perceived]) -> FusedMedia:
+        return self._strategy.fuse(perceived, self._media_budget(raw, request))
 
     def _media_budget(self, raw: dict[str, Any], request: ChatRequest) -> int:
         """Tokens of the context that text, template and the answer leave to the media."""
-        text = sum(self._count(text) for text in _texts(request))
+        text = sum(self._count(text) for text in texts_of(request))
         tools = self._count(msgspec.json.encode(raw["tools"]).decode()) if raw.get("tools") else 0
         context = self._config.chat_model.context_tokens
         asked = request.max_completion_tokens or request.max_tokens
@@ -222,39 +218,3 @@ class ChatPipeline:
     def _count_usage(self, usage: Any) -> None:
         if isinstance(usage, dict):
             self._metrics.count_usage(usage.get("prompt_tokens"), usage.get("completion_tokens"))
-
-
-def _texts(request: ChatRequest) -> Iterator[str]:
-    for message in request.messages:
-        if isinstance(message.content, str):
-            yield message.content
-        else:
-            yield from (part.text for part in message.content or () if isinstance(part, TextPart))
-
-
-def _media_uses(request: ChatRequest) -> Iterator[_MediaUse]:
-    for index, message in enumerate(request.messages):
-        if isinstance(message, UserMessage) and isinstance(message.content, list):
-            for place, part in enumerate(message.content):
-                if isinstance(part, MediaPart):
-                    yield _MediaUse(index, place, part)
-
-
-def _with_blocks(
-    messages: list[dict[str, Any]],
-    request: ChatRequest,
-    uses: list[_MediaUse],
-    blocks: tuple[FusedBlock, ...],
-) -> list[dict[str, Any]]:
-    """The messages with every media part replaced by its block; messages without media stay as they came."""
-    placed = {(use.message, use.part): block for use, block in zip(uses, blocks, strict=True)}
-    written = list(messages)
-    for index in {use.message for use in uses}:
-        parts: list[str | FusedBlock] = []
-        for place, part in enumerate(request.messages[index].content or ()):
-            if isinstance(part, TextPart):
-                parts.append(part.text)
-            elif (block := placed.get((index, place))) is not None:
-                parts.append(block)
-        written[index] = {**messages[index], "content": assemble(parts)}
-    return written

@@ -10,11 +10,22 @@ from typing import Literal
 
 from encoders.config import DecodeLimits
 from encoders.types import FrameSampling, MediaKind, ModelSpec, Quality
-from fusion.config import FusionConfig
+from fusion.config import FusionConfig, Levels, NativeConfig
 from search.types import IndexSpec
 from serving.ingest.config import IngestConfig
 
-__all__ = ["ChatModel", "EngineConfig", "GatewayConfig", "RequestLimits", "SoftTokenForm"]
+__all__ = [
+    "ChatModel",
+    "EngineConfig",
+    "FusionName",
+    "GatewayConfig",
+    "RequestLimits",
+    "ServedBridge",
+    "SoftTokenForm",
+]
+
+FusionName = Literal["text", "qformer", "native"]
+"""How media become part of the prompt: see ``serving.strategies``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,23 @@ class ChatModel:
     name: str
     context_tokens: int
     tokenizer_file: Path | None
-    fusion: str = "text"
+    fusion: FusionName = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class ServedBridge:
+    """The bridge as the gateway knows it: its name and revision, and the decoder it was made for.
+
+    ``queries`` soft tokens stand for one view, frame or stretch of sound. ``vision`` and ``speech`` are the
+    encoders whose tokens it takes, where it has such a branch.
+    """
+
+    name: str
+    revision: str
+    decoder: str
+    queries: int
+    vision: ModelSpec | None
+    speech: ModelSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +89,8 @@ class GatewayConfig:
 
     ``allowed_hosts`` are names, without port, that the gateway answers to besides those of this machine (see
     ``serving.browser_guard``). ``decode_limits`` are the encoders' own: facts found under other limits are
-    not believed. ``index`` is what collections are made with that do not say it themselves.
+    not believed. ``index`` is what collections are made with that do not say it themselves. The strategy
+    ``qformer`` needs ``bridge``, and takes ``views`` of a picture; ``native`` needs ``native``.
     """
 
     chat_model: ChatModel
@@ -81,6 +109,9 @@ class GatewayConfig:
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
     index: IndexSpec = field(default_factory=IndexSpec)
     ingest: IngestConfig = field(default_factory=IngestConfig)
+    bridge: ServedBridge | None = None
+    views: Levels = field(default_factory=lambda: Levels(1, 1, 5))
+    native: NativeConfig | None = None
 
 
 SoftTokenForm = Literal["prompt_embeds", "image_embeds"]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from fusion.text import TextFusion
 from serving.admission import Admission
 from serving.catalogue import ModelCatalogue
 from serving.chat import ChatPipeline
@@ -29,6 +28,7 @@ from serving.retrieval.searcher import Searcher
 from serving.retrieval.terms import SearchTerms
 from serving.services import Services
 from serving.store_check import StoreCheck
+from serving.strategies.chosen import chosen_strategy
 from serving.token_counter import token_counter
 from serving.upload_completion import UploadCompletion
 from storage.assembly import Storage
@@ -74,7 +74,7 @@ def build_gateway(
     search = services.search
     items = QueryItems(search, admission, perceiver, config.limits)
     terms = SearchTerms(config.cache_secret, config.limits)
-    fusion = TextFusion(config.fusion, count_tokens)
+    strategy = chosen_strategy(config, perceiver, services.bridge, count_tokens)
     ingester = Ingester(storage.media, search, perceiver, fetcher, config.limits, config.ingest)
     return Gateway(
         config=config,
@@ -84,9 +84,7 @@ def build_gateway(
         metrics=metrics,
         admission=admission,
         perceiver=perceiver,
-        chat=ChatPipeline(
-            services.engine, admission, perceiver, fusion, count_tokens, catalogue, config, metrics
-        ),
+        chat=ChatPipeline(services.engine, admission, strategy, count_tokens, catalogue, config, metrics),
         indexer=Indexer(services, storage.media, admission, perceiver),
         searcher=Searcher(search, items, terms, LateInteraction(search)),
         recommender=Recommender(search, items, terms),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from encoders.types import ImageLabel, MediaKind
-from fusion.types import FusedBlock
+from encoders.types import EncodedFrame, ImageLabel, MediaKind
+from fusion.types import SoftTokens
 from serving.perceiver import Perceived
+from serving.strategies.strategy import Block, PlacedBlock
 
 __all__ = ["MediaReport", "media_used"]
 
@@ -17,7 +18,7 @@ _MAX_LABELS = 5
 class MediaReport:
     """Built once per chat request with media, then put on the answer."""
 
-    def __init__(self, perceived: Sequence[Perceived], blocks: Sequence[FusedBlock]) -> None:
+    def __init__(self, perceived: Sequence[Perceived], blocks: Sequence[Block]) -> None:
         self.manymodal: dict[str, Any] = {
             "media": [_medium(item, block) for item, block in zip(perceived, blocks, strict=True)]
         }
@@ -49,14 +50,18 @@ def media_used(perceived: Sequence[Perceived]) -> dict[str, Any]:
     return {"media": [_facts(item) for item in perceived]}
 
 
-def _medium(item: Perceived, block: FusedBlock) -> dict[str, Any]:
-    entry = {**_facts(item), "prompt_tokens": block.tokens}
+def _medium(item: Perceived, block: Block) -> dict[str, Any]:
+    pieces = block.pieces if isinstance(block, PlacedBlock) else None
+    entry = {**_facts(item, pieces), "prompt_tokens": block.tokens}
+    if pieces is not None and item.medium.info.kind is MediaKind.IMAGE:
+        entry["views"] = len(pieces)
     if block.cut:
         entry["left_out"] = list(block.cut)
     return entry
 
 
-def _facts(item: Perceived) -> dict[str, Any]:
+def _facts(item: Perceived, pieces: Sequence[int] | None = None) -> dict[str, Any]:
+    """What is known of a medium. Of a video's frames only ``pieces`` are told, where these stand in a prompt."""
     medium = item.medium
     entry: dict[str, Any] = {"id": medium.id, "kind": medium.info.kind.value}
     if medium.image is not None:
@@ -64,20 +69,33 @@ def _facts(item: Perceived) -> dict[str, Any]:
     if "ocr" in item.tiers:
         entry["ocr_lines"] = len(medium.text_lines)
     if medium.video is not None:
-        entry["frames"] = [
-            {
-                "time_seconds": round(frame.time_seconds, 3),
-                "reason": frame.reason,
-                "labels": _labels(frame.labels),
-            }
-            for frame in medium.video.frames
-        ]
+        seen = medium.video.frames
+        entry["frames"] = [_frame(seen[index]) for index in (range(len(seen)) if pieces is None else pieces)]
         entry["near_duplicate_frames"] = medium.video.near_duplicates
+    if medium.soft is not None and medium.info.kind is MediaKind.VIDEO:
+        entry["frames"] = _soft_frames(medium.soft, pieces)
+        entry["near_duplicate_frames"] = medium.soft.near_duplicates
     if medium.transcript is not None:
         entry["seconds_heard"] = round(medium.transcript.duration_seconds, 3)
         entry["transcript_segments"] = len(medium.transcript.segments)
     entry["cache"] = {task: "miss" if tier == "miss" else "hit" for task, tier in item.tiers.items()}
     return entry
+
+
+def _frame(frame: EncodedFrame) -> dict[str, Any]:
+    return {
+        "time_seconds": round(frame.time_seconds, 3),
+        "reason": frame.reason,
+        "labels": _labels(frame.labels),
+    }
+
+
+def _soft_frames(soft: SoftTokens, pieces: Sequence[int] | None) -> list[dict[str, Any]]:
+    times = range(len(soft.times_seconds)) if pieces is None else pieces
+    return [
+        {"time_seconds": round(soft.times_seconds[index], 3), "reason": soft.reasons[index]}
+        for index in times
+    ]
 
 
 def _labels(labels: Sequence[ImageLabel]) -> list[dict[str, Any]]:

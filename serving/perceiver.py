@@ -48,13 +48,15 @@ _MANY_TEXTS = 64  # whose keys are made in a thread
 class Perceived:
     """A medium with what the encoders said, and per task which cache tier answered (``miss``: computed).
 
-    ``detail`` is how closely the request wants a picture to be looked at.
+    ``detail`` is how closely the request wants a picture to be looked at, ``sampling`` how a video's frames were
+    chosen.
     """
 
     medium: PerceivedMedium
     tiers: dict[str, str] = field(default_factory=dict)
     media: MediaRef | None = None
     detail: str = "auto"
+    sampling: FrameSampling | None = None
 
 
 class Perceiver:
@@ -75,7 +77,7 @@ class Perceiver:
         self._metrics = metrics
         self._secret = config.cache_secret
         self._timeout_seconds = config.limits.perception_timeout_seconds
-        self._sampling = config.sampling
+        self.sampling = config.sampling
         self._quality = config.quality
         self._vision_params = {"quality": config.quality}
         self._decode_limits = asdict(config.decode_limits)
@@ -156,7 +158,7 @@ class Perceiver:
         self, media: MediaRef, sampling: FrameSampling | None = None
     ) -> tuple[EncodedVideo, str]:
         """Sampled frames of a video, and the tier."""
-        wanted = sampling or self._sampling
+        wanted = sampling or self.sampling
         return await self.tasks.run(
             "frames",
             media,

@@ -64,7 +64,7 @@ async def test_text_passes_through_unchanged(client, platform):
     sent = platform.engine.requests[0]
     assert sent["messages"] == messages
     assert sent["model"] == MODEL
-    expected = {"model", "messages", "temperature", "seed", "stop", "max_tokens"}
+    expected = {"model", "messages", "temperature", "seed", "stop", "max_tokens", "cache_salt"}
     assert set(sent) == expected
 
 

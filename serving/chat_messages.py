@@ -1,0 +1,73 @@
+"""A chat's messages: their texts, the media in them, and the messages with the media replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from serving.protocol.chat import ChatRequest, ImagePart, MediaPart, TextPart, UserMessage
+from serving.strategies.strategy import Block, Content
+
+__all__ = ["MediaUse", "media_uses", "texts_of", "with_blocks"]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaUse:
+    """A media part and where it stands."""
+
+    message: int
+    part: int
+    medium: MediaPart
+
+    @property
+    def param(self) -> str:
+        """Its place in the request, as errors name it."""
+        return f"messages[{self.message}].content[{self.part}]"
+
+    @property
+    def detail(self) -> str:
+        """How closely the client wants it to be looked at."""
+        return self.medium.image_url.detail if isinstance(self.medium, ImagePart) else "auto"
+
+
+def texts_of(request: ChatRequest) -> Iterator[str]:
+    """Every text of every message."""
+    for message in request.messages:
+        if isinstance(message.content, str):
+            yield message.content
+        else:
+            yield from (part.text for part in message.content or () if isinstance(part, TextPart))
+
+
+def media_uses(request: ChatRequest) -> Iterator[MediaUse]:
+    """Every media part, in order."""
+    for index, message in enumerate(request.messages):
+        if isinstance(message, UserMessage) and isinstance(message.content, list):
+            for place, part in enumerate(message.content):
+                if isinstance(part, MediaPart):
+                    yield MediaUse(index, place, part)
+
+
+def with_blocks(
+    messages: list[dict[str, Any]],
+    request: ChatRequest,
+    uses: Sequence[MediaUse],
+    blocks: Sequence[Block],
+    content: Callable[[Sequence[str | Block]], Content],
+) -> list[dict[str, Any]]:
+    """The messages with every media part replaced by its block; messages without media stay as they came.
+
+    ``content`` makes of texts and blocks what the engine takes.
+    """
+    placed = {(use.message, use.part): block for use, block in zip(uses, blocks, strict=True)}
+    written = list(messages)
+    for index in {use.message for use in uses}:
+        parts: list[str | Block] = []
+        for place, part in enumerate(request.messages[index].content or ()):
+            if isinstance(part, TextPart):
+                parts.append(part.text)
+            elif (block := placed.get((index, place))) is not None:
+                parts.append(block)
+        written[index] = {**messages[index], "content": content(parts)}
+    return written

@@ -1,0 +1,79 @@
+"""The ``qformer`` strategy: pictures, frames and sound are soft tokens; what is written or said in them is text."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from encoders.types import MediaKind
+from fusion.config import Levels
+from fusion.prompt import Look, PromptComposer, Slot
+from fusion.types import SoftTokens
+from serving.perceiver import Perceived, Perceiver, perceived_of
+from serving.services import PromptEmbeddings
+from serving.soft_media import SoftMedia
+from serving.strategies.placing import content_parts, placed
+from serving.strategies.strategy import Block, Content, FusedMedia, Wanted
+
+__all__ = ["QFormerStrategy"]
+
+
+class QFormerStrategy:
+    """Satisfies ``Strategy``. ``views`` is how many views of a picture are taken, by detail."""
+
+    def __init__(
+        self,
+        perceiver: Perceiver,
+        soft: SoftMedia,
+        composer: PromptComposer,
+        views: Levels,
+        context_tokens: int,
+    ) -> None:
+        self._perceiver = perceiver
+        self._soft = soft
+        self._composer = composer
+        self._views = views
+        # More frames than the context holds are never asked for.
+        self._most_pieces = max(1, context_tokens // soft.tokens)
+
+    async def perceive(self, wanted: Wanted) -> Perceived:
+        """Soft tokens of what the bridge takes in, the text of a picture, and what is said."""
+        media, info, options = wanted.media, wanted.info, wanted.options
+        works: dict[str, Coroutine[Any, Any, tuple[Any, str]]] = {}
+        if info.kind is MediaKind.IMAGE:
+            views = min(self._views.of(wanted.detail), self._most_pieces)
+            works["soft"] = self._soft.image(media, views)
+            works["ocr"] = self._perceiver.read_text(media)
+        if info.kind is MediaKind.VIDEO:
+            sampling = options.sampling or self._perceiver.sampling
+            fewer = replace(sampling, max_frames=min(sampling.max_frames, self._most_pieces))
+            works["soft"] = self._soft.video(media, fewer)
+        if info.kind is MediaKind.AUDIO and self._soft.hears:
+            works["soft"] = self._soft.audio(media)
+        if info.kind is MediaKind.AUDIO or (info.kind is MediaKind.VIDEO and info.has_audio):
+            works["transcript"] = self._perceiver.transcribe(media, options.transcription)
+        return replace(await perceived_of(media, info, works), detail=wanted.detail)
+
+    def fuse(self, perceived: Sequence[Perceived], budget_tokens: int) -> FusedMedia:
+        """See ``Strategy.fuse``."""
+        blocks = self._composer.compose([_look(item) for item in perceived], budget_tokens)
+
+        def attach(medium: int, slot: Slot) -> PromptEmbeddings:
+            soft = cast(SoftTokens, perceived[medium].medium.soft)  # the slot is made of its pieces
+            vectors = soft.vectors[list(slot.pieces)]
+            return PromptEmbeddings(vectors.reshape(-1, vectors.shape[-1]), soft.decoder)
+
+        return placed(blocks, attach)
+
+    def content(self, parts: Sequence[str | Block]) -> Content:
+        """Texts, and attachments of prompt embeddings."""
+        return content_parts(parts)
+
+
+def _look(item: Perceived) -> Look:
+    soft = item.medium.soft
+    if soft is None:
+        return Look(item.medium)
+    pieces, tokens, _ = soft.vectors.shape
+    return Look(item.medium, pieces, tokens, soft.times_seconds)
