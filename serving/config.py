@@ -109,6 +109,7 @@ class GatewayConfig:
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
     index: IndexSpec = field(default_factory=IndexSpec)
     ingest: IngestConfig = field(default_factory=IngestConfig)
+    gate_file: Path | None = None
     bridge: ServedBridge | None = None
     views: Levels = field(default_factory=lambda: Levels(1, 1, 5))
     native: NativeConfig | None = None

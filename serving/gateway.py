@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from fusion.vector_gate import VectorGate
 from serving.admission import Admission
 from serving.catalogue import ModelCatalogue
 from serving.chat import ChatPipeline
@@ -47,6 +48,7 @@ class Gateway:
     metrics: GatewayMetrics
     admission: Admission
     perceiver: Perceiver
+    gate: VectorGate
     chat: ChatPipeline
     indexer: Indexer
     searcher: Searcher
@@ -71,6 +73,7 @@ def build_gateway(
     admission = Admission(storage, perceiver, fetcher, config.limits, memo)
     remover = Remover(storage, services.search, memo)
     count_tokens = token_counter(config.chat_model.tokenizer_file)
+    gate = _gate(config)
     search = services.search
     items = QueryItems(search, admission, perceiver, config.limits)
     terms = SearchTerms(config.cache_secret, config.limits)
@@ -84,6 +87,7 @@ def build_gateway(
         metrics=metrics,
         admission=admission,
         perceiver=perceiver,
+        gate=gate,
         chat=ChatPipeline(services.engine, admission, strategy, count_tokens, catalogue, config, metrics),
         indexer=Indexer(services, storage.media, admission, perceiver),
         searcher=Searcher(search, items, terms, LateInteraction(search)),
@@ -95,6 +99,14 @@ def build_gateway(
         ingest=Ingest(storage, search, ingester),
         housekeeping=Housekeeping(storage, services.search, remover, HousekeepingMetrics(metrics.registry)),
         store_check=StoreCheck(storage.objects),
+    )
+
+
+def _gate(config: GatewayConfig) -> VectorGate:
+    """What weighs the parts of mixed items. Raises ``FusionError`` for a file that does not fit the text model."""
+    dimensions = config.text_model.dimensions or 0
+    return (
+        VectorGate(dimensions) if config.gate_file is None else VectorGate.load(config.gate_file, dimensions)
     )
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from encoders.types import MediaKind
+from fusion.errors import VectorsCancel
 from fusion.types import PerceivedMedium
+from fusion.vector_gate import FusedVector, VectorGate
 from search.types import Vector
 from serving.admission import AdmittedMedia
 from serving.errors import InvalidRequest
+from serving.passages import passages_of
 from serving.perceiver import Perceived, Perceiver
 
-__all__ = ["media_vector", "unit_vector"]
+__all__ = ["fused_vector", "media_vector", "text_vector", "unit_vector"]
 
 _SHORTEST = 1e-4
 
@@ -42,6 +47,27 @@ async def media_vector(
         raise InvalidRequest("No speech was found in this audio, so it has no place among texts.", param)
     vector: Vector = (await perceiver.embed_texts(tenant, (heard.text,))).vectors[0]
     return vector, Perceived(PerceivedMedium(ref.id, info, transcript=heard), {"transcript": tier})
+
+
+async def text_vector(perceiver: Perceiver, tenant: str, text: str, param: str) -> Vector:
+    """One unit vector for a text of any length: the mean of its passages'. Raises ``InvalidRequest`` for a text
+    without words.
+    """
+    passages = await asyncio.to_thread(lambda: tuple(passage.text for passage in passages_of(text)))
+    if not passages:
+        raise InvalidRequest(f"The text in '{param}' holds no words.", param)
+    vectors = (await perceiver.embed_texts(tenant, passages)).vectors
+    return unit_vector(vectors.mean(axis=0), "The passages of this text cancel each other out.", param)
+
+
+def fused_vector(gate: VectorGate, parts: Sequence[tuple[str, Vector]], param: str) -> FusedVector:
+    """One vector for parts of different modalities (see ``VectorGate.fuse``). Raises ``InvalidRequest`` when hardly
+    anything is left.
+    """
+    try:
+        return gate.fuse(parts)
+    except VectorsCancel as error:
+        raise InvalidRequest(error.message, param) from error
 
 
 def unit_vector(vector: Any, refusal: str, param: str) -> Vector:

@@ -12,7 +12,8 @@ __all__ = ["Embedding", "EmbeddingLine", "EmbeddingList", "EmbeddingRequest", "E
 
 
 class EmbeddingRequest(BaseModel):
-    """OpenAI's request; inputs may also be the content parts of chat, so that media get vectors as texts do.
+    """OpenAI's request; inputs may also be the content parts of chat, so that media get vectors as texts do, and
+    lists of such parts and texts, which get one vector together.
 
     Token arrays are recognised so that they can be refused with a reason.
     """
@@ -21,9 +22,9 @@ class EmbeddingRequest(BaseModel):
     input: (
         StrictStr
         | Annotated[list[StrictStr], Field(fail_fast=True)]
+        | Annotated[list[StrictStr | Part | list[StrictStr | Part]], Field(fail_fast=True)]
         | Annotated[list[StrictInt], Field(fail_fast=True)]
         | Annotated[list[list[StrictInt]], Field(fail_fast=True)]
-        | Annotated[list[StrictStr | Part], Field(fail_fast=True)]
     )
     model: StrictStr
     encoding_format: Literal["float", "base64"] = "float"

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
-import numpy as np
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from encoders.text.encoder import check_dimensions, shortened
 from encoders.types import ModelSpec
-from search.types import Vector
 from serving.auth import CurrentTenant
-from serving.concurrency import all_of
 from serving.config import RequestLimits
 from serving.disconnect import unless_gone
+from serving.embedding_items import Item, embed_items, parts_of
 from serving.embedding_stream import EmbeddingStream
 from serving.errors import InvalidRequest, LimitExceeded
-from serving.gateway import Gateway, gateway_of
-from serving.media_parts import admit_part
+from serving.gateway import gateway_of
 from serving.media_report import media_used
-from serving.media_vectors import media_vector
 from serving.openapi import REFERENCE
-from serving.perceiver import Perceived
 from serving.protocol.chat import MediaPart, Part, TextPart
 from serving.protocol.embeddings import EmbeddingLine, EmbeddingList, EmbeddingRequest
 from serving.routes.body import json_schema, read_model
@@ -35,7 +29,10 @@ __all__ = ["router"]
 
 router = APIRouter()
 
+Given: TypeAlias = str | int | Part | list[str | Part] | list[int]
+
 _NDJSON = "application/x-ndjson"
+_MAX_PARTS = 16
 
 
 def _body_schema() -> dict[str, Any]:
@@ -88,10 +85,9 @@ async def _listed(request: Request, tenant: str) -> Response:
     gateway.catalogue.check(model, wanted.model)
     items = _items(wanted.input, gateway.config.limits)
     _check_dimensions(wanted.dimensions, gateway.config.text_model)
-    made = await unless_gone(request, _embed(gateway, tenant, items))
-    kinds = {medium.medium.info.kind.value for medium in made.media}
-    kinds |= {"text"} if len(made.media) < len(items) else set()
-    request.state.modality = kinds.pop() if len(kinds) == 1 else "mixed"
+    work = embed_items(gateway.admission, gateway.perceiver, gateway.gate, tenant, items)
+    made = await unless_gone(request, work)
+    request.state.modality = min(made.modalities) if len(made.modalities) == 1 else "mixed"
     data = [
         {
             "object": "embedding",
@@ -105,52 +101,12 @@ async def _listed(request: Request, tenant: str) -> Response:
     usage = {"prompt_tokens": made.token_count, "total_tokens": made.token_count}
     gateway.metrics.count_usage(made.token_count, None)
     body = {"object": "list", "data": data, "model": model.name, "usage": usage}
-    extension = (media_used(made.media) if made.media else {}) | (
-        {"pieces": made.pieces} if made.pieces else {}
-    )
+    extension = media_used(made.media) if made.media else {}
+    extension |= {"pieces": made.pieces} if made.pieces else {}
+    extension |= {"weights": made.weights} if made.weights else {}
     if extension:
         body["manymodal"] = extension
     return Response(msgspec.json.encode(body), media_type="application/json")
-
-
-@dataclass(frozen=True, slots=True)
-class _Embedded:
-    """The items' vectors (float32, ``(n, dimensions)``) in order, the tokens of the texts, what was perceived of
-    the media, and of texts too long for the encoder in how many pieces they were read, by the item's index.
-    """
-
-    vectors: Vector
-    token_count: int
-    media: list[Perceived]
-    pieces: dict[int, int]
-
-
-async def _embed(gateway: Gateway, tenant: str, items: Sequence[str | MediaPart]) -> _Embedded:
-
-    async def of_medium(part: MediaPart, param: str) -> tuple[Vector, Perceived]:
-        return await gateway.admission.use(
-            lambda anew: admit_part(gateway.admission, tenant, part, param, anew=anew),
-            lambda admitted: media_vector(gateway.perceiver, tenant, admitted, param),
-        )
-
-    texts = tuple(item for item in items if isinstance(item, str))
-    parts = [(index, item) for index, item in enumerate(items) if not isinstance(item, str)]
-    looked_at = await all_of(of_medium(part, f"input[{index}]") for index, part in parts)
-    embedded = await gateway.perceiver.embed_texts(tenant, texts) if texts else None
-    of_texts = iter(embedded.vectors if embedded is not None else ())
-    pieces = zip(
-        (index for index, item in enumerate(items) if isinstance(item, str)),
-        embedded.chunk_counts if embedded is not None else (),
-        strict=True,
-    )
-    of_media = iter(vector for vector, _ in looked_at)
-    vectors = np.stack([next(of_texts if isinstance(item, str) else of_media) for item in items])
-    return _Embedded(
-        vectors,
-        embedded.token_count if embedded is not None else 0,
-        [medium for _, medium in looked_at],
-        {index: count for index, count in pieces if count > 1},
-    )
 
 
 def _check_dimensions(wanted: int | None, spec: ModelSpec) -> None:
@@ -160,31 +116,29 @@ def _check_dimensions(wanted: int | None, spec: ModelSpec) -> None:
         raise InvalidRequest(f"{error} Leave 'dimensions' out, or change it.", "dimensions") from None
 
 
-def _items(
-    given: str | Sequence[str | Part] | Sequence[int] | Sequence[list[int]], limits: RequestLimits
-) -> list[str | MediaPart]:
+def _items(given: str | Sequence[Given], limits: RequestLimits) -> list[Item]:
     listed = [given] if isinstance(given, str) else list(given)
     if not listed:
         raise InvalidRequest("'input' cannot be an empty list.", "input")
-    if len(listed) > limits.max_embedding_inputs:
+    items: list[Item] = []
+    for item in listed:
+        if isinstance(item, list):
+            if not item or len(item) > _MAX_PARTS:
+                raise InvalidRequest(f"An item of several parts has 1 to {_MAX_PARTS} of them.", "input")
+            items.append([_part(part) for part in item])
+        else:
+            items.append(_part(item))
+    parts = [part for item in items for part in parts_of(item)]
+    if len(parts) > limits.max_embedding_inputs:
         raise LimitExceeded(
-            f"'input' holds {len(listed)} texts; at most {limits.max_embedding_inputs} are taken "
+            f"'input' holds {len(parts)} texts; at most {limits.max_embedding_inputs} are taken "
             "(max_embedding_inputs).",
             "input",
         )
-    items: list[str | MediaPart] = []
-    for item in listed:
-        if isinstance(item, int | list):
-            raise InvalidRequest(
-                "Token arrays are not supported: send the texts themselves, their tokenizer is this model's "
-                "own.",
-                "input",
-            )
-        items.append(item.text if isinstance(item, TextPart) else item)
-    texts = [item for item in items if isinstance(item, str)]
-    if len(items) - len(texts) > limits.max_media_per_request:
+    texts = [part for part in parts if isinstance(part, str)]
+    if len(parts) - len(texts) > limits.max_media_per_request:
         raise LimitExceeded(
-            f"'input' brings {len(items) - len(texts)} media; at most {limits.max_media_per_request} "
+            f"'input' brings {len(parts) - len(texts)} media; at most {limits.max_media_per_request} "
             "(max_media_per_request) are allowed.",
             "input",
         )
@@ -198,3 +152,12 @@ def _items(
             "input",
         )
     return items
+
+
+def _part(given: str | int | Part) -> str | MediaPart:
+    if isinstance(given, int):
+        raise InvalidRequest(
+            "Token arrays are not supported: send the texts themselves, their tokenizer is this model's own.",
+            "input",
+        )
+    return given.text if isinstance(given, TextPart) else given

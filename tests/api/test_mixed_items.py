@@ -1,0 +1,144 @@
+"""Items of several parts: one vector of text and media together, in embeddings, queries and documents."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_platform import build_platform, http_client
+from fake_services import DIMENSIONS, fake_embedding, fake_mp4, fake_png, fake_wav
+
+from fusion.vector_gate import MODALITIES
+
+MODEL = "all-minilm-l6-v2"
+
+
+def picture(**labels: float) -> dict:
+    url = f"data:image/png;base64,{base64.b64encode(fake_png(labels)).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def film(*frames: str) -> dict:
+    content = fake_mp4([{frame: 0.9} for frame in frames])
+    return {
+        "type": "video_url",
+        "video_url": {"url": f"data:video/mp4;base64,{base64.b64encode(content).decode()}"},
+    }
+
+
+def sound(text: str) -> dict:
+    content = fake_wav((0.0, 1.0, text))
+    return {
+        "type": "input_audio",
+        "input_audio": {"data": base64.b64encode(content).decode(), "format": "wav"},
+    }
+
+
+def unit(*vectors: np.ndarray) -> np.ndarray:
+    total = np.sum(vectors, axis=0)
+    return total / np.linalg.norm(total)
+
+
+async def embed(http, *items: object, **fields: object) -> dict:
+    answer = await http.post("/v1/embeddings", json={"model": MODEL, "input": list(items), **fields})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def vectors_of(answer: dict) -> list[np.ndarray]:
+    return [np.array(item["embedding"]) for item in answer["data"]]
+
+
+async def test_a_list_of_parts_gets_one_vector(platform_with):
+    platform = platform_with(max_embedding_inputs=16, max_media_per_request=8)
+    async with http_client(platform) as http:
+        answer = await embed(
+            http,
+            "plain",
+            ["for sale", picture(bicycle=0.9)],
+            [picture(cat=0.9), {"type": "text", "text": "my pet"}, picture(dog=0.9)],
+            picture(tree=0.9),
+            ["alone"],
+            [sound("good morning"), film("sea", "sun"), "holiday"],
+        )
+    plain, bicycle, pets, tree, alone, holiday = vectors_of(answer)
+    of = fake_embedding
+    np.testing.assert_allclose(plain, of("plain"), atol=1e-6)
+    np.testing.assert_allclose(bicycle, unit(of("for sale"), of("bicycle")), atol=1e-6)
+    np.testing.assert_allclose(pets, unit(of("my pet"), unit(of("cat"), of("dog"))), atol=1e-6)
+    np.testing.assert_allclose(tree, of("tree"), atol=1e-6)
+    np.testing.assert_allclose(alone, of("alone"), atol=1e-6)
+    expected = unit(of("good morning"), unit(of("sea"), of("sun")), of("holiday"))
+    np.testing.assert_allclose(holiday, expected, atol=1e-6)
+    third = pytest.approx(1 / 3)
+    assert answer["manymodal"]["weights"] == {
+        "1": {"text": 0.5, "image": 0.5},
+        "2": {"text": 0.5, "image": 0.5},
+        "4": {"text": 1.0},
+        "5": {"text": third, "audio": third, "video": third},
+    }
+    kinds = [medium["kind"] for medium in answer["manymodal"]["media"]]
+    assert kinds == ["image", "image", "image", "image", "audio", "video"]
+    assert answer["usage"]["prompt_tokens"] == 1 + 2 + 2 + 1 + 1
+    # What is written is embedded in one call; the speech that was heard in a call of its own.
+    assert platform.perception.calls["embed_texts"] == 2
+
+
+async def test_the_order_of_parts_says_nothing(http):
+    one, other = vectors_of(
+        await embed(
+            http, ["red", picture(car=0.9), sound("vroom")], [sound("vroom"), "red", picture(car=0.9)]
+        )
+    )
+    np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("item", "param"),
+    [
+        ([], "input"),
+        ([""], "input"),
+        (["text", "  "], "input"),
+        (["x"] * 17, "input"),
+        ([["x"]], "input[0][0]"),
+        ([1, 2], "input"),
+        (["x", {"type": "image_url", "image_url": {"url": "nonsense"}}], "input[0][1].image_url.url"),
+        (["x", {"type": "image_url"}], "input[0][1].image_url"),
+        (["x", {"type": "attachment", "index": 0}], "input[0][1]"),
+        ([sound(""), "x"], "input[0][0]"),
+    ],
+)
+async def test_refusals_name_the_part(http, item, param):
+    answer = await http.post("/v1/embeddings", json={"model": MODEL, "input": [item]})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"] == param
+
+
+async def test_parts_count_as_inputs(http):
+    answer = await http.post("/v1/embeddings", json={"model": MODEL, "input": [["x", "y", "z"]] * 3})
+    assert "max_embedding_inputs" in answer.json()["error"]["message"]
+    media = [[picture(cat=0.9), picture(dog=0.9), picture(cow=0.9)], picture(hen=0.9), picture(pig=0.9)]
+    answer = await http.post("/v1/embeddings", json={"model": MODEL, "input": media})
+    assert "max_media_per_request" in answer.json()["error"]["message"]
+
+
+async def test_a_gate_of_ones_own(tmp_path: Path, config):
+    from safetensors.numpy import save_file
+
+    weights = {
+        "score.weight": np.zeros((4, 2), np.float32),
+        "score.bias": np.log([3, 1, 1, 1]).astype(np.float32),
+    }
+    for modality in MODALITIES:
+        weights[f"project.{modality}.weight"] = np.zeros((2, DIMENSIONS), np.float32)
+        weights[f"project.{modality}.bias"] = np.zeros(2, np.float32)
+    save_file(weights, tmp_path / "gate.safetensors")
+    platform = build_platform(tmp_path, replace(config, gate_file=tmp_path / "gate.safetensors"))
+    async with http_client(platform) as http:
+        answer = await embed(http, ["for sale", picture(bicycle=0.9)])
+    assert answer["manymodal"]["weights"]["0"] == {"text": pytest.approx(0.75), "image": pytest.approx(0.25)}
+    expected = unit(3 * fake_embedding("for sale"), fake_embedding("bicycle"))
+    np.testing.assert_allclose(vectors_of(answer)[0], expected, atol=1e-6)
