@@ -40,7 +40,7 @@ def shards(directory: Path, prefix: str) -> dict[str, list[str]]:
         raise _unreadable(directory) from None
     if not found:
         raise ModelUnavailable(
-            f"The checkpoint '{directory.name}' has no weights named '{prefix}...'; it is not of the kind that its "
+            f"The checkpoint '{directory.name}' has no weights whose names begin with '{prefix}'; it is not what its "
             "config.json says. Fetch it again."
         )
     return found

@@ -6,7 +6,8 @@ A bridge folder has two files. ``bridge.safetensors`` holds float32 tensors:
 * ``qformer.*``: transformers' ``Blip2QFormerModel``,
 * ``language_projection.weight`` ``(decoder width, qformer width)`` and ``.bias``,
 * ``inputs.<branch>.weight`` ``(encoder_hidden_size, width)`` and ``.bias`` for each branch, where
-  ``has_projections``.
+  ``has_projections``,
+* ``attention.*``: ``fusion.attention.CrossModalFusion``, where the manifest asks for it.
 
 ``bridge.json`` (``BridgeManifest``) says what they fit and has their SHA-256, so that a folder half written, or
 with weights of another training, is never loaded. It is written last. Nothing here imports a model framework.
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoders.errors import ModelUnavailable
 from encoders.models.blip2 import DERIVED_FOLDERS, is_blip2
+from encoders.types import ModelSpec
 from encoders.weights import content_revision, sha256_of
 from fusion.errors import BridgeUnavailable
 
@@ -38,6 +40,8 @@ __all__ = [
     "Branch",
     "BridgeManifest",
     "bridge_revision",
+    "check_fit",
+    "embedding_width",
     "read_manifest",
     "write_bridge",
 ]
@@ -75,6 +79,7 @@ class BridgeManifest:
     branches: Mapping[str, Branch]
     qformer: Mapping[str, Any] = field(default_factory=dict)
     speech_piece_seconds: float = 10.0
+    attention: Mapping[str, int] | None = None
     weights_sha256: str = ""
 
     def __post_init__(self) -> None:
@@ -85,6 +90,8 @@ class BridgeManifest:
             raise ValueError("widths and the number of queries are at least 1")
         if not 0.1 <= self.speech_piece_seconds <= 30:
             raise ValueError("speech_piece_seconds is from 0.1 to 30")
+        if self.attention is not None and len(self.branches) < 2:
+            raise ValueError("one branch has no other to attend to")
 
     @property
     def input_width(self) -> int:
@@ -137,6 +144,53 @@ def bridge_revision(folder: Path, manifest: BridgeManifest | None = None) -> str
     return hashlib.sha256(json.dumps(_to_json(manifest), sort_keys=True).encode()).hexdigest()[:12]
 
 
+def check_fit(
+    name: str, manifest: BridgeManifest, decoder: str, decoder_folder: Path, models: Mapping[str, ModelSpec]
+) -> None:
+    """Raise ``BridgeUnavailable`` unless the bridge ``name`` was made for this decoder and these encoders.
+
+    ``models`` are the encoders that are served, by branch; a branch that none is served for is not asked for.
+    """
+    if manifest.decoder != decoder:
+        raise BridgeUnavailable(
+            f"The bridge '{name}' was made for the decoder '{manifest.decoder}', and '{decoder}' is served; its "
+            "soft tokens would mean nothing there."
+        )
+    width = embedding_width(decoder_folder)
+    if manifest.decoder_width != width:
+        raise BridgeUnavailable(
+            f"The bridge '{name}' gives embeddings of width {manifest.decoder_width}, and the decoder '{decoder}' "
+            f"takes {width}: it has been replaced by another of the same name."
+        )
+    for branch, spec in models.items():
+        wanted = manifest.branches.get(branch)
+        if wanted is None:
+            continue
+        if wanted.model != spec.name:
+            raise BridgeUnavailable(
+                f"The bridge '{name}' was trained on tokens of '{wanted.model}', and '{spec.name}' is set to "
+                "give them."
+            )
+        if wanted.revision != spec.revision:
+            raise BridgeUnavailable(
+                f"The bridge '{name}' was trained on other weights of '{spec.name}' than those that are here "
+                f"(revision {wanted.revision}, not {spec.revision}). Train it again, or put the old weights back."
+            )
+
+
+def embedding_width(decoder_folder: Path) -> int:
+    """The width of a decoder's token embeddings, from its ``config.json``. Raises ``BridgeUnavailable``."""
+    try:
+        facts = json.loads((decoder_folder / "config.json").read_text(encoding="utf-8"))
+        facts = facts.get("text_config") or facts
+        # OPT-350m's embeddings are narrower than its layers.
+        return int(facts.get("word_embed_proj_dim") or facts["hidden_size"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BridgeUnavailable(
+            f"The decoder in '{decoder_folder.name}' has no readable config.json, so nothing can be bridged to it."
+        ) from error
+
+
 def write_bridge(
     folder: Path, manifest: BridgeManifest, tensors: Mapping[str, torch.Tensor]
 ) -> BridgeManifest:
@@ -187,12 +241,12 @@ def _of_blip2(folder: Path, facts: Mapping[str, Any]) -> BridgeManifest:
     try:
         return BridgeManifest(
             decoder=folder.name,
-            decoder_width=int(text.get("hidden_size") or (768 if text.get("model_type") == "opt" else 0)),
+            decoder_width=int(text["hidden_size"]),
             queries=int(facts.get("num_query_tokens", 32)),
             branches={"vision": Branch(folder.name, content_revision(folder, DERIVED_FOLDERS), width)},
             qformer={**qformer, "encoder_hidden_size": int(qformer.get("encoder_hidden_size", 1408))},
         )
-    except (ValueError, TypeError, OSError, ModelUnavailable) as error:
+    except (ValueError, KeyError, TypeError, OSError, ModelUnavailable) as error:
         raise BridgeUnavailable(
             f"The BLIP-2 checkpoint '{folder.name}' cannot be used as a bridge: its config.json makes no sense. "
             "Fetch it again."

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
+from fusion.attention import AttentionConfig, CrossModalFusion
 from fusion.bridge_folder import BridgeManifest
 
 __all__ = ["QFormer"]
@@ -36,6 +37,10 @@ class QFormer(torch.nn.Module):  # type: ignore[misc]  # torch has no types that
         self.qformer: Any = Blip2QFormerModel(config)
         self.language_projection = torch.nn.Linear(width, manifest.decoder_width)
         projected = manifest.branches if manifest.has_projections else {}
+        self.attention = None
+        if manifest.attention is not None:
+            widths = tuple((name, branch.width) for name, branch in manifest.branches.items())
+            self.attention = CrossModalFusion(AttentionConfig(widths, **manifest.attention))
         self.inputs = torch.nn.ModuleDict(
             {
                 name: torch.nn.Linear(branch.width, config.encoder_hidden_size)
@@ -49,13 +54,16 @@ class QFormer(torch.nn.Module):  # type: ignore[misc]  # torch has no types that
         """Soft tokens ``(n, queries, decoder width)`` of branches' tokens, each ``(n, its length, its width)``.
 
         ``masks``, by branch, are ``(n, its length)``: 1 for real tokens, 0 for padding; a branch without one is all
-        real. Branches are looked at together, in the manifest's order. In each of the ``n`` at least one token must
-        be real.
+        real. Branches are looked at together; with ``attention`` they have looked at each other before. In each of
+        the ``n`` at least one token must be real.
         """
         masks = masks or {}
+        tokens = {name: given.float() for name, given in tokens.items()}
+        if self.attention is not None and len(tokens) > 1:
+            tokens = self.attention(tokens, {name: mask.bool() for name, mask in masks.items()}).tokens
         seen, real = [], []
         for name, given in tokens.items():
-            read = self.inputs[name](given.float()) if name in self.inputs else given.float()
+            read = self.inputs[name](given) if name in self.inputs else given
             mask = masks.get(name)
             seen.append(read)
             real.append(
