@@ -37,17 +37,18 @@ _TOKENIZER_FILES = (
 CHAT_TEMPLATE = """\
 {%- set state = namespace(begun=false) -%}
 {%- for message in messages -%}
+{%- set text = message.content or '' -%}
 {%- if message.role == 'user' -%}
-{%- set soft = message.content.rfind('<prompt_embeds>') -%}
-{%- set seen = message.content.rfind('<image>') -%}
+{%- set soft = text.rfind('<prompt_embeds>') -%}
+{%- set seen = text.rfind('<image>') -%}
 {%- set end = [soft + 15 if soft >= 0 else 0, seen + 7 if seen >= 0 else 0] | max -%}
-{{- message.content[:end] -}}
+{{- text[:end] -}}
 {%- if not state.begun -%}{{- bos_token -}}{%- set state.begun = true -%}{%- else -%}{{- ' ' -}}{%- endif -%}
-{{- 'Question: ' ~ message.content[end:].strip() ~ ' Answer:' -}}
+{{- 'Question: ' ~ text[end:].strip() ~ ' Answer:' -}}
 {%- elif message.role == 'assistant' -%}
-{{- ' ' ~ message.content.strip() -}}
+{{- ' ' ~ text.strip() -}}
 {%- else -%}
-{{- message.content.strip() ~ '\\n' -}}
+{{- text.strip() ~ '\\n' -}}
 {%- endif -%}
 {%- endfor -%}
 """
