@@ -12,11 +12,12 @@ from deploy.ray_environment import engine_environment
 from deploy.settings import Settings
 from serving import request_log
 from serving.app import create_app
-from serving.config import GatewayConfig
+from serving.config import EngineConfig, GatewayConfig
+from serving.deployments.bridge import BridgeDeployment
 from serving.deployments.engine import EngineDeployment
 from serving.deployments.perception import PerceptionDeployment
 from serving.deployments.search import SearchDeployment
-from serving.ray_adapter import RayChatEngine, RayPerception, RaySearchIndex
+from serving.ray_adapter import RayBridge, RayChatEngine, RayPerception, RaySearchIndex
 from serving.services import Services
 from storage.assembly import open_storage
 from storage.config import StorageConfig
@@ -34,6 +35,7 @@ class GatewayDeployment:
         perception: DeploymentHandle,
         search: DeploymentHandle,
         engine: DeploymentHandle,
+        bridge: DeploymentHandle | None,
         config: GatewayConfig,
         storage: StorageConfig,
         side_channel: bool,
@@ -45,6 +47,7 @@ class GatewayDeployment:
             perception=RayPerception(perception, timeout_seconds),
             search=RaySearchIndex(search, timeout_seconds),
             engine=RayChatEngine(engine, timeout_seconds, beside=side_channel),
+            bridge=None if bridge is None else RayBridge(perception, bridge, timeout_seconds),
         )
         self._config = config
         self._storage = storage
@@ -52,6 +55,13 @@ class GatewayDeployment:
     def __serve_build_asgi_app__(self) -> FastAPI:
         storage = open_storage(self._storage, self._config.cache_secret)
         return create_app(self._services, storage, self._config)
+
+
+class LookingEngineDeployment(EngineDeployment):
+    """A decoder that looks itself, with the handle of the encoders, which decode for it."""
+
+    def __init__(self, config: EngineConfig, perception: DeploymentHandle) -> None:
+        super().__init__(config, RayPerception(perception, config.media_timeout_seconds, shared=True))
 
 
 def build_application(settings: Settings) -> serve.Application:
@@ -82,13 +92,19 @@ def build_application(settings: Settings) -> serve.Application:
         settings.encoder_config(), storage
     )
     search = deployment(SearchDeployment, "search", OMP_NUM_THREADS=threads).bind(settings.search_config())
-    engine = deployment(EngineDeployment, "engine", **engine_environment(settings)).bind(
-        settings.engine_config()
-    )
+    engine_config, environment = settings.engine_config(), engine_environment(settings)
+    if engine_config.native_limits:
+        engine = deployment(LookingEngineDeployment, "engine", **environment).bind(engine_config, perception)
+    else:
+        engine = deployment(EngineDeployment, "engine", **environment).bind(engine_config)
+    bridge_config, bridge = settings.bridge_config(), None
+    if bridge_config is not None:
+        bridge = deployment(BridgeDeployment, "bridge", OMP_NUM_THREADS=threads).bind(bridge_config)
     return deployment(serve.ingress()(GatewayDeployment), "gateway").bind(
         perception,
         search,
         engine,
+        bridge,
         settings.gateway_config(),
         storage,
         settings.chat.side_channel,

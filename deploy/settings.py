@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from deploy.chat_settings import ChatSettings
 from deploy.errors import SpacesDiffer
 from deploy.search_settings import SearchSettings
 from deploy.storage_settings import StorageSettings
@@ -23,10 +24,10 @@ from encoders.config import TEXT_BATCHES, VISION_BATCHES, BatchLimits, DecodeLim
 from encoders.errors import ModelUnavailable
 from encoders.registry import find, space
 from encoders.types import FrameSampling, ModelSpec, Quality, SamplingMethod
-from fusion.config import FusionConfig
+from fusion.config import BridgeConfig, FusionConfig
 from search.config import SearchConfig
 from serving.catalogue import space_model
-from serving.config import ChatModel, EngineConfig, GatewayConfig, RequestLimits
+from serving.config import EngineConfig, GatewayConfig, RequestLimits
 from storage.config import StorageConfig
 
 __all__ = [
@@ -39,28 +40,11 @@ __all__ = [
 ]
 
 
+DeploymentName = Literal["gateway", "perception", "search", "engine", "bridge"]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ChatSettings(_Section):
-    """The decoder. ``threads`` 0 means one per core.
-
-    ``side_channel`` sends streamed bodies from the engine to the gateway over a local socket instead of Ray's
-    handle: faster, but both must run on one machine.
-    """
-
-    model: str
-    fusion: Literal["text"] = "text"
-    context_tokens: int = Field(gt=0)
-    max_streams: int = Field(gt=0)
-    dtype: str
-    enforce_eager: bool
-    kv_cache_gib: int = Field(gt=0)
-    threads: int = Field(default=0, ge=0)
-    side_channel: bool
-    media_token_budget: int = Field(default=1500, gt=0)
-    extra_arguments: tuple[str, ...] = ()
 
 
 class EncoderSettings(_Section):
@@ -136,7 +120,7 @@ class Settings(BaseSettings):
     chat: ChatSettings
     encoders: EncoderSettings
     video: VideoSettings
-    deployments: dict[Literal["gateway", "perception", "search", "engine"], DeploymentSettings]
+    deployments: dict[DeploymentName, DeploymentSettings]
     object_store_bytes: int = Field(ge=80 << 20)
     drain_seconds: int = Field(gt=0)
     start_timeout_seconds: int = Field(gt=0)
@@ -184,20 +168,11 @@ class Settings(BaseSettings):
         """Command-line options before the environment; the profile comes in by ``load_settings``, last."""
         return init_settings, env_settings, _ProfileSource(settings_cls, init_settings, env_settings)
 
-    def chat_model(self) -> ChatModel:
-        """The served decoder as the gateway knows it."""
-        return ChatModel(
-            name=self.chat.model,
-            context_tokens=self.chat.context_tokens,
-            tokenizer_file=self.models_dir / self.chat.model / "tokenizer.json",
-            fusion=self.chat.fusion,
-        )
-
     def gateway_config(self) -> GatewayConfig:
         """Settings of the gateway's deployment. Makes, once, the secret that keys every cache key.
 
-        Raises ``ModelUnavailable`` for models there are not or that are for something else, and ``SpacesDiffer``
-        when texts and pictures would not be comparable.
+        Raises ``ModelUnavailable`` for models there are not or that are for something else, ``SpacesDiffer`` when
+        texts and pictures would not be comparable, and ``BridgeUnavailable`` for a bridge that does not fit.
         """
         vision, speech, text, ocr = self._encoder_specs()
         if space(vision) != space(text):
@@ -207,7 +182,7 @@ class Settings(BaseSettings):
                 "encoders.text to models of the same one."
             )
         return GatewayConfig(
-            chat_model=self.chat_model(),
+            chat_model=self.chat.served(self.models_dir),
             vision_model=vision,
             speech_model=speech,
             text_model=text,
@@ -220,10 +195,17 @@ class Settings(BaseSettings):
             decode_limits=self.decoding,
             fusion=FusionConfig(media_token_budget=self.chat.media_token_budget),
             index=self.search.spec(),
+            bridge=self.chat.served_bridge(self.models_dir, speech),
+            views=self.chat.views.levels(),
+            native=self.chat.native_config(self.models_dir),
         )
 
     def encoder_config(self) -> EncoderConfig:
         """Settings of the encoders' deployment."""
+        token_model = self.chat.token_models(self.models_dir).get("vision")
+        specs = list(self._encoder_specs())
+        if token_model is not None:
+            specs.append(find(token_model, self.models_dir))
         return EncoderConfig(
             models_dir=self.models_dir,
             vision_model=self.encoders.vision,
@@ -237,8 +219,9 @@ class Settings(BaseSettings):
             text_batches=self.encoders.text_batches,
             vision_batches=self.encoders.vision_batches,
             max_memory_bytes=self.encoders.max_memory_bytes,
-            revisions={spec.name: spec.revision for spec in self._encoder_specs()},
+            revisions={spec.name: spec.revision for spec in specs},
             limits=self.decoding,
+            token_model=token_model,
         )
 
     def _encoder_specs(self) -> tuple[ModelSpec, ModelSpec, ModelSpec, ModelSpec]:
@@ -260,17 +243,16 @@ class Settings(BaseSettings):
                 )
         return vision, speech, text, ocr
 
+    def bridge_config(self) -> BridgeConfig | None:
+        """Settings of the bridge's deployment; ``None`` where none is served."""
+        served = self.chat.served_bridge(self.models_dir, self._encoder_specs()[1])
+        if served is None:
+            return None
+        return self.chat.bridge_config(self.models_dir, served, self.encoders.device, self.encoders.threads)
+
     def engine_config(self) -> EngineConfig:
         """Settings of the decoder's deployment."""
-        return EngineConfig(
-            model_path=self.models_dir / self.chat.model,
-            served_model_name=self.chat.model,
-            context_tokens=self.chat.context_tokens,
-            max_streams=self.chat.max_streams,
-            dtype=self.chat.dtype,
-            enforce_eager=self.chat.enforce_eager,
-            extra_arguments=self.chat.extra_arguments,
-        )
+        return self.chat.engine(self.models_dir)
 
     def search_config(self) -> SearchConfig:
         """Settings of the search deployment. Collections lie where media do: in the bucket if there is one."""
@@ -310,11 +292,12 @@ class Settings(BaseSettings):
         """Every model this profile needs prepared."""
         encoders = self.encoders
         names = (
-            self.chat.model,
+            *(() if self.chat.is_own(self.models_dir) else (self.chat.model,)),
             encoders.text,
             encoders.vision,
             encoders.speech,
             encoders.ocr,
+            *self.chat.token_models(self.models_dir).values(),
         )
         return tuple(dict.fromkeys(names))
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
-from ray.serve.handle import DeploymentHandle
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from encoders.types import (
     AudioTokens,
@@ -35,6 +35,7 @@ from encoders.types import (
     Transcript,
     VideoTokens,
 )
+from fusion.types import SoftTokens
 from search.filters import Condition
 from search.types import (
     Cluster,
@@ -47,10 +48,10 @@ from search.types import (
 )
 from serving.engines.side_channel import BodyAt, read_body
 from serving.errors import ApiError, EngineOverloaded, EngineUnavailable, ServiceUnavailable, answer_for
-from serving.services import EngineResponse
+from serving.services import Attachment, EngineResponse
 from storage.types import MediaRef
 
-__all__ = ["RayChatEngine", "RayPerception", "RaySearchIndex"]
+__all__ = ["RayBridge", "RayChatEngine", "RayPerception", "RaySearchIndex"]
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -65,14 +66,22 @@ class _Caller:
         self._timeout_seconds = timeout_seconds
 
     async def call(self, method: str, *arguments: Any) -> Any:
-        response = getattr(self._handle, method).remote(*arguments)
+        return await self.answer(getattr(self._handle, method).remote(*arguments))
+
+    async def answer(self, response: DeploymentResponse[Any], *before: DeploymentResponse[Any]) -> Any:
+        """What a call that was begun gives; ``before`` are calls whose results it waits for."""
+
+        def cancel() -> None:
+            for begun in (response, *before):
+                begun.cancel()
+
         try:
             return await asyncio.wait_for(_as_awaitable(response), self._timeout_seconds)
         except (RayError, RayServeException) as error:
             # First: Ray's wrapper of a remote TimeoutError or CancelledError is one of these, too.
             raise _translate(error, self._service) from None
         except TimeoutError:
-            response.cancel()
+            cancel()
             raise ServiceUnavailable(
                 f"{self._service} did not answer within {self._timeout_seconds:g} seconds. "
                 "Please try again, or with smaller media."
@@ -80,7 +89,7 @@ class _Caller:
         except asyncio.CancelledError:
             if not _is_cancelled():
                 raise _restarting(self._service) from None
-            response.cancel()
+            cancel()
             raise
 
     async def ready(self) -> bool:
@@ -88,10 +97,15 @@ class _Caller:
 
 
 class RayPerception(_Caller):
-    """``serving.services.Perception`` over a handle."""
+    """``serving.services.Perception`` over a handle.
 
-    def __init__(self, handle: DeploymentHandle, timeout_seconds: float) -> None:
-        super().__init__(handle, "The media encoders' service", timeout_seconds)
+    With ``shared``, results lie in Ray's object store and not in the messages: for pixels, which are large.
+    """
+
+    def __init__(self, handle: DeploymentHandle, timeout_seconds: float, *, shared: bool = False) -> None:
+        super().__init__(
+            _by_reference(handle) if shared else handle, "The media encoders' service", timeout_seconds
+        )
 
     async def probe(self, media: MediaRef) -> MediaInfo:
         result: MediaInfo = await self.call("probe", media)
@@ -155,6 +169,34 @@ class RayPerception(_Caller):
 
     async def metrics(self) -> bytes:
         return bytes(await self.call("metrics"))
+
+
+class RayBridge(_Caller):
+    """``serving.services.Bridge`` over the handles of the encoders and of the bridge.
+
+    The encoders' tokens go from replica to replica through Ray's object store; who calls this never holds them.
+    """
+
+    def __init__(
+        self, perception: DeploymentHandle, bridge: DeploymentHandle, timeout_seconds: float
+    ) -> None:
+        super().__init__(_by_reference(bridge), "The bridge to the model", timeout_seconds)
+        self._perception = _by_reference(perception)
+
+    async def soft_image(self, media: MediaRef, views: int = 1) -> SoftTokens:
+        tokens = self._perception.image_tokens.remote(media, views)
+        result: SoftTokens = await self.answer(self._handle.project_image.remote(tokens), tokens)
+        return result
+
+    async def soft_video(self, media: MediaRef, sampling: FrameSampling) -> SoftTokens:
+        tokens = self._perception.video_tokens.remote(media, sampling)
+        result: SoftTokens = await self.answer(self._handle.project_video.remote(tokens), tokens)
+        return result
+
+    async def soft_audio(self, media: MediaRef) -> SoftTokens:
+        tokens = self._perception.audio_tokens.remote(media)
+        result: SoftTokens = await self.answer(self._handle.project_audio.remote(tokens), tokens)
+        return result
 
 
 class RaySearchIndex(_Caller):
@@ -239,10 +281,15 @@ class RayChatEngine:
         self._beside = beside
 
     async def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        attachments: tuple[Attachment, ...] = (),
     ) -> AsyncGenerator[EngineResponse | bytes, None]:
         """See ``ChatEngine.request``; closing the iterator cancels the call in the engine's replica."""
-        answer = self._stream.request.remote(method, path, dict(headers), body, self._beside)
+        answer = self._stream.request.remote(method, path, dict(headers), body, self._beside, attachments)
         finished = False
         try:
             async for item in answer:
@@ -274,6 +321,13 @@ class RayChatEngine:
     async def ready(self) -> bool:
         """Whether the engine accepts requests."""
         return await self._caller.ready()
+
+
+def _by_reference(handle: DeploymentHandle) -> DeploymentHandle:
+    """The handle with results in Ray's object store. The platform's default sends them inside the messages, and one
+    that is an argument of another call would come here first.
+    """
+    return handle.options(_by_reference=True)
 
 
 async def _as_awaitable(response: Awaitable[T]) -> T:

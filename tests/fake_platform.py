@@ -80,7 +80,8 @@ def build_platform(
     perception, engine = FakePerception(storage.media), FakeEngine()
     search = SearchEngine(SearchConfig(root / "collections"))
     bridge = FakeBridge(perception, config.chat_model.name)
-    services = Services(perception, FakeSearchIndex(search), engine, bridge)
+    served = None if config.bridge is None else bridge
+    services = Services(perception, FakeSearchIndex(search), engine, served)
     return Platform(create_app(services, storage, config), engine, perception, bridge, search, storage, root)
 
 

@@ -81,7 +81,7 @@ class FakeHandle:
         self.response = response
 
     def options(self, **options: Any) -> FakeHandle:
-        assert options == {"stream": True}
+        assert options in ({"stream": True}, {"_by_reference": True})
         return self
 
     def __getattr__(self, name: str) -> FakeMethod:

@@ -31,12 +31,14 @@ async def ready(request: Request) -> Response:
     """200 when the store answers and every deployment accepts requests, else 503 naming those that do not."""
     gateway = gateway_of(request)
     services = gateway.services
-    checks = {
+    checks: dict[str, Awaitable[bool]] = {
         "perception": services.perception.ready(),
         "search": services.search.ready(),
         "engine": services.engine.ready(),
         "storage": gateway.store_check.ready(),
     }
+    if services.bridge is not None:
+        checks["bridge"] = services.bridge.ready()
     answers = await asyncio.gather(*(_is_ready(name, answer) for name, answer in checks.items()))
     states = dict(zip(checks, answers, strict=True))
     complete = all(states.values())

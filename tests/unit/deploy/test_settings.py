@@ -35,7 +35,7 @@ def test_every_profile_gives_every_config(profile: str, tmp_path: Path) -> None:
     text = settings.gateway_config().text_model
     assert settings.search_config().model == f"{text.name}@{text.revision}"
     assert settings.storage_config().root.is_relative_to(tmp_path)
-    assert set(settings.deployments) == {"gateway", "perception", "search", "engine"}
+    assert set(settings.deployments) == {"gateway", "perception", "search", "engine", "bridge"}
 
 
 def test_decoding_limits_reach_decoder_and_cache_keys_alike(

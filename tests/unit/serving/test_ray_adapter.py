@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from fake_ray import FakeHandle, FakeResponse, FakeStream, exceptions, serve_exceptions
+from fake_ray import FakeHandle, FakeMethod, FakeResponse, FakeStream, exceptions, serve_exceptions
 
 from encoders.errors import CorruptMedia, EncoderOverloaded
-from encoders.types import Embeddings
+from encoders.types import Embeddings, FrameSampling
 from search.errors import CollectionNotFound
 from search.types import Query
 from serving.engines.side_channel import SideChannel
@@ -24,8 +25,8 @@ from serving.errors import (
     InvalidRequest,
     ServiceUnavailable,
 )
-from serving.ray_adapter import RayChatEngine, RayPerception, RaySearchIndex
-from serving.services import EngineResponse
+from serving.ray_adapter import RayBridge, RayChatEngine, RayPerception, RaySearchIndex
+from serving.services import EngineResponse, PromptEmbeddings
 from storage.errors import MediaNotFound
 from storage.types import MediaRef
 
@@ -191,7 +192,7 @@ async def test_a_cancelled_caller_cancels_its_call() -> None:
 async def test_an_engines_answer_passes_through() -> None:
     chat, stream, handle = engine(HEAD, b"a", b"b")
     assert await read(chat) == [HEAD, b"a", b"b"]
-    assert handle.calls == [("request", "POST", "/v1/x", {}, b"{}", False)]
+    assert handle.calls == [("request", "POST", "/v1/x", {}, b"{}", False, ())]
     assert not stream.cancelled
 
 
@@ -243,7 +244,7 @@ async def test_a_body_beside_the_handle_is_followed() -> None:
     head, *body = await read(chat)
     assert head == HEAD
     assert b"".join(body) == b"one two"  # type: ignore[arg-type]
-    assert handle.calls[0][-1] is True
+    assert handle.calls[0][-2:] == (True, ())
     assert not stream.cancelled
     await channel.aclose()
 
@@ -277,3 +278,78 @@ async def test_the_search_index_hands_on_the_query() -> None:
     query = Query(np.ones(4, dtype=np.float32))
     assert await RaySearchIndex(handle, 30).search("t", "default", query) == ()
     assert handle.calls == [("search", "t", "default", query)]
+
+
+class Chained(FakeHandle):
+    """A handle whose calls get responses of their own, by reference."""
+
+    def __init__(self, **responses: FakeResponse) -> None:
+        super().__init__(None)
+        self.responses = responses
+        self.asked: list[dict[str, Any]] = []
+
+    def options(self, **options: Any) -> FakeHandle:
+        self.asked.append(options)
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        method = FakeMethod(self, name)
+
+        def remote(*arguments: Any) -> Any:
+            method.remote(*arguments)
+            return self.responses[name]
+
+        return SimpleNamespace(remote=remote)
+
+
+BRIDGED = [
+    ("soft_image", (MEDIA, 5), "image_tokens", "project_image"),
+    ("soft_video", (MEDIA, FrameSampling()), "video_tokens", "project_video"),
+    ("soft_audio", (MEDIA,), "audio_tokens", "project_audio"),
+]
+
+
+@pytest.mark.parametrize(("method", "arguments", "encode", "project"), BRIDGED)
+async def test_tokens_go_from_the_encoders_to_the_bridge_without_a_stop(
+    method: str, arguments: tuple[Any, ...], encode: str, project: str
+) -> None:
+    tokens, soft = FakeResponse(...), FakeResponse(object())
+    perception, bridge = Chained(**{encode: tokens}), Chained(**{project: soft})
+    answer = await getattr(RayBridge(perception, bridge, 30), method)(*arguments)
+    assert answer is soft._outcome
+    assert perception.calls == [(encode, *arguments)]
+    assert bridge.calls == [(project, tokens)]  # the response itself: it was never awaited here
+    assert not tokens.started.is_set()
+    assert perception.asked == bridge.asked == [{"_by_reference": True}]
+
+
+async def test_an_error_of_the_encoders_passes_through_the_bridge_as_itself() -> None:
+    failed = remote(remote(CorruptMedia("The file is damaged.")))
+    bridge = RayBridge(
+        Chained(image_tokens=FakeResponse(...)), Chained(project_image=FakeResponse(failed)), 30
+    )
+    with pytest.raises(CorruptMedia, match="damaged"):
+        await bridge.soft_image(MEDIA)
+
+
+@pytest.mark.parametrize("timeout_seconds", [0.01, 30.0])
+async def test_whoever_gives_up_cancels_encoders_and_bridge(timeout_seconds: float) -> None:
+    tokens, soft = FakeResponse(...), FakeResponse(...)
+    bridge = RayBridge(Chained(image_tokens=tokens), Chained(project_image=soft), timeout_seconds)
+    asking = asyncio.create_task(bridge.soft_image(MEDIA))
+    await soft.started.wait()
+    if timeout_seconds == 0.01:
+        with pytest.raises(ServiceUnavailable, match="bridge"):
+            await asking
+    else:
+        asking.cancel()
+        await asyncio.wait({asking})
+    assert tokens.cancelled
+    assert soft.cancelled
+
+
+async def test_attachments_reach_the_engine() -> None:
+    chat, _, handle = engine(HEAD)
+    soft = PromptEmbeddings(np.zeros((2, 3), np.float32), "m")
+    assert [item async for item in chat.request("POST", "/v1/x", {}, b"", (soft,))] == [HEAD]
+    assert handle.calls[0][-1] == (soft,)

@@ -1,0 +1,209 @@
+"""Settings of the decoder, and of how media become part of its prompt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from encoders.errors import ModelUnavailable
+from encoders.models.blip2 import DECODER_FOLDER, is_blip2
+from encoders.registry import find
+from encoders.types import MediaKind, ModelSpec
+from fusion.bridge_folder import BridgeManifest, bridge_revision, check_fit, read_manifest
+from fusion.config import BridgeConfig, Levels, NativeConfig
+from fusion.errors import BridgeUnavailable
+from fusion.picture_cost import PictureCost, picture_cost
+from serving.config import ChatModel, EngineConfig, FusionName, ServedBridge
+
+__all__ = ["ChatSettings", "LevelSettings", "NativeSettings"]
+
+_PICTURES = 16  # in one prompt, where nothing says another number
+_ONE_PICTURE = frozenset({"blip-2"})  # families of which vLLM takes one picture in a prompt
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LevelSettings(_Section):
+    """Something by OpenAI's ``image_url.detail``."""
+
+    low: int = Field(gt=0)
+    auto: int = Field(gt=0)
+    high: int = Field(gt=0)
+
+    def levels(self) -> Levels:
+        """The same as fusion takes it."""
+        return Levels(self.low, self.auto, self.high)
+
+
+class NativeSettings(_Section):
+    """What a decoder that looks itself takes in one prompt, and what that costs of it.
+
+    ``pictures`` are 16 if nothing is said, for models that take several. Without ``videos``, frames are shown as
+    pictures; without ``recordings``, speech is written. ``picture_tokens`` is for models whose family is not known
+    here. ``picture_sides`` are pixels of the longer side.
+    """
+
+    pictures: int | None = Field(default=None, gt=0, le=512)
+    videos: int = Field(default=0, ge=0, le=64)
+    recordings: int = Field(default=0, ge=0, le=64)
+    picture_tokens: int | None = Field(default=None, gt=0)
+    picture_sides: LevelSettings = LevelSettings(low=512, auto=1024, high=2048)
+    sound_tokens_per_second: float = Field(default=25.0, gt=0)
+
+
+class ChatSettings(_Section):
+    """The decoder. ``threads`` 0 means one per core.
+
+    ``fusion`` is how media reach it: written down (``text``), as soft tokens through a ``bridge`` (``qformer``; the
+    bridge of a BLIP-2 checkpoint is in the model itself), or by looking itself (``native``). ``views`` are how many
+    views of a picture become soft tokens. ``side_channel`` sends streamed bodies from the engine to the gateway
+    over a local socket instead of Ray's handle: faster, but both must run on one machine.
+    """
+
+    model: str
+    fusion: FusionName = "text"
+    bridge: str | None = None
+    views: LevelSettings = LevelSettings(low=1, auto=1, high=5)
+    native: NativeSettings = NativeSettings()
+    context_tokens: int = Field(gt=0)
+    max_streams: int = Field(gt=0)
+    dtype: str
+    enforce_eager: bool
+    kv_cache_gib: int = Field(gt=0)
+    threads: int = Field(default=0, ge=0)
+    side_channel: bool
+    media_token_budget: int = Field(default=1500, gt=0)
+    extra_arguments: tuple[str, ...] = ()
+
+    @property
+    def bridge_name(self) -> str | None:
+        """The folder of the bridge that is served, below the models' folder."""
+        return (self.bridge or self.model) if self.fusion == "qformer" else None
+
+    def decoder_folder(self, models_dir: Path) -> Path:
+        """What vLLM loads: the model's folder, or of a BLIP-2 checkpoint that does not look itself its decoder."""
+        folder = models_dir / self.model
+        if self.fusion != "native" and is_blip2(_facts(folder)):
+            return folder / DECODER_FOLDER
+        return folder
+
+    def served(self, models_dir: Path) -> ChatModel:
+        """The decoder as the gateway knows it. Raises ``ModelUnavailable`` when its context is shorter than set."""
+        folder = self.decoder_folder(models_dir)
+        facts = _facts(folder)
+        text = facts.get("text_config")
+        longest = (text if isinstance(text, Mapping) else facts).get("max_position_embeddings")
+        if isinstance(longest, int) and self.context_tokens > longest and not facts.get("rope_scaling"):
+            raise ModelUnavailable(
+                f"The model '{self.model}' has a context of {longest} tokens; chat.context_tokens is "
+                f"{self.context_tokens}. Set it to {longest} or less."
+            )
+        return ChatModel(self.model, self.context_tokens, folder / "tokenizer.json", self.fusion)
+
+    def engine(self, models_dir: Path) -> EngineConfig:
+        """Settings of the decoder's deployment."""
+        native = self.native_config(models_dir)
+        return EngineConfig(
+            model_path=self.decoder_folder(models_dir),
+            served_model_name=self.model,
+            context_tokens=self.context_tokens,
+            max_streams=self.max_streams,
+            dtype=self.dtype,
+            enforce_eager=self.enforce_eager,
+            soft_tokens_as="prompt_embeds" if self.fusion == "qformer" else None,
+            native_limits=native.limits if native is not None else {},
+            extra_arguments=self.extra_arguments,
+        )
+
+    def native_config(self, models_dir: Path) -> NativeConfig | None:
+        """What a decoder that looks itself takes in; ``None`` for the other strategies.
+
+        Raises ``ModelUnavailable`` when it is not known what a picture costs of its prompt.
+        """
+        if self.fusion != "native":
+            return None
+        native, folder = self.native, models_dir / self.model
+        cost = picture_cost(folder)
+        if native.picture_tokens is not None:
+            cost = PictureCost(native.picture_tokens)
+        facts = _facts(folder)
+        if cost is None:
+            raise ModelUnavailable(
+                f"The model '{self.model}' is not known to look at pictures itself, which chat.fusion 'native' "
+                f"needs (its kind is '{facts.get('model_type', 'unknown')}'). Choose a vision language model; if "
+                "it is one that vLLM serves, say in chat.native.picture_tokens how many tokens of its prompt a "
+                "picture takes."
+            )
+        pictures = native.pictures or (1 if facts.get("model_type") in _ONE_PICTURE else _PICTURES)
+        return NativeConfig(
+            limits={
+                MediaKind.IMAGE: pictures,
+                MediaKind.VIDEO: native.videos,
+                MediaKind.AUDIO: native.recordings,
+            },
+            cost=cost,
+            sides=native.picture_sides.levels(),
+            sound_tokens_per_second=native.sound_tokens_per_second,
+        )
+
+    def manifest(self, models_dir: Path) -> BridgeManifest | None:
+        """Of the bridge that is served. Raises ``BridgeUnavailable``."""
+        return None if self.bridge_name is None else read_manifest(models_dir / self.bridge_name)
+
+    def token_models(self, models_dir: Path) -> dict[str, str]:
+        """The encoders whose tokens the bridge takes, by branch; none while it is not there."""
+        try:
+            manifest = self.manifest(models_dir)
+        except BridgeUnavailable:
+            return {}
+        branches = manifest.branches if manifest is not None else {}
+        return {name: branch.model for name, branch in branches.items() if name != "text"}
+
+    def served_bridge(self, models_dir: Path, speech: ModelSpec) -> ServedBridge | None:
+        """The bridge as the gateway knows it. Raises ``BridgeUnavailable`` unless it fits decoder and encoders."""
+        manifest, name = self.manifest(models_dir), self.bridge_name
+        if manifest is None or name is None:
+            return None
+        models = {} if "speech" not in manifest.branches else {"speech": speech}
+        if "vision" in manifest.branches:
+            models["vision"] = find(manifest.branches["vision"].model, models_dir)
+        check_fit(name, manifest, self.model, self.decoder_folder(models_dir), models)
+        return ServedBridge(
+            name=name,
+            revision=bridge_revision(models_dir / name, manifest),
+            decoder=self.model,
+            queries=manifest.queries,
+            vision=models.get("vision"),
+            speech=models.get("speech"),
+        )
+
+    def bridge_config(
+        self, models_dir: Path, served: ServedBridge, device: str, threads: int
+    ) -> BridgeConfig:
+        """Settings of the bridge's deployment."""
+        return BridgeConfig(models_dir / served.name, self.model, device, threads, served.revision)
+
+    def is_own(self, models_dir: Path) -> bool:
+        """Whether the decoder is a folder of the user's own that only vLLM reads: nothing is to be prepared."""
+        if not (models_dir / self.model / "config.json").is_file():
+            return False
+        try:
+            find(self.model, models_dir)
+        except ModelUnavailable:
+            return True
+        return False
+
+
+def _facts(folder: Path) -> Mapping[str, Any]:
+    """The ``config.json`` of a model, empty where there is none yet."""
+    try:
+        facts = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
