@@ -20,7 +20,9 @@ from deploy.errors import DeployError
 from deploy.ingest_command import ingest_cluster
 from deploy.planning.command import plan
 from deploy.settings import Settings, load_settings
+from deploy.train_command import train_bridge
 from encoders.errors import EncoderError
+from fusion.errors import FusionError
 from search.errors import SearchError
 from serving.cli import register as register_client_commands
 from storage.errors import StorageError
@@ -41,6 +43,7 @@ app.add_typer(models_app, name="models")
 register_client_commands(app, models_app)
 app.command()(plan)
 app.command("ingest-cluster")(ingest_cluster)
+app.command("train-bridge")(train_bridge)
 
 _console = Console()
 _errors = Console(stderr=True)
@@ -218,7 +221,7 @@ def main() -> None:
     """Entry point: every expected failure is one sentence on standard error and exit code 1."""
     try:
         app()
-    except (DeployError, EncoderError, SearchError, StorageError) as error:
+    except (DeployError, EncoderError, FusionError, SearchError, StorageError) as error:
         _errors.print(f"[red]{error.message}[/]", highlight=False)
         raise SystemExit(1) from None
 
