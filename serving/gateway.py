@@ -75,7 +75,7 @@ def build_gateway(
     count_tokens = token_counter(config.chat_model.tokenizer_file)
     gate = _gate(config)
     search = services.search
-    items = QueryItems(search, admission, perceiver, config.limits)
+    items = QueryItems(search, admission, perceiver, gate, config.limits)
     terms = SearchTerms(config.cache_secret, config.limits)
     strategy = chosen_strategy(config, perceiver, services.bridge, count_tokens)
     ingester = Ingester(storage.media, search, perceiver, fetcher, config.limits, config.ingest)

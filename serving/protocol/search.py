@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     JsonValue,
     StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
+    Tag,
 )
 from pydantic_core import PydanticCustomError
 
@@ -25,6 +27,7 @@ __all__ = [
     "DateRange",
     "ExampleItem",
     "Include",
+    "MixedPart",
     "Modality",
     "Name",
     "QueryItem",
@@ -65,21 +68,40 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def _form(content: Any) -> str:
+    """Which form an item's content has, so that what is wrong with it is told of that one."""
+    if not isinstance(content, list):
+        return "string"
+    return "parts" if content and isinstance(content[0], dict | MixedPart) else "numbers"
+
+
+class MixedPart(_Strict):
+    """A part of a ``mixed`` item; ``content`` as of an item of its type."""
+
+    type: Modality
+    content: Annotated[StrictStr, Field(min_length=1)]
+
+
 class QueryItem(_Strict):
     """One thing to look for, and how much it counts; with a negative weight, what to keep away from.
 
     ``content`` is a text; of an image, audio or video a ``data:`` URL, http(s) URL or media id; of a ``document``
-    its id in the collection; of a ``vector`` its numbers. ``space`` is for documents and vectors,
-    ``include_itself`` for documents, which are else left out of the answer.
+    its id in the collection; of a ``vector`` its numbers; of a ``mixed`` item its parts, which get one vector
+    together. ``space`` is for documents and vectors, ``include_itself`` for documents, which are else left out of
+    the answer.
     """
 
-    type: Literal["text", "image", "audio", "video", "document", "vector"]
-    content: (
-        Annotated[StrictStr, Field(min_length=1)]
+    type: Literal["text", "image", "audio", "video", "mixed", "document", "vector"]
+    content: Annotated[
+        Annotated[StrictStr, Field(min_length=1), Tag("string")]
+        | Annotated[list[MixedPart], Field(min_length=1, max_length=16, fail_fast=True), Tag("parts")]
         | Annotated[
-            list[StrictFloat | StrictInt], Field(min_length=1, max_length=MAX_VECTOR_NUMBERS, fail_fast=True)
-        ]
-    )
+            list[StrictFloat | StrictInt],
+            Field(min_length=1, max_length=MAX_VECTOR_NUMBERS, fail_fast=True),
+            Tag("numbers"),
+        ],
+        Discriminator(_form),
+    ]
     weight: Weight = 1.0
     space: Annotated[StrictStr, Field(pattern=SPACE_PATTERN)] | None = None
     include_itself: StrictBool = False

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from encoders.types import MediaKind
+from fusion.vector_gate import VectorGate
 from search.errors import DocumentNotFound
 from search.types import DEFAULT_SPACE, StoredDocument, Vector
 from serving.admission import Admission
 from serving.concurrency import all_of
 from serving.config import RequestLimits
 from serving.errors import InvalidRequest, LimitExceeded
-from serving.media_vectors import media_vector, unit_vector
+from serving.media_vectors import fused_vector, media_vector, unit_vector
 from serving.perceiver import Perceived, Perceiver
-from serving.protocol.search import QueryItem
+from serving.protocol.search import MixedPart, QueryItem
 from serving.services import SearchIndex
 
-__all__ = ["QueryItems", "Understood", "document_vector", "part_vectors", "raw_vector"]
+__all__ = ["QueryItems", "Understood", "document_vector", "part_vectors", "raw_vector", "texts_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Understood:
     """The items' vectors, float32 ``(dimensions,)`` of norm 1, in their order and in one ``space``; the documents
-    among them that the answer leaves out; what was perceived of their media.
+    among them that the answer leaves out; what was perceived of their media; by the places of mixed items, how much
+    each modality counts in them.
     """
 
     vectors: tuple[Vector, ...]
     space: str
     excluded: tuple[str, ...]
     media: tuple[Perceived, ...]
+    weights: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """An item's vector, what was perceived of its media, and of a mixed one how much each modality counts."""
+
+    vector: Vector
+    media: tuple[Perceived, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 class QueryItems:
@@ -43,11 +55,13 @@ class QueryItems:
         search: SearchIndex,
         admission: Admission,
         perceiver: Perceiver,
+        gate: VectorGate,
         limits: RequestLimits,
     ) -> None:
         self._search = search
         self._admission = admission
         self._perceiver = perceiver
+        self._gate = gate
         self._limits = limits
 
     async def understand(
@@ -56,29 +70,62 @@ class QueryItems:
         """``params`` name the items in refusals: ``InvalidRequest``, ``DocumentNotFound``."""
         for item, param in zip(items, params, strict=True):
             _check(item, param)
+        self._check_media(items)
         space = _common_space(items, params)
         ids = tuple(dict.fromkeys(str(item.content) for item in items if item.type == "document"))
         stored = await self._search.documents(tenant, collection, ids) if ids else ()
         documents = {document.document_id: document for document in stored}
 
-        async def one(item: QueryItem, param: str) -> tuple[Vector, Perceived | None]:
+        async def one(item: QueryItem, param: str) -> _Made:
             content = f"{param}.content"
-            if isinstance(item.content, list):
-                return raw_vector(item.content, content), None
-            if item.type == "text":
-                return await self._embedded(tenant, item.content, content), None
             if item.type == "document":
                 if item.content not in documents:
                     raise DocumentNotFound("The collection has no document of this id.")
-                return document_vector(documents[item.content], space, content), None
-            return await self.medium(tenant, item.content, frozenset({MediaKind(item.type)}), content)
+                return _Made(document_vector(documents[str(item.content)], space, content))
+            if isinstance(item.content, str):
+                return await self._part(tenant, item.type, item.content, content)
+            if parts := _mixed(item):
+                return await self._fused(tenant, parts, content)
+            return _Made(raw_vector(_numbers(item), content))
 
         made = await all_of(map(one, items, params))
         excluded = dict.fromkeys(
             str(item.content) for item in items if item.type == "document" and not item.include_itself
         )
-        media = tuple(medium for _, medium in made if medium is not None)
-        return Understood(tuple(vector for vector, _ in made), space, tuple(excluded), media)
+        return Understood(
+            tuple(one.vector for one in made),
+            space,
+            tuple(excluded),
+            tuple(medium for one in made for medium in one.media),
+            {index: one.weights for index, one in enumerate(made) if one.weights},
+        )
+
+    def _check_media(self, items: Sequence[QueryItem]) -> None:
+        types = [part.type for item in items for part in (_mixed(item) or [item])]
+        count = sum(one in tuple(MediaKind) for one in types)
+        if count > self._limits.max_media_per_request:
+            raise LimitExceeded(
+                f"The query brings {count} media; at most {self._limits.max_media_per_request} "
+                "(max_media_per_request) are allowed.",
+                "query",
+            )
+
+    async def _part(self, tenant: str, modality: str, content: str, param: str) -> _Made:
+        """A text, or a medium by reference."""
+        if modality == "text":
+            return _Made(await self._embedded(tenant, content, param))
+        vector, medium = await self.medium(tenant, content, frozenset({MediaKind(modality)}), param)
+        return _Made(vector, (medium,))
+
+    async def _fused(self, tenant: str, parts: Sequence[MixedPart], param: str) -> _Made:
+        """Several parts as one."""
+        made = await all_of(
+            self._part(tenant, part.type, part.content, f"{param}[{index}].content")
+            for index, part in enumerate(parts)
+        )
+        vectors = [(part.type, one.vector) for part, one in zip(parts, made, strict=True)]
+        fused = fused_vector(self._gate, vectors, param)
+        return _Made(fused.vector, tuple(medium for one in made for medium in one.media), fused.weights)
 
     async def medium(
         self, tenant: str, reference: str, kinds: frozenset[MediaKind], param: str
@@ -129,10 +176,22 @@ def document_vector(document: StoredDocument, space: str, param: str) -> Vector:
     return unit_vector(vectors.mean(axis=0), "The parts of this document cancel each other out.", param)
 
 
+def texts_of(item: QueryItem) -> list[str]:
+    """The texts that an item consists of or holds."""
+    if item.type == "text":
+        return [str(item.content)]
+    return [part.content for part in _mixed(item) if part.type == "text"]
+
+
 def _check(item: QueryItem, param: str) -> None:
     """What of an item goes with its type."""
-    if isinstance(item.content, list) != (item.type == "vector"):
-        expected = "a list of numbers" if item.type == "vector" else "a string"
+    if item.type == "vector":
+        fits, expected = bool(_numbers(item)), "a list of numbers"
+    elif item.type == "mixed":
+        fits, expected = bool(_mixed(item)), "a list of parts, each with its 'type' and 'content'"
+    else:
+        fits, expected = isinstance(item.content, str), "a string"
+    if not fits:
         raise InvalidRequest(
             f"The content of a query of type '{item.type}' is {expected}.", f"{param}.content", "invalid_type"
         )
@@ -143,6 +202,17 @@ def _check(item: QueryItem, param: str) -> None:
         )
     if item.include_itself and item.type != "document":
         raise InvalidRequest("'include_itself' is for documents.", f"{param}.include_itself")
+
+
+def _mixed(item: QueryItem) -> list[MixedPart]:
+    """The parts of a mixed item's content; none of another's."""
+    return [part for part in item.content if isinstance(part, MixedPart)] if item.type == "mixed" else []
+
+
+def _numbers(item: QueryItem) -> list[float]:
+    """The numbers of a vector's content; none of another's."""
+    content = item.content if isinstance(item.content, list) else []
+    return [number for number in content if isinstance(number, int | float)]
 
 
 def _common_space(items: Sequence[QueryItem], params: Sequence[str]) -> str:

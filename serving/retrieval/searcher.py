@@ -12,7 +12,7 @@ from search.types import Query, RankFusion, SearchAnswer, Vector
 from serving.errors import InvalidRequest, LimitExceeded
 from serving.media_vectors import unit_vector
 from serving.protocol.search import QueryItem, SearchRequest, Weights
-from serving.retrieval.query_items import QueryItems, Understood
+from serving.retrieval.query_items import QueryItems, Understood, texts_of
 from serving.retrieval.reranking import Reranker
 from serving.retrieval.terms import Found, SearchTerms
 from serving.services import SearchIndex
@@ -61,7 +61,8 @@ class Searcher:
             answer = await self._search.search(tenant, request.collection, query)
         else:
             answer = await self._reranked(tenant, request, request.rerank.count, query, items, understood)
-        return self._terms.page(tenant, request, terms, answer, understood.media)
+        found = self._terms.page(tenant, request, terms, answer, understood.media)
+        return replace(found, weights=understood.weights)
 
     async def _reranked(
         self,
@@ -117,7 +118,7 @@ def _check_mode(request: SearchRequest, items: Sequence[QueryItem], params: Sequ
 
 
 def _words(items: Sequence[QueryItem]) -> str:
-    return "\n".join(str(item.content) for item in items if item.type == "text" and item.weight > 0)
+    return "\n".join(text for item in items if item.weight > 0 for text in texts_of(item))
 
 
 def _sum(vectors: Sequence[Vector], items: Sequence[QueryItem]) -> Vector:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -20,8 +20,8 @@ __all__ = ["Found", "SearchTerms", "Terms"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of hits, best first, what their scores are, of which version, how to go on, and what was perceived of
-    the query's media, in the query's order.
+    """A page of hits, best first, what their scores are, of which version, how to go on, what was perceived of the
+    query's media, in the query's order, and how much each modality counts in mixed items, by their place.
     """
 
     hits: tuple[Hit, ...]
@@ -30,6 +30,7 @@ class Found:
     has_more: bool
     next_cursor: str | None
     media: tuple[Perceived, ...] = ()
+    weights: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

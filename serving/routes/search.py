@@ -55,6 +55,8 @@ async def _page(request: Request, tenant: str, wanted: Wanted, found: Found) -> 
         "has_more": found.has_more,
         "next_cursor": found.next_cursor,
     }
-    if found.media:
-        answer["manymodal"] = media_used(found.media)
+    extension = media_used(found.media) if found.media else {}
+    extension |= {"weights": found.weights} if found.weights else {}
+    if extension:
+        answer["manymodal"] = extension
     return answer

@@ -142,3 +142,71 @@ async def test_a_gate_of_ones_own(tmp_path: Path, config):
     assert answer["manymodal"]["weights"]["0"] == {"text": pytest.approx(0.75), "image": pytest.approx(0.25)}
     expected = unit(3 * fake_embedding("for sale"), fake_embedding("bicycle"))
     np.testing.assert_allclose(vectors_of(answer)[0], expected, atol=1e-6)
+
+
+async def index_pictures(http, *labels: str) -> None:
+    for label in labels:
+        stored = await http.post("/v1/media", files={"file": (f"{label}.png", fake_png({label: 0.9}))})
+        document = {"media_id": stored.json()["id"], "id": label.replace(" ", "-")}
+        added = await http.post("/v1/collections/default/documents", json=document)
+        assert added.status_code == 200, added.text
+
+
+def mixed(*parts: tuple[str, str]) -> dict:
+    return {"type": "mixed", "content": [{"type": kind, "content": content} for kind, content in parts]}
+
+
+async def search(http, query: object, **fields: object) -> dict:
+    answer = await http.post("/v1/search", json={"query": query, **fields})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_a_mixed_query_is_one_vector(http):
+    await index_pictures(http, "red bicycle", "bicycle", "red car")
+    like = picture(bicycle=0.9)["image_url"]["url"]
+    answer = await search(http, mixed(("text", "red"), ("image", like)))
+    assert answer["results"][0]["id"] == "red-bicycle"
+    assert answer["results"][0]["similarity_score"] == pytest.approx(1.0, abs=1e-5)
+    assert answer["manymodal"]["weights"] == {"0": {"text": 0.5, "image": 0.5}}
+    assert answer["manymodal"]["media"][0]["kind"] == "image"
+    # Among other items it counts as one, by its own weight.
+    answer = await search(
+        http, [{**mixed(("text", "red"), ("image", like)), "weight": -1}, {"type": "text", "content": "car"}]
+    )
+    assert answer["results"][0]["id"] == "red-car"
+    assert list(answer["manymodal"]["weights"]) == ["0"]
+
+
+async def test_words_of_a_mixed_query_count_in_hybrid_search(http):
+    await index_pictures(http, "red bicycle", "bicycle")
+    like = picture(bicycle=0.9)["image_url"]["url"]
+    answer = await search(http, mixed(("text", "red"), ("image", like)), mode="hybrid")
+    assert answer["results"][0]["id"] == "red-bicycle"
+    assert answer["results"][0]["text_score"] > 0
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ({"type": "mixed", "content": "red"}, "query.content"),
+        ({"type": "mixed", "content": [1.0, 2.0]}, "query.content"),
+        ({"type": "mixed", "content": []}, "query.content"),
+        ({"type": "text", "content": [{"type": "text", "content": "red"}]}, "query.content"),
+        ({"type": "vector", "content": [{"type": "text", "content": "red"}]}, "query.content"),
+        (mixed(("document", "red")), "query.content[0].type"),
+        (mixed(("text", "")), "query.content[0].content"),
+        (mixed(("text", "red"), ("image", "nonsense")), "query.content[1].content"),
+        ({**mixed(("text", "red")), "space": "default"}, "query.space"),
+        (mixed(*[("image", "file-" + "0" * 32)] * 5), "query"),
+    ],
+)
+async def test_mixed_queries_that_cannot_be(http, query, param):
+    answer = await http.post("/v1/search", json={"query": query})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"] == param
+
+
+async def test_a_search_for_words_takes_no_mixed_items(http):
+    answer = await http.post("/v1/search", json={"query": mixed(("text", "red")), "mode": "text"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "query.type")
