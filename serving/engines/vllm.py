@@ -10,13 +10,20 @@ import asyncio
 import multiprocessing.forkserver
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from serving.config import EngineConfig
 from serving.engines.asgi import call_asgi
+from serving.engines.attachments import AttachmentWriter
+from serving.engines.media_connector import install_connector
+from serving.engines.native_media import NativeMedia
+from serving.engines.placeholders import PlaceholderBreaker, placeholder_of, placeholders_of
+from serving.engines.second_try import answered_again
+from serving.engines.soft_prompts import SoftPrompts
 from serving.errors import EngineUnavailable
-from serving.services import Attachment, EngineResponse, Perception
+from serving.services import Attachment, EngineResponse, NativeMedium, Perception
 
 __all__ = ["VllmEngine"]
 
@@ -25,7 +32,8 @@ class VllmEngine:
     """A decoder on vLLM, in this process, answering HTTP requests handed over as values.
 
     The constructor blocks until the weights are loaded. Satisfies ``serving.services.ChatEngine``. The engine
-    core ends with this process (``serving.engines.fork_server``); nothing needs to be shut down.
+    core ends with this process (``serving.engines.fork_server``); nothing needs to be shut down. ``perception`` is
+    asked for the pixels and the sound of native media.
     """
 
     def __init__(self, config: EngineConfig, perception: Perception | None = None) -> None:
@@ -39,9 +47,17 @@ class VllmEngine:
 
         self._arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(config.arguments())
         validate_parsed_serve_args(self._arguments)
-        self._llm = AsyncLLM.from_engine_args(
-            AsyncEngineArgs.from_cli_args(self._arguments), usage_context=UsageContext.OPENAI_API_SERVER
+        install_connector()
+        engine_arguments = AsyncEngineArgs.from_cli_args(self._arguments)
+        vllm_config = engine_arguments.create_engine_config(UsageContext.OPENAI_API_SERVER)
+        _let_media_stand_in_their_places(vllm_config.model_config)
+        self._llm = AsyncLLM.from_vllm_config(
+            vllm_config,
+            usage_context=UsageContext.OPENAI_API_SERVER,
+            enable_log_requests=engine_arguments.enable_log_requests,
+            disable_log_stats=engine_arguments.disable_log_stats,
         )
+        self._attached = self._writer(config, perception)
         self._app: Any = None
         self._building = asyncio.Lock()
 
@@ -59,14 +75,31 @@ class VllmEngine:
                 "The model has stopped and is being restarted. Please try again in a minute."
             )
         application = await self._application()
-        async with aclosing(call_asgi(application, method, path, headers, body)) as answer:
-            async for item in answer:
-                yield item
+        async with self._attached.written(body, attachments) as written:
+            call = partial(call_asgi, application, method, path, headers, written)
+            native = any(isinstance(item, NativeMedium) for item in attachments)
+            async with aclosing(answered_again(call) if native else call()) as answer:
+                async for item in answer:
+                    yield item
 
     async def ready(self) -> bool:
         """Whether the engine core is alive and the application is built."""
         await self._application()
         return not self._llm.errored
+
+    def _writer(self, config: EngineConfig, perception: Perception | None) -> AttachmentWriter:
+        model = self._llm.model_config
+        return AttachmentWriter(
+            SoftPrompts(
+                config.soft_tokens_as,
+                config.soft_tokens_of or config.served_model_name,
+                model.get_inputs_embeds_size(),
+                config.context_tokens,
+            ),
+            NativeMedia(perception, config.pixel_cache_bytes, config.media_timeout_seconds),
+            config.native_limits,
+            PlaceholderBreaker(placeholders_of(model, self._llm.renderer.get_tokenizer())),
+        )
 
     async def _application(self) -> Any:
         # Built on first use, because building needs the event loop that will serve it.
@@ -82,6 +115,18 @@ class VllmEngine:
                 await init_app_state(self._llm, app.state, self._arguments, tasks)
                 self._app = app
             return self._app
+
+
+def _let_media_stand_in_their_places(model_config: Any) -> None:
+    """Let media stand among the words where they were put, also in templates that take a message as one text.
+
+    Without this vLLM puts all media of a message before its words. It can only be told so where the model has a
+    word for the place of a medium; BLIP-2 has none, its picture always comes first.
+    """
+    if model_config.multimodal_config is not None and any(
+        placeholder_of(model_config, kind) for kind in ("image", "video", "audio")
+    ):
+        model_config.multimodal_config.interleave_mm_strings = True
 
 
 def _start_engine_core_from_forkserver() -> None:

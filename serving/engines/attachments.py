@@ -1,0 +1,115 @@
+"""A request's attachments put into its body, in the forms that vLLM's application takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from encoders.types import MediaKind
+from serving.engines.media_connector import lent
+from serving.engines.native_media import NativeMedia
+from serving.engines.placeholders import PlaceholderBreaker
+from serving.engines.soft_prompts import SoftPrompts
+from serving.errors import AttachmentRefused, InvalidRequest
+from serving.services import Attachment, NativeMedium, PromptEmbeddings
+
+__all__ = ["AttachmentWriter"]
+
+_PART_TYPES = {MediaKind.IMAGE: "image_url", MediaKind.VIDEO: "video_url", MediaKind.AUDIO: "audio_url"}
+_NAMES = {MediaKind.IMAGE: "pictures", MediaKind.VIDEO: "videos", MediaKind.AUDIO: "recordings"}
+
+
+class AttachmentWriter:
+    """Makes bodies for one engine. ``native_limits`` is how many of each kind one prompt may hold."""
+
+    def __init__(
+        self,
+        soft: SoftPrompts,
+        native: NativeMedia,
+        native_limits: Mapping[MediaKind, int],
+        placeholders: PlaceholderBreaker,
+    ) -> None:
+        self._soft = soft
+        self._native = native
+        self._native_limits = native_limits
+        self._placeholders = placeholders
+
+    @asynccontextmanager
+    async def written(self, body: bytes, attachments: tuple[Attachment, ...]) -> AsyncIterator[bytes]:
+        """The body for vLLM. Decoded media are lent to vLLM until the block ends.
+
+        Every content part ``{"type": "attachment", "index": i}`` becomes ``attachments[i]``, and all are used
+        exactly once. Media's placeholders in texts are broken up. Raises ``AttachmentRefused``, ``BridgeMismatch``,
+        ``InvalidRequest`` for more media than the model takes, and what perception raises; vLLM has seen nothing
+        then. A body without attachments and placeholders is passed on as it is.
+        """
+        if not attachments and not self._placeholders.may_be_in(body):
+            yield body
+            return
+        soft = tuple(item for item in attachments if isinstance(item, PromptEmbeddings))
+        native = tuple(item for item in attachments if isinstance(item, NativeMedium))
+        await asyncio.to_thread(self._soft.check, soft)
+        self._check_kinds(native)
+        with lent(await self._native.decoded(native)) as urls:
+            parts = iter([_native_part(item, url) for item, url in zip(native, urls, strict=True)])
+            ready = [item if isinstance(item, PromptEmbeddings) else next(parts) for item in attachments]
+            yield await asyncio.to_thread(self._write, body, ready)
+
+    def _check_kinds(self, media: tuple[NativeMedium, ...]) -> None:
+        for kind, name in _NAMES.items():
+            brought, most = sum(medium.kind is kind for medium in media), self._native_limits.get(kind, 0)
+            if brought and not most:
+                raise AttachmentRefused(f"The model does not take {name} itself; tell the operator.")
+            if brought > most:
+                raise InvalidRequest(
+                    f"The model takes at most {most} {name} in one request, but {brought} were sent.",
+                    "messages",
+                    "limit_exceeded",
+                )
+
+    def _write(self, body: bytes, attachments: Sequence[PromptEmbeddings | dict[str, Any]]) -> bytes:
+        asked = _decoded(body)
+        used: list[int] = []
+
+        def part_of(part: Any) -> Any:
+            if not isinstance(part, dict) or part.get("type") != "attachment":
+                return part
+            index = part.get("index")
+            if not isinstance(index, int) or not 0 <= index < len(attachments):
+                raise AttachmentRefused(
+                    "A message refers to an attachment that is not there; tell the operator."
+                )
+            used.append(index)
+            attachment = attachments[index]
+            return self._soft.part(attachment) if isinstance(attachment, PromptEmbeddings) else attachment
+
+        for name in ("messages", "tools"):
+            if name in asked:
+                asked[name] = self._placeholders.broken(asked[name])
+        for message in asked.get("messages") or ():
+            content = message.get("content") if isinstance(message, dict) else None
+            if isinstance(content, list):
+                message["content"] = [part_of(part) for part in content]
+        if sorted(used) != list(range(len(attachments))):
+            raise AttachmentRefused("The attachments do not fit the messages; tell the operator.")
+        return msgspec.json.encode(asked)
+
+
+def _native_part(medium: NativeMedium, url: str) -> dict[str, Any]:
+    name = _PART_TYPES[medium.kind]
+    # vLLM's processor cache, encoder cache and prefix cache all know the medium by the uuid alone.
+    return {"type": name, name: {"url": url}, "uuid": medium.content_id}
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    try:
+        asked = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        asked = None
+    if not isinstance(asked, dict):
+        raise InvalidRequest("The request for the model is no JSON object.")
+    return asked
