@@ -44,7 +44,7 @@ def picture_cost(folder: Path) -> PictureCost | None:
     family = _FAMILIES.get(str(facts.get("model_type")))
     try:
         return None if family is None else family(facts, processing)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except (AttributeError, LookupError, TypeError, ValueError, ZeroDivisionError):
         return None
 
 
