@@ -287,7 +287,7 @@ class FakeBridge:
         self._perception = perception
         self._decoder = decoder
         self._tokens = tokens
-        self._hears = hears
+        self.hears = hears
         self._projection = np.random.default_rng(5).normal(size=(FAKE_TOKEN_WIDTH, width)).astype(np.float32)
         self.calls: dict[str, int] = {}
         self.asked_views: list[int] = []
@@ -295,7 +295,8 @@ class FakeBridge:
         self.failure: Exception | None = None
         self.wait: asyncio.Event | None = None
         self.is_ready = True
-        self.cancelled = 0
+        self.asked = asyncio.Event()
+        self.cancelled = asyncio.Event()
 
     async def soft_image(self, media: MediaRef, views: int = 1) -> SoftTokens:
         self.asked_views.append(views)
@@ -318,7 +319,7 @@ class FakeBridge:
 
     async def soft_audio(self, media: MediaRef) -> SoftTokens:
         await self._called("soft_audio")
-        if not self._hears:
+        if not self.hears:
             raise FusionError("The bridge has no branch for sound.")
         heard = await self._perception.audio_tokens(media)
         return SoftTokens(self._projected(heard.tokens[None]), self._decoder, (0.0,))
@@ -328,11 +329,12 @@ class FakeBridge:
 
     async def _called(self, method: str) -> None:
         self.calls[method] = self.calls.get(method, 0) + 1
+        self.asked.set()
         try:
             if self.wait is not None:
                 await self.wait.wait()
         except asyncio.CancelledError:
-            self.cancelled += 1
+            self.cancelled.set()
             raise
         if self.failure is not None:
             raise self.failure
