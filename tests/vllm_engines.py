@@ -72,6 +72,8 @@ def running_engine(
             yield engine
         finally:
             engine._llm.shutdown()
+            # vLLM leaves its ZeroMQ context to the collector, which warns of it.
+            engine._llm.engine_core.resources.ctx.destroy(linger=0)
 
 
 def attached(index: int) -> dict[str, Any]:
