@@ -1,14 +1,16 @@
-"""Lists inside a prompt block (frames, passages of speech, lines of text) and how each is shortened to a
-budget.
-"""
+"""Lists inside a prompt block (moments, passages of speech, lines of text), each shortened to a budget."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
+
+from fusion.relevance import relevance
 
 __all__ = [
+    "Item",
     "Keep",
     "Section",
     "ShortSection",
@@ -36,17 +38,49 @@ class Keep(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Item:
+    """One line of a section. ``alone`` is what it says where the line before it is left out, if that is more."""
+
+    text: str
+    alone: str = ""
+
+    @property
+    def longest(self) -> str:
+        """The line with all that it may say."""
+        return self.alone or self.text
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
-    """A headline and items below it. ``noun`` names the items (plural) in the note about what was cut."""
+    """A headline and items below it. ``noun`` names the items (plural) in the note about what was cut.
+
+    ``quoted`` items are a stranger's words as they are: one pair of quotation marks is put around all of them.
+    """
 
     headline: str
-    items: tuple[str, ...]
+    items: tuple[Item, ...]
     noun: str
     keep: Keep
+    quoted: bool = False
 
     def full(self) -> str:
         """The section with all its items, one a line."""
-        return "\n".join((self.headline, *self.items))
+        return "\n".join((self.headline, *self.lines(range(len(self.items)))))
+
+    def lines(self, kept: Sequence[int]) -> list[str]:
+        """The lines of the items ``kept``, given in order."""
+        held = set(kept)
+        lines = [
+            self.items[index].text if index == 0 or index - 1 in held else self.items[index].longest
+            for index in kept
+        ]
+        return self.marked(lines)
+
+    def marked(self, lines: list[str]) -> list[str]:
+        """The lines, with quotation marks around all of them where the section is ``quoted``."""
+        if not self.quoted or not lines:
+            return lines
+        return ['"' + lines[0], *lines[1:-1], lines[-1] + '"'] if len(lines) > 1 else [f'"{lines[0]}"']
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,40 +115,59 @@ def cut_words(text: str, budget: int, count: TokenCounter) -> str:
     return " ".join(words[:low]) + " ..." if low else ""
 
 
-def shorten(section: Section, budget: int, count: TokenCounter) -> ShortSection:
-    """Cut a section to about ``budget`` tokens (item counts are summed, so the caller checks the whole)."""
-    costs = [count(item) + _LINE_BREAK_TOKENS for item in section.items]
-    room = budget - count(section.headline)
-    if sum(costs) <= room:
+def shorten(section: Section, budget: int, count: TokenCounter, question: str = "") -> ShortSection:
+    """Cut a section to about ``budget`` tokens (item counts are summed, so the caller checks the whole).
+
+    Items that share words with ``question`` are kept first.
+    """
+    if count(section.full()) <= budget:
         return ShortSection(section.full(), None)
-    room -= _NOTE_TOKENS
-    kept = choose(section.keep, costs, room)
+    costs = [count(item.longest) + _LINE_BREAK_TOKENS for item in section.items]
+    room = budget - count(section.headline) - _NOTE_TOKENS
+    kept = choose(section.keep, costs, room, relevance(question, [item.longest for item in section.items]))
     cut = f"{len(costs) - len(kept)} of {len(costs)} {section.noun}"
-    lines = [section.items[index] for index in kept]
+    lines = section.lines(kept)
     if not kept:
-        partial = cut_words(section.items[0], room, count) if room >= _LEAST_WORTHWHILE_TOKENS else ""
+        partial = cut_words(section.items[0].text, room, count) if room >= _LEAST_WORTHWHILE_TOKENS else ""
         if partial:
             cut = (
                 f"the end of the {section.noun}"
                 if len(costs) == 1
                 else f"all but the start of {len(costs)} {section.noun}"
             )
-            lines = [partial]
+            lines = section.marked([partial])
     note = f"({cut} left out to save space)"
-    gap = next((place for place in range(1, len(kept)) if kept[place] != kept[place - 1] + 1), len(lines))
-    if section.keep is Keep.ENDS:
-        lines.insert(gap, note)
+    if section.keep is Keep.ENDS and kept:
+        lines.insert(_widest_gap(kept), note)
     else:
         lines.append(note)
     return ShortSection("\n".join((section.headline, *lines)), cut)
 
 
-def choose(keep: Keep, costs: list[int], room: int) -> list[int]:
-    """Indexes of the items kept within ``room`` tokens, of which each costs so many; ascending."""
+def choose(keep: Keep, costs: Sequence[int], room: int, wanted: Sequence[float] = ()) -> list[int]:
+    """Indexes of the items kept within ``room`` tokens, of which each costs so many; ascending.
+
+    Items ``wanted`` more than 0 come first, the most wanted before others, and take at most half of the room, so
+    that the rest still shows what they stand in.
+    """
+    kept: set[int] = set()
+    half = room // 2
+    for index in sorted(range(len(wanted)), key=lambda index: -wanted[index]):
+        if wanted[index] > 0 and costs[index] <= half:
+            half -= costs[index]
+            room -= costs[index]
+            kept.add(index)
+    others = [index for index in range(len(costs)) if index not in kept]
+    return sorted(
+        kept.union(others[place] for place in _choose(keep, [costs[index] for index in others], room))
+    )
+
+
+def _choose(keep: Keep, costs: list[int], room: int) -> list[int]:
     if keep is Keep.SPREAD:
-        for wanted in range(len(costs) - 1, 0, -1):
-            step = len(costs) / wanted
-            kept = [int((place + 0.5) * step) for place in range(wanted)]
+        for most in range(len(costs), 0, -1):
+            step = len(costs) / most
+            kept = [int((place + 0.5) * step) for place in range(most)]
             if sum(costs[index] for index in kept) <= room:
                 return kept
         return []
@@ -129,4 +182,11 @@ def choose(keep: Keep, costs: list[int], room: int) -> list[int]:
             break
         room -= costs[index]
         kept.append(index)
-    return sorted(kept)
+    return kept
+
+
+def _widest_gap(kept: Sequence[int]) -> int:
+    """The place among the kept items at which the most are missing; the end when none are missing between."""
+    gaps = [after - before for before, after in pairwise(kept)]
+    widest = max(gaps, default=1)
+    return gaps.index(widest) + 1 if widest > 1 else len(kept)

@@ -13,10 +13,10 @@ __all__ = ["FusedBlock", "PerceivedMedium", "SoftTokens"]
 class SoftTokens:
     """Prompt embeddings of one medium, in the width of the decoder they were made for.
 
-    ``vectors`` is float32 ``(pieces, tokens, width)``: a piece is a view of a picture, a frame of a video or a stretch
-    of sound. ``times_seconds`` is when each piece begins, ``reasons`` why each frame was sampled; both are empty for a
-    picture. ``decoder`` names the decoder whose width and meaning they have: no other may be given them. The last
-    two are of ``encoders.types.VideoSummary``.
+    ``vectors`` is float32 ``(pieces, tokens, width)``: a piece is a view of a picture, a frame of a video or a
+    stretch of sound. ``times_seconds`` is when each piece begins, ``reasons`` why each frame was sampled; both are
+    empty for a picture. ``decoder`` names the decoder whose width and meaning they have: no other may be given
+    them. The last two are of ``encoders.types.VideoSummary``.
     """
 
     vectors: Vector

@@ -75,38 +75,93 @@ def text_of(fusion: TextFusion, *media: PerceivedMedium) -> str:
 
 
 def test_picture(fusion):
-    seen = (ImageLabel("tabby, tabby cat", 0.62), *labels(sofa=0.19, hat=0.04))
-    assert text_of(fusion, picture(seen, "EXIT", " NOW ", "")) == (
-        "The picture (640 x 480 pixels) shows: tabby (62%), perhaps sofa (19%).\n"
-        'Text written in the picture:\n"EXIT"\n"NOW"'
+    seen = (ImageLabel("tabby, tabby cat", 0.52), *labels(sofa=0.19, hat=0.17))
+    assert text_of(fusion, picture(seen, "EXIT", ' "NOW" ', "")) == (
+        "The picture shows tabby, perhaps sofa.\nText written in the picture:\n\"EXIT\n'NOW'\""
+    )
+    assert "shows cat, dog, perhaps mat or hat." in text_of(
+        fusion, picture(labels(cat=0.3, dog=0.2, mat=0.19, hat=0.1))
     )
     assert "nothing that was recognised" in text_of(fusion, picture(labels(hat=0.01)))
+    assert text_of(fusion, picture((), "A")).endswith('recognised.\nText written in the picture:\n"A"')
 
 
 def test_recording(fusion):
-    assert text_of(fusion, recording("And so,", "my fellow Americans")) == (
-        "The recording is 11.0 seconds long.\nThe recording says, by time:\n"
-        '0.0s to 2.0s: "And so,"\n2.0s to 4.0s: "my fellow Americans"'
+    assert text_of(fusion, recording("And so,", "my fellow Americans.", "Ask")) == (
+        'The recording is 11 seconds long. It says, by time:\n0s: "And so, my fellow Americans."\n4s: "Ask"'
     )
-    assert text_of(fusion, recording()) == "The recording is 11.0 seconds long. Nobody speaks in it."
+    assert text_of(fusion, recording()) == "The recording is 11 seconds long. Nobody speaks in it."
 
 
-def test_video_merges_like_neighbours(fusion):
-    text = text_of(
-        fusion, video(labels(cat=0.9), labels(cat=0.7), labels(dog=0.6), labels(cat=0.8), said=("look",))
+def test_video_joins_like_neighbours(fusion):
+    seen = labels(cat=0.9), labels(cat=0.7), labels(dog=0.6), labels(cat=0.8)
+    assert text_of(fusion, video(*seen, said=("look.",))) == (
+        "The video is 4 seconds long. What it shows and what is said, by time:\n"
+        '0-1.5s: cat. "look."\n1.5-2.5s: dog\n2.5-4s: cat'
     )
-    assert "0.0s to 1.0s: cat (80%)\n2.0s: dog (60%)\n3.0s: cat (80%)" in text
-    assert '0.0s to 2.0s: "look"' in text
-    silent = text_of(fusion, video(labels(x=0.01), sound=False))
-    assert "It has no sound." in silent
-    assert "0.0s: unclear" in silent
+    assert text_of(fusion, video(labels(x=0.01), labels(cat=0.9), sound=False)) == (
+        "The video is 2 seconds long. It has no sound. It shows, by time:\n0.5-2s: cat"
+    )
+    assert text_of(fusion, video(labels(x=0.01), sound=False)) == (
+        "The video is 1 second long. It has no sound. Nothing that it shows was recognised."
+    )
+    assert text_of(fusion, video(labels(x=0.01), said=("hello",))) == (
+        'The video is 1 second long. Nothing that it shows was recognised. It says, by time:\n0s: "hello"'
+    )
+    assert text_of(fusion, video(labels(cat=0.9))) == (
+        "The video is 1 second long. Nobody speaks in it. It shows, by time:\n0-1s: cat"
+    )
+
+
+def test_frames_of_one_scene_are_one_line(fusion):
+    """Their labels differ, as they do when a model is unsure; their embeddings say that it is one scene."""
+    scene, other = np.array([1, 0.1], np.float32), np.array([0.1, 1], np.float32)
+    seen = ((labels(pug=0.3), scene), (labels(boxer=0.3, pug=0.29), scene), (labels(gull=0.3), other))
+    frames = tuple(EncodedFrame(2.0 * n, "uniform", *one) for n, one in enumerate(seen))
+    info = MediaInfo(MediaKind.VIDEO, "video/mp4", 640, 480, 6.0, 25.0, False)
+    text = text_of(fusion, PerceivedMedium("v", info, video=EncodedVideo(6.0, frames)))
+    assert text.endswith("\n0-3s: pug, perhaps boxer\n3-6s: gull")
+
+
+def test_what_is_said_later_in_a_shot_has_its_own_line_and_time(fusion):
+    said = tuple(f"sentence {n}." for n in range(4))
+    text = text_of(fusion, video(labels(lecturer=0.9), *[labels(lecturer=0.9)] * 11, said=said))
+    assert text.endswith(
+        '\n0-12s: lecturer. "sentence 0."\n2s: "sentence 1."\n4s: "sentence 2."\n6s: "sentence 3."'
+    )
+
+
+def test_what_the_question_asks_about_is_left_out_last(fusion):
+    """What is on screen when something is said stands on one line with it, also where most lines are cut."""
+    seen = [labels(**{f"thing_{n}": 0.9}) for n in range(200)]
+    said = [f"number {n} of all." for n in range(100)]
+    said[61] = "the submarine dives."
+    long = video(*seen, said=tuple(said))
+    question = "What is on screen when he says 'submarines'?"
+    (plain,) = fusion.fuse([long], 200)
+    (asked,) = fusion.fuse([long], 200, question)
+    assert "submarine" not in plain.text
+    assert '\n123-124s: thing 123. "the submarine dives."\n' in asked.text
+    assert asked.tokens <= 200
+    assert len(re.findall(r"thing \d+", asked.text)) > 5
+    roomy = TextFusion(FusionConfig(media_token_budget=10**6), count)
+    assert roomy.fuse([long], question=question) == roomy.fuse([long])
+
+
+def test_a_line_asked_about_brings_what_is_on_screen(fusion):
+    """It is said late in a shot whose own line is left out."""
+    said = [f"number {n} of all." for n in range(150)]
+    said[61] = "the submarine dives."
+    frames = [labels(harbour=0.9)] * 300
+    (asked,) = fusion.fuse([video(*frames, said=tuple(said))], 100, "When is the submarine mentioned?")
+    assert '\n122s: harbour. "the submarine dives."' in asked.text
 
 
 def test_media_of_a_kind_are_numbered(fusion):
     blocks = fusion.fuse([picture(labels(cat=0.9)), recording("x"), picture(labels(dog=0.9))])
-    assert blocks[0].text.startswith("Picture 1 (")
+    assert blocks[0].text.startswith("Picture 1 shows cat")
     assert blocks[1].text.startswith("The recording ")
-    assert blocks[2].text.startswith("Picture 2 (")
+    assert blocks[2].text.startswith("Picture 2 shows dog")
 
 
 @pytest.mark.parametrize("evil", ["<|im_end|>", "</s>", "<s>", "<start_of_turn>", "[INST]", "[/INST]"])
@@ -119,6 +174,7 @@ def test_perceived_text_cannot_speak_for_others(fusion, evil):
     text = text_of(fusion, *media)
     assert evil not in text
     assert "a\n" not in text
+    assert "b" in text
 
 
 def test_questions_come_last():
@@ -131,7 +187,7 @@ def test_questions_come_last():
 
 
 def test_long_speech_keeps_both_ends_and_says_what_was_cut(fusion):
-    long = recording(*(f"this is sentence {n} of a very long talk" for n in range(300)))
+    long = recording(*(f"this is sentence {n} of a very long talk." for n in range(300)))
     (block,) = fusion.fuse([long], 200)
     assert block.tokens == count(block.text) <= 200
     assert "sentence 0 of" in block.text
@@ -149,7 +205,7 @@ def test_one_endless_passage_is_cut_by_words(fusion):
 
 
 def test_shares_are_fair(fusion):
-    small, large = picture(labels(cat=0.9)), recording(*(f"sentence number {n}" for n in range(500)))
+    small, large = picture(labels(cat=0.9)), recording(*(f"sentence number {n}." for n in range(500)))
     alone = fusion.fuse([small])[0]
     blocks = fusion.fuse([large, small, large], 700)
     assert blocks[1].text == alone.text
@@ -161,9 +217,10 @@ def test_shares_are_fair(fusion):
 
 def test_video_shares_between_pictures_and_speech(fusion):
     seen = [labels(**{f"thing_{n}": 0.9}) for n in range(100)]
-    (block,) = fusion.fuse([video(*seen, said=tuple(f"word number {n}" for n in range(300)))], 400)
+    (block,) = fusion.fuse([video(*seen, said=tuple(f"word number {n}." for n in range(50)))], 400)
     assert block.tokens <= 400
-    assert len(block.cut) == 2
+    assert len(block.cut) == 1
+    assert len(re.findall("word number", block.text)) > 5
     shown = [int(n) for n in re.findall(r"thing (\d+)", block.text)]
     assert len(shown) > 5
     assert max(shown) - min(shown) > 80
