@@ -41,6 +41,7 @@ from serving.ingest.config import IngestConfig
 from serving.ingest.ingester import Ingester
 from serving.ingest.items import IngestOptions, Item, Outcome
 from serving.ingest.statistics import IngestStatistics
+from serving.media_vectors import gate_of
 from serving.metrics import GatewayMetrics
 from serving.perceiver import Perceiver
 from storage.assembly import open_storage
@@ -78,6 +79,7 @@ class House:
             self.storage.media,
             search,
             perceiver,
+            gate_of(config),
             MediaFetcher(config.limits),
             config.limits,
             IngestConfig(),

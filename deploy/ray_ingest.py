@@ -42,6 +42,7 @@ from serving.ingest.items import IngestOptions, Item, Outcome
 from serving.ingest.listing import item_of
 from serving.ingest.statistics import IngestStatistics
 from serving.ingest.writing import Writing
+from serving.media_vectors import gate_of
 from serving.metrics import GatewayMetrics
 from serving.perceiver import Perceiver
 from storage.assembly import open_storage
@@ -207,7 +208,9 @@ class _Encoding(_Stage):
             self.config,
             GatewayMetrics(),
         )
-        self._encoding = Encoding(perceiver, self.config.ingest, wanted.tenant, wanted.options)
+        self._encoding = Encoding(
+            perceiver, gate_of(self.config), self.config.ingest, wanted.tenant, wanted.options
+        )
 
     async def work(self, elements: list[_Arrived | Outcome]) -> list[Encoded | Outcome]:
         arrived = [one for one in elements if isinstance(one, _Arrived)]

@@ -17,6 +17,7 @@ _DEFAULTS = SearchConfig(Path())
 class SearchSettings(BaseModel):
     """How collections are searched that do not say it themselves. What the fields mean stands in
     ``search.types.IndexSpec`` and ``search.config.SearchConfig``. ``threads`` 0 means as many as the encoders'.
+    ``gate_file`` are weights for items of several parts (``fusion.vector_gate``).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,6 +28,7 @@ class SearchSettings(BaseModel):
     dimensions: int | None = Field(default=None, gt=0)
     flat_rows: int = Field(default=_DEFAULTS.flat_rows, ge=0)
     pq_rows: int = Field(default=_DEFAULTS.pq_rows, ge=0)
+    gate_file: Path | None = None
 
     def spec(self) -> IndexSpec:
         """The same as search takes it."""

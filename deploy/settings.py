@@ -25,6 +25,7 @@ from encoders.errors import ModelUnavailable
 from encoders.registry import find, space
 from encoders.types import FrameSampling, ModelSpec, Quality, SamplingMethod
 from fusion.config import BridgeConfig, FusionConfig
+from fusion.vector_gate import VectorGate
 from search.config import SearchConfig
 from serving.catalogue import space_model
 from serving.config import EngineConfig, GatewayConfig, RequestLimits
@@ -172,7 +173,8 @@ class Settings(BaseSettings):
         """Settings of the gateway's deployment. Makes, once, the secret that keys every cache key.
 
         Raises ``ModelUnavailable`` for models there are not or that are for something else, ``SpacesDiffer`` when
-        texts and pictures would not be comparable, and ``BridgeUnavailable`` for a bridge that does not fit.
+        texts and pictures would not be comparable, ``BridgeUnavailable`` for a bridge that does not fit, and
+        ``FusionError`` for a gate that does not.
         """
         vision, speech, text, ocr = self._encoder_specs()
         if space(vision) != space(text):
@@ -181,6 +183,8 @@ class Settings(BaseSettings):
                 f"model '{text.name}' has '{space(text)}'. Search needs one space: set encoders.vision and "
                 "encoders.text to models of the same one."
             )
+        if self.search.gate_file is not None:
+            VectorGate.load(self.search.gate_file, text.dimensions or 0)
         return GatewayConfig(
             chat_model=self.chat.served(self.models_dir),
             vision_model=vision,
@@ -195,6 +199,7 @@ class Settings(BaseSettings):
             decode_limits=self.decoding,
             fusion=FusionConfig(media_token_budget=self.chat.media_token_budget),
             index=self.search.spec(),
+            gate_file=self.search.gate_file,
             bridge=self.chat.served_bridge(self.models_dir, speech),
             views=self.chat.views.levels(),
             native=self.chat.native_config(self.models_dir),

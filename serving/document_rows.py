@@ -17,20 +17,30 @@ from storage.types import MediaRef
 
 __all__ = [
     "FRAMES_KEY",
+    "WRITTEN_KEY",
     "label_text",
     "media_rows",
+    "mixed_row",
     "own_metadata",
     "passages",
+    "shown_metadata",
     "spoken",
     "text_rows",
     "without_facts",
+    "written_text",
 ]
 
 FRAMES_KEY = "frames"
 """Metadata of a video: how many of its parts, from the first, are frames; the others are passages of speech.
 """
 
-_RESERVED = frozenset({FRAMES_KEY, "uploaded_at", "resolution", "duration"}) | RESERVED_NAMES
+WRITTEN_KEY = "written_characters"
+"""Metadata of a medium with a text of one's own: how many characters of its part's text, from the first, that is.
+What the models found in the medium follows.
+"""
+
+_INTERNAL = frozenset({FRAMES_KEY, WRITTEN_KEY})
+_RESERVED = _INTERNAL | {"uploaded_at", "resolution", "duration"} | RESERVED_NAMES
 _MIN_LABEL_PROBABILITY = 0.05
 _MAX_LABELS = 5
 
@@ -110,6 +120,44 @@ def media_rows(
     )
 
 
+def mixed_row(
+    document: str,
+    ref: MediaRef,
+    created_at_seconds: float,
+    perceived: PerceivedMedium,
+    text: str,
+    vector: Vector,
+    metadata: Mapping[str, Any],
+) -> Row:
+    """The one part of a document that is a medium and a text together, with their common ``vector``.
+
+    Words are looked for in the text and in what was found in the medium. Raises ``InvalidRequest`` as
+    ``own_metadata`` does.
+    """
+    facts = {**own_metadata(metadata), **_facts(perceived.info, created_at_seconds), WRITTEN_KEY: len(text)}
+    both = hashlib.sha256(ref.sha256.encode() + text.encode("utf-8", "surrogatepass"))
+    return Row(
+        document,
+        perceived.info.kind.value,
+        vector,
+        text="\n".join([text, *_words(perceived)]),
+        media_id=ref.id,
+        metadata=facts,
+        content_hash=both.hexdigest(),
+    )
+
+
+def written_text(text: str, metadata: Mapping[str, Any]) -> str | None:
+    """The text of one's own in a part of a medium; ``None`` if it has none."""
+    length = metadata.get(WRITTEN_KEY)
+    return text[: int(length)] if isinstance(length, int | float) else None
+
+
+def shown_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored row's metadata without what only the platform has a use for."""
+    return {name: value for name, value in metadata.items() if name not in _INTERNAL}
+
+
 def own_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The client's metadata: scalars under names that the platform does not set itself, else ``InvalidRequest``."""
     for name, value in metadata.items():
@@ -141,6 +189,17 @@ def label_text(labels: Sequence[ImageLabel]) -> str:
 def passages(text: str) -> Iterator[str]:
     """The passages that a text is read in (``serving.passages``)."""
     return (passage.text for passage in passages_of(text))
+
+
+def _words(perceived: PerceivedMedium) -> list[str]:
+    """What was found in a medium, in words."""
+    words: list[str] = []
+    if perceived.image is not None:
+        words += [label_text(perceived.image.labels), *(line.text for line in perceived.text_lines)]
+    if perceived.video is not None:
+        words += dict.fromkeys(label_text(frame.labels) for frame in perceived.video.frames)
+    words += [segment.text.strip() for segment in spoken(perceived)]
+    return [word for word in words if word]
 
 
 def _facts(info: MediaInfo, created_at_seconds: float) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from serving.ingest.ingest import Ingest
 from serving.ingest.ingester import Ingester
 from serving.inline_memo import InlineMemo
 from serving.media_links import MediaLinks
+from serving.media_vectors import gate_of
 from serving.metrics import GatewayMetrics
 from serving.perceiver import Perceiver
 from serving.removal import Remover
@@ -73,12 +74,12 @@ def build_gateway(
     admission = Admission(storage, perceiver, fetcher, config.limits, memo)
     remover = Remover(storage, services.search, memo)
     count_tokens = token_counter(config.chat_model.tokenizer_file)
-    gate = _gate(config)
+    gate = gate_of(config)
     search = services.search
     items = QueryItems(search, admission, perceiver, gate, config.limits)
     terms = SearchTerms(config.cache_secret, config.limits)
     strategy = chosen_strategy(config, perceiver, services.bridge, count_tokens)
-    ingester = Ingester(storage.media, search, perceiver, fetcher, config.limits, config.ingest)
+    ingester = Ingester(storage.media, search, perceiver, gate, fetcher, config.limits, config.ingest)
     return Gateway(
         config=config,
         services=services,
@@ -89,7 +90,7 @@ def build_gateway(
         perceiver=perceiver,
         gate=gate,
         chat=ChatPipeline(services.engine, admission, strategy, count_tokens, catalogue, config, metrics),
-        indexer=Indexer(services, storage.media, admission, perceiver),
+        indexer=Indexer(services, storage.media, admission, perceiver, gate),
         searcher=Searcher(search, items, terms, LateInteraction(search)),
         recommender=Recommender(search, items, terms),
         duplicates=CollectionDuplicates(search),
@@ -99,14 +100,6 @@ def build_gateway(
         ingest=Ingest(storage, search, ingester),
         housekeeping=Housekeeping(storage, services.search, remover, HousekeepingMetrics(metrics.registry)),
         store_check=StoreCheck(storage.objects),
-    )
-
-
-def _gate(config: GatewayConfig) -> VectorGate:
-    """What weighs the parts of mixed items. Raises ``FusionError`` for a file that does not fit the text model."""
-    dimensions = config.text_model.dimensions or 0
-    return (
-        VectorGate(dimensions) if config.gate_file is None else VectorGate.load(config.gate_file, dimensions)
     )
 
 

@@ -5,17 +5,27 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from encoders.types import EncodedImage
 from fusion.types import PerceivedMedium
+from fusion.vector_gate import VectorGate
 from search.types import DEFAULT_SPACE, Row, Vector
 from serving.admission import Admission
 from serving.concurrency import to_the_end
-from serving.document_rows import FRAMES_KEY, media_rows, own_metadata, passages, spoken, text_rows
+from serving.document_rows import (
+    FRAMES_KEY,
+    media_rows,
+    mixed_row,
+    own_metadata,
+    passages,
+    spoken,
+    text_rows,
+)
 from serving.errors import InvalidRequest
+from serving.media_vectors import mixed_vector
 from serving.perceiver import Perceiver
 from serving.services import Services
 from storage.errors import MediaNotFound
@@ -29,23 +39,33 @@ _NO_VECTORS: Mapping[str, Vector] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class IndexedDocument:
-    """What was written: the document's id, how many parts, and the table version that holds them."""
+    """What was written: the document's id, how many parts, and the table version that holds them.
+
+    ``weights`` say how much each modality counts in the vector of a medium with a text.
+    """
 
     id: str
     parts: int
     version: int
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 class Indexer:
     """Perceives documents and writes their rows. One per gateway."""
 
     def __init__(
-        self, services: Services, media: MediaStore, admission: Admission, perceiver: Perceiver
+        self,
+        services: Services,
+        media: MediaStore,
+        admission: Admission,
+        perceiver: Perceiver,
+        gate: VectorGate,
     ) -> None:
         self._search = services.search
         self._media = media
         self._admission = admission
         self._perceiver = perceiver
+        self._gate = gate
 
     async def add_text(
         self,
@@ -115,6 +135,34 @@ class Indexer:
         rows = _with(rows, vectors)
         # To the end: whoever gives up must not keep rows from being held against the record.
         return await to_the_end(self._write_of(admitted.record, collection, document, rows))
+
+    async def add_mixed(
+        self,
+        tenant: str,
+        collection: str,
+        media_id: str,
+        text: str,
+        document_id: str | None,
+        metadata: Mapping[str, Any],
+        vectors: Mapping[str, Vector] = _NO_VECTORS,
+    ) -> IndexedDocument:
+        """Index a stored medium and a text as one part, with one vector of both. ``vectors`` as in ``add_text``."""
+        admitted = await self._admission.from_id(tenant, media_id, param="media_id")
+        own_metadata(metadata)
+        if not text.strip():
+            raise InvalidRequest("The text to index holds no words.", "text")
+        weights: Mapping[str, float] = {}
+        if DEFAULT_SPACE in vectors:
+            perceived, vector = PerceivedMedium(media_id, admitted.info), vectors[DEFAULT_SPACE]
+        else:
+            perceived = (await self._perceiver.perceive(admitted.record.ref, admitted.info)).medium
+            fused = await mixed_vector(self._perceiver, self._gate, tenant, admitted, text)
+            vector, weights = fused.vector, fused.weights
+        document = document_id or media_id
+        record = admitted.record
+        row = mixed_row(document, record.ref, record.created_at_seconds, perceived, text, vector, metadata)
+        written = await to_the_end(self._write_of(record, collection, document, _with((row,), vectors)))
+        return replace(written, weights=weights)
 
     async def _write_of(
         self, record: MediaRecord, collection: str, document: str, rows: tuple[Row, ...]

@@ -14,11 +14,12 @@ from fusion.types import PerceivedMedium
 from fusion.vector_gate import FusedVector, VectorGate
 from search.types import Vector
 from serving.admission import AdmittedMedia
+from serving.config import GatewayConfig
 from serving.errors import InvalidRequest
 from serving.passages import passages_of
 from serving.perceiver import Perceived, Perceiver
 
-__all__ = ["fused_vector", "media_vector", "text_vector", "unit_vector"]
+__all__ = ["fused_vector", "gate_of", "media_vector", "mixed_vector", "text_vector", "unit_vector"]
 
 _SHORTEST = 1e-4
 
@@ -68,6 +69,25 @@ def fused_vector(gate: VectorGate, parts: Sequence[tuple[str, Vector]], param: s
         return gate.fuse(parts)
     except VectorsCancel as error:
         raise InvalidRequest(error.message, param) from error
+
+
+async def mixed_vector(
+    perceiver: Perceiver, gate: VectorGate, tenant: str, admitted: AdmittedMedia, text: str
+) -> FusedVector:
+    """One vector of a document's medium and its text. Raises ``InvalidRequest`` as ``media_vector`` and
+    ``text_vector`` do.
+    """
+    written = await text_vector(perceiver, tenant, text, "text")
+    vector, _ = await media_vector(perceiver, tenant, admitted, "media_id")
+    return fused_vector(gate, [("text", written), (admitted.info.kind.value, vector)], "text")
+
+
+def gate_of(config: GatewayConfig) -> VectorGate:
+    """What weighs the parts of mixed items. Raises ``FusionError`` for a file that does not fit the text model."""
+    dimensions = config.text_model.dimensions or 0
+    return (
+        VectorGate(dimensions) if config.gate_file is None else VectorGate.load(config.gate_file, dimensions)
+    )
 
 
 def unit_vector(vector: Any, refusal: str, param: str) -> Vector:

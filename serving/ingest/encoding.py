@@ -10,15 +10,18 @@ from itertools import islice
 
 from encoders.types import MediaInfo, MediaKind, SeenMedium, TextLine
 from fusion.types import PerceivedMedium
+from fusion.vector_gate import VectorGate
 from search.types import Row, Vector
+from serving.admission import AdmittedMedia
 from serving.concurrency import all_of
-from serving.document_rows import media_rows, passages, spoken, text_rows
+from serving.document_rows import media_rows, mixed_row, passages, spoken, text_rows
 from serving.ingest.arrival import Stored
 from serving.ingest.config import IngestConfig
 from serving.ingest.failures import failed
 from serving.ingest.items import IngestOptions, Outcome
 from serving.ingest.retries import Retries, is_own_trouble, may_pass
 from serving.ingest.written_pictures import looks_written
+from serving.media_vectors import mixed_vector
 from serving.perceiver import Perceiver
 from storage.records import id_time_seconds
 from storage.types import MediaRef
@@ -41,9 +44,15 @@ class Encoding:
     """Encodes the items of one job. Use from one event loop."""
 
     def __init__(
-        self, perceiver: Perceiver, config: IngestConfig, tenant: str, options: IngestOptions
+        self,
+        perceiver: Perceiver,
+        gate: VectorGate,
+        config: IngestConfig,
+        tenant: str,
+        options: IngestOptions,
     ) -> None:
         self._perceiver = perceiver
+        self._gate = gate
         self._retries = Retries(config)
         self._tenant = tenant
         self._options = options
@@ -78,14 +87,22 @@ class Encoding:
             try:
                 if isinstance(made, Exception):
                     raise made
-                encoded.append(self._media_encoded(stored, medium, made))
+                encoded.append(await self._media_encoded(stored, medium, made))
             except Exception as error:
                 ended.append((stored, failed(stored.item, error)))
         return encoded, ended
 
-    def _media_encoded(self, stored: Stored, medium: PerceivedMedium, vectors: list[Vector]) -> Encoded:
+    async def _media_encoded(self, stored: Stored, medium: PerceivedMedium, vectors: list[Vector]) -> Encoded:
         ref = _typed(stored, medium.info)
         created = id_time_seconds(ref.id) if stored.record is None else stored.record.created_at_seconds
+        if stored.item.written is not None and stored.record is not None:
+            text, admitted = stored.item.written, AdmittedMedia(stored.record, medium.info)
+            fused = await self._retries.run(
+                lambda: mixed_vector(self._perceiver, self._gate, self._tenant, admitted, text)
+            )
+            document, metadata = stored.item.document, self._metadata(stored)
+            row = mixed_row(document, ref, created, medium, text, fused.vector, metadata)
+            return Encoded(stored, (row,), ref)
         rows = media_rows(stored.item.document, ref, created, medium, vectors, self._metadata(stored))
         return Encoded(stored, rows, ref)
 

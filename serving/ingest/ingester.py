@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
+from fusion.vector_gate import VectorGate
 from serving.concurrency import all_of
 from serving.config import RequestLimits
 from serving.fetch import MediaFetcher
@@ -32,6 +33,7 @@ class Ingester:
         media: MediaStore,
         search: SearchIndex,
         perceiver: Perceiver,
+        gate: VectorGate,
         fetcher: MediaFetcher,
         limits: RequestLimits,
         config: IngestConfig,
@@ -39,6 +41,7 @@ class Ingester:
         self._media = media
         self._search = search
         self._perceiver = perceiver
+        self._gate = gate
         self._fetcher = fetcher
         self._limits = limits
         self.config = config
@@ -103,5 +106,5 @@ class Ingester:
             options,
             repeated=repeated,
         )
-        encoding = Encoding(self._perceiver, config, tenant, options)
+        encoding = Encoding(self._perceiver, self._gate, config, tenant, options)
         return arrivals, encoding, Writing(self._media, self._search, config, tenant, collection)

@@ -37,6 +37,7 @@ class Item:
     """One thing to index: exactly one of a URL, the id of a stored file, a text, or (``upload``) bytes at hand.
 
     ``number`` is its place in the list. ``problem`` says what is wrong with an entry of a list that names nothing.
+    ``written`` is a text that gets one vector together with the medium.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Item:
     filename: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     problem: str | None = None
+    written: str | None = None
 
     @property
     def source(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from search.types import StoredDocument
-from serving.document_rows import without_facts
+from serving.document_rows import without_facts, written_text
 from serving.ingest.checkpoint import Checkpoint
 from serving.ingest.ingester import Ingester
 from serving.ingest.items import Item, Outcome
@@ -151,11 +151,17 @@ class Reembedding:
 
 
 def _again(number: int, document: StoredDocument) -> Item:
-    """A stored document as an item: its medium, or its text."""
+    """A stored document as an item: its medium, with the text that was written to it, or its text."""
     first = document.rows[0]
     metadata = without_facts(first.metadata)
     if first.media_id is not None:
-        return Item(number, file_id=first.media_id, document_id=document.document_id, metadata=metadata)
+        return Item(
+            number,
+            file_id=first.media_id,
+            document_id=document.document_id,
+            metadata=metadata,
+            written=written_text(first.text, first.metadata),
+        )
     text = "\n\n".join(row.text for row in document.rows)
     if not text.strip():
         problem = "The document was added as vectors, and there is nothing to encode anew."

@@ -124,7 +124,8 @@ class AliasDeleted(BaseModel):
 
 
 class DocumentRequest(_Strict):
-    """A document to make searchable: one of ``media_id`` and ``text``, or ``vectors`` of one's own, or both.
+    """A document to make searchable: ``media_id`` or ``text``, or both of them as one part with one vector; or
+    ``vectors`` of one's own, alone or with these.
 
     ``vectors`` holds vectors by the name of their space. One for ``default`` is taken in place of what the
     platform's models would make: the document is then one part and nothing is perceived. ``modality`` is of a
@@ -151,13 +152,16 @@ class DocumentRequest(_Strict):
 
 
 class IndexedDocumentAnswer(BaseModel):
-    """What was written: in how many parts, and the collection's version that has it."""
+    """What was written: in how many parts, and the collection's version that has it; of a medium with a text how
+    much each modality counts in their vector.
+    """
 
     id: str
     object: Literal["document"] = "document"
     collection: str
     parts: int
     version: int
+    weights: dict[str, float] | None = None
 
 
 class DocumentDeleted(BaseModel):

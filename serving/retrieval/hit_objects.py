@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from search.types import Cluster, Hit, PartHit, ScoreKind, StoredDocument
-from serving.document_rows import FRAMES_KEY
+from serving.document_rows import FRAMES_KEY, shown_metadata, written_text
 
 __all__ = ["cluster_object", "document_object", "hit_object", "score_object"]
 
@@ -30,8 +30,7 @@ def score_object(kind: ScoreKind) -> dict[str, str]:
 
 def hit_object(hit: Hit, include: Collection[str], urls: Mapping[str, str]) -> dict[str, Any]:
     """A hit, with what was asked to be included; ``urls`` are links by the ids of media."""
-    metadata = dict(hit.metadata)
-    frames = metadata.pop(FRAMES_KEY, None)
+    frames = hit.metadata.get(FRAMES_KEY)
     shown: dict[str, Any] = {"id": hit.document_id, "type": hit.modality}
     if "url" in include:
         shown["url"] = urls.get(hit.media_id) if hit.media_id else None
@@ -41,9 +40,9 @@ def hit_object(hit: Hit, include: Collection[str], urls: Mapping[str, str]) -> d
     if hit.text_score is not None and hit.text_score != hit.score:
         shown["text_score"] = hit.text_score
     if "metadata" in include:
-        shown["metadata"] = metadata
-    if "text" in include and hit.modality == "text":
-        shown["text"] = hit.text
+        shown["metadata"] = shown_metadata(hit.metadata)
+    if "text" in include and (text := _own_text(hit.modality, hit.text, hit.metadata)) is not None:
+        shown["text"] = text
     # The first parts of a video are its frames, the others what is said in it.
     count = int(frames) if isinstance(frames, int | float) else 0
     if hit.modality == "video":
@@ -77,8 +76,6 @@ def document_object(
 ) -> dict[str, Any]:
     """A stored document, with what was asked to be included."""
     first = document.rows[0]
-    metadata = dict(first.metadata)
-    metadata.pop(FRAMES_KEY, None)
     shown: dict[str, Any] = {
         "id": document.document_id,
         "object": "document",
@@ -90,7 +87,7 @@ def document_object(
     if "url" in include:
         shown["url"] = urls.get(first.media_id) if first.media_id else None
     if "metadata" in include:
-        shown["metadata"] = metadata
+        shown["metadata"] = shown_metadata(first.metadata)
     if "parts" in include or "vector" in include:
         shown["parts"] = [
             {
@@ -145,10 +142,15 @@ def _representative(
     if "url" in include:
         shown["url"] = urls.get(first.media_id) if first.media_id else None
     if "metadata" in include:
-        shown["metadata"] = {name: value for name, value in first.metadata.items() if name != FRAMES_KEY}
-    if first.modality == "text":
-        shown["text"] = first.text
+        shown["metadata"] = shown_metadata(first.metadata)
+    if (text := _own_text(first.modality, first.text, first.metadata)) is not None:
+        shown["text"] = text
     return shown
+
+
+def _own_text(modality: str, text: str, metadata: Mapping[str, Any]) -> str | None:
+    """What a client wrote, of a text or with a medium."""
+    return text if modality == "text" else written_text(text, metadata)
 
 
 def _segments(parts: Iterable[PartHit]) -> list[dict[str, Any]]:

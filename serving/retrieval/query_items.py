@@ -101,7 +101,7 @@ class QueryItems:
         )
 
     def _check_media(self, items: Sequence[QueryItem]) -> None:
-        types = [part.type for item in items for part in (_mixed(item) or [item])]
+        types = [item.type for item in items] + [part.type for item in items for part in _mixed(item)]
         count = sum(one in tuple(MediaKind) for one in types)
         if count > self._limits.max_media_per_request:
             raise LimitExceeded(

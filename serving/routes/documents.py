@@ -38,19 +38,20 @@ Included = Annotated[
 
 @router.post(
     "/v1/collections/{collection}/documents",
+    response_model_exclude_none=True,
     openapi_extra=json_schema(DocumentRequest),
 )
 async def add_document(
     request: Request, collection: CollectionName, tenant: CurrentTenant
 ) -> IndexedDocumentAnswer:
-    """Make a stored medium, a text, or vectors of one's own searchable. An ``id`` used before is replaced."""
+    """Make a stored medium, a text, both together, or vectors of one's own searchable. An ``id`` used before is
+    replaced.
+    """
     gateway = gateway_of(request)
     wanted = await read_model(request, DocumentRequest)
     vectors = {name: raw_vector(numbers, f"vectors.{name}") for name, numbers in wanted.vectors.items()}
     indexer = gateway.indexer
     with gateway.metrics.time_stage("index"):
-        if wanted.media_id is not None and wanted.text is not None:
-            raise InvalidRequest("A document has one of 'media_id' and 'text', not both.", "media_id")
         if wanted.modality is not None and (wanted.media_id is not None or wanted.text is not None):
             raise InvalidRequest("'modality' is for documents that have vectors only.", "modality")
         if wanted.text is not None:
@@ -60,7 +61,13 @@ async def add_document(
                 raise LimitExceeded(
                     f"'text' is longer than {limit} characters (max_text_characters).", "text"
                 )
-            work = indexer.add_text(tenant, collection, wanted.text, wanted.id, wanted.metadata, vectors)
+            if wanted.media_id is None:
+                work = indexer.add_text(tenant, collection, wanted.text, wanted.id, wanted.metadata, vectors)
+            else:
+                request.state.modality = "mixed"
+                work = indexer.add_mixed(
+                    tenant, collection, wanted.media_id, wanted.text, wanted.id, wanted.metadata, vectors
+                )
         elif wanted.media_id is not None:
             work = indexer.add_media(tenant, collection, wanted.media_id, wanted.id, wanted.metadata, vectors)
         elif "default" in vectors:
@@ -68,12 +75,16 @@ async def add_document(
             work = indexer.add_vectors(tenant, collection, modality, wanted.id, wanted.metadata, vectors)
         else:
             raise InvalidRequest(
-                "A document must have one of 'media_id' and 'text', or a vector for the space 'default'.",
+                "A document must have 'media_id' or 'text', or a vector for the space 'default'.",
                 "media_id",
             )
         document = await unless_gone(request, work)
     return IndexedDocumentAnswer(
-        id=document.id, collection=collection, parts=document.parts, version=document.version
+        id=document.id,
+        collection=collection,
+        parts=document.parts,
+        version=document.version,
+        weights=dict(document.weights) or None,
     )
 
 

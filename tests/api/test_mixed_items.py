@@ -210,3 +210,127 @@ async def test_mixed_queries_that_cannot_be(http, query, param):
 async def test_a_search_for_words_takes_no_mixed_items(http):
     answer = await http.post("/v1/search", json={"query": mixed(("text", "red")), "mode": "text"})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "query.type")
+
+
+DOCUMENTS = "/v1/collections/default/documents"
+
+
+async def store(http, name: str, content: bytes) -> str:
+    return (await http.post("/v1/media", files={"file": (name, content)})).json()["id"]
+
+
+async def add(http, path: str = DOCUMENTS, **document: object) -> dict:
+    answer = await http.post(path, json=document)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_a_medium_and_a_text_become_one_part(http):
+    media_id = await store(http, "b.png", fake_png({"bicycle": 0.9}, ("SALE",)))
+    answer = await add(http, media_id=media_id, text="red and fast", id="mine", metadata={"price": 90})
+    assert answer == {
+        "id": "mine",
+        "object": "document",
+        "collection": "default",
+        "parts": 1,
+        "version": answer["version"],
+        "weights": {"text": 0.5, "image": 0.5},
+    }
+    shown = (await http.get(f"{DOCUMENTS}/mine", params={"include": ["metadata", "vector"]})).json()
+    (part,) = shown["parts"]
+    expected = unit(fake_embedding("red and fast"), fake_embedding("bicycle"))
+    np.testing.assert_allclose(part["vector"], expected, atol=1e-6)
+    assert (shown["type"], shown["media_id"], shown["metadata"]["price"]) == ("image", media_id, 90)
+    assert set(shown["metadata"]) == {"price", "uploaded_at", "resolution"}
+    url = picture(bicycle=0.9)["image_url"]["url"]
+    (hit,) = (await search(http, mixed(("image", url), ("text", "red and fast"))))["results"]
+    assert (hit["id"], hit["type"], hit["text"]) == ("mine", "image", "red and fast")
+    assert hit["similarity_score"] == pytest.approx(1.0, abs=1e-5)
+    assert "written_characters" not in hit["metadata"]
+    for words in ("fast", "bicycle", "sale"):
+        found = (await search(http, {"type": "text", "content": words}, mode="text"))["results"]
+        assert [one["id"] for one in found] == ["mine"], words
+
+
+async def test_other_documents_are_answered_as_before(http):
+    media_id = await store(http, "b.png", fake_png({"bicycle": 0.9}))
+    assert set(await add(http, media_id=media_id)) == {"id", "object", "collection", "parts", "version"}
+    (hit,) = (await search(http, {"type": "text", "content": "bicycle"}))["results"]
+    assert "text" not in hit
+
+
+async def test_videos_and_sound_with_a_text(http):
+    video = await store(http, "v.mp4", fake_mp4([{"sea": 0.9}, {"sun": 0.9}], (0.0, 1.0, "what waves")))
+    answer = await add(http, media_id=video, text="our holiday")
+    assert (answer["parts"], answer["weights"]) == (1, {"text": 0.5, "video": 0.5})
+    (hit,) = (await search(http, {"type": "text", "content": "waves"}, mode="text"))["results"]
+    assert (hit["type"], hit["text"], hit["matched_frames"], hit["matched_segments"]) == (
+        "video",
+        "our holiday",
+        [],
+        [],
+    )
+    speech = await store(http, "s.wav", fake_wav((0.0, 1.0, "good morning")))
+    answer = await add(http, media_id=speech, text="greeting", id="speech")
+    assert answer["weights"] == {"text": 0.5, "audio": 0.5}
+    silence = await store(http, "q.wav", fake_wav())
+    refused = await http.post(DOCUMENTS, json={"media_id": silence, "text": "nothing"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "media_id")
+
+
+async def test_of_long_texts_all_passages_count(http):
+    media_id = await store(http, "b.png", fake_png({"bicycle": 0.9}))
+    text = "alpha " * 150 + "omega " * 150
+    await add(http, media_id=media_id, text=text, id="long")
+    shown = (await http.get(f"{DOCUMENTS}/long", params={"include": "vector"})).json()
+    both = unit(fake_embedding("alpha"), fake_embedding("omega"))
+    expected = unit(both, fake_embedding("bicycle"))
+    np.testing.assert_allclose(shown["parts"][0]["vector"], expected, atol=1e-5)
+
+
+async def test_a_vector_of_ones_own_stands_for_both(http, platform):
+    media_id = await store(http, "b.png", fake_png({"bicycle": 0.9}))
+    vector = fake_embedding("own").tolist()
+    answer = await add(http, media_id=media_id, text="red", vectors={"default": vector})
+    assert "weights" not in answer
+    assert "embed_texts" not in platform.perception.calls
+    (hit,) = (await search(http, {"type": "vector", "content": vector}))["results"]
+    assert (hit["similarity_score"], hit["text"]) == (pytest.approx(1.0, abs=1e-5), "red")
+
+
+async def test_documents_of_both_that_cannot_be(http):
+    media_id = await store(http, "b.png", fake_png({"bicycle": 0.9}))
+    for document, status, param in (
+        ({"media_id": media_id, "text": " "}, 400, "text"),
+        ({"media_id": media_id, "text": "x" * 2001}, 400, "text"),
+        ({"media_id": "file-" + "0" * 32, "text": "x"}, 404, None),
+        (
+            {"media_id": media_id, "text": "x", "metadata": {"written_characters": 1}},
+            400,
+            "metadata.written_characters",
+        ),
+        ({"media_id": media_id, "text": "x", "modality": "image"}, 400, "modality"),
+    ):
+        answer = await http.post(DOCUMENTS, json=document)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (status, param), answer.text
+
+
+async def test_its_medium_takes_it_along(http):
+    media_id = await store(http, "b.png", fake_png({"bicycle": 0.9}))
+    await add(http, media_id=media_id, text="red", id="one")
+    assert (await http.delete(f"/v1/files/{media_id}")).status_code == 200
+    assert (await search(http, {"type": "text", "content": "red"}))["results"] == []
+
+
+async def test_it_is_encoded_anew_as_both(http, platform):
+    media_id = await store(http, "b.png", fake_png({"bicycle": 0.9}))
+    await add(http, media_id=media_id, text="red\nand fast", id="one", metadata={"price": 90})
+    before = (await http.get(f"{DOCUMENTS}/one", params={"include": ["metadata", "vector"]})).json()
+    job = {"collection": "new", "reembed": {"source": "default"}}
+    assert (await http.post("/v1/ingest", json=job)).status_code == 200
+    await platform.gateway.ingest.runner.idle()
+    path = "/v1/collections/new/documents/one"
+    after = (await http.get(path, params={"include": ["metadata", "vector"]})).json()
+    assert after["parts"] == before["parts"]
+    assert after["metadata"] == before["metadata"]
+    await platform.gateway.ingest.runner.aclose()

@@ -202,7 +202,6 @@ async def test_bad_searches(http, body, param):
     "body",
     [
         {},
-        {"text": "x", "media_id": "y"},
         {"text": ""},
         {"text": "  "},
         {"text": "x", "id": "../../x"},

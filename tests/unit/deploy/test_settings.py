@@ -14,6 +14,8 @@ from deploy.settings import load_settings, profile_names
 from encoders.config import TEXT_BATCHES, VISION_BATCHES
 from encoders.errors import ModelUnavailable
 from encoders.types import Quality
+from fusion.errors import FusionError
+from fusion.vector_gate import MODALITIES
 from search.types import IndexSpec
 
 
@@ -223,3 +225,25 @@ def test_batches_that_could_never_run_are_refused_before_anything_starts(
     monkeypatch.setenv(f"MANYMODAL_ENCODERS__TEXT_BATCHES__{name.upper()}", str(value))
     with pytest.raises(ValueError, match="must"):
         load_settings()
+
+
+def test_a_gate_that_does_not_fit_is_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    file = tmp_path / "gate.safetensors"
+    monkeypatch.setenv("MANYMODAL_SEARCH__GATE_FILE", str(file))
+    settings = load_settings({"data_dir": tmp_path})
+    with pytest.raises(FusionError, match="cannot be read"):
+        settings.gateway_config()
+    weights = {"score.weight": np.zeros((4, 2), np.float32), "score.bias": np.zeros(4, np.float32)}
+    for modality in MODALITIES:
+        weights[f"project.{modality}.weight"] = np.zeros((2, 384), np.float32)
+        weights[f"project.{modality}.bias"] = np.zeros(2, np.float32)
+    save_file(weights, file)
+    assert settings.gateway_config().gate_file == file
+    save_file({**weights, "score.bias": np.zeros(3, np.float32)}, file)
+    with pytest.raises(FusionError, match=r"score\.bias"):
+        settings.gateway_config()
