@@ -89,8 +89,9 @@ class GatewayConfig:
 
     ``allowed_hosts`` are names, without port, that the gateway answers to besides those of this machine (see
     ``serving.browser_guard``). ``decode_limits`` are the encoders' own: facts found under other limits are
-    not believed. ``index`` is what collections are made with that do not say it themselves. The strategy
-    ``qformer`` needs ``bridge``, and takes ``views`` of a picture; ``native`` needs ``native``.
+    not believed. ``index`` is what collections are made with that do not say it themselves. ``gate_file`` are the
+    weights of the gate that makes one vector of several parts (``fusion.vector_gate``); without it all count alike.
+    The strategy ``qformer`` needs ``bridge``, and takes ``views`` of a picture; ``native`` needs ``native``.
     """
 
     chat_model: ChatModel

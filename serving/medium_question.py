@@ -99,5 +99,6 @@ def _named(param: str) -> Iterator[None]:
         theirs = error.param or ""
         if not theirs.startswith("messages"):
             raise
-        ours = param if theirs.startswith("messages[0].content[0]") else "prompt"
+        of_text = theirs.startswith("messages[0].content[1]") or error.code == "context_length_exceeded"
+        ours = "prompt" if of_text else param
         raise type(error)(error.message.replace(f"'{theirs}'", f"'{ours}'"), ours, error.code) from error
