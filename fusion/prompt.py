@@ -1,22 +1,24 @@
 """Media that stand in the prompt as they are, among words: soft tokens, or pixels for a decoder that looks itself.
 
-A picture stands where it came. Frames of a video stand on a timeline, each behind its time (``t=3.0s``), and what
-is said stands on the same line at its time. Sound is what is said with times, and soft tokens where there are any.
+A picture stands where it came. Frames of a video stand on a timeline, each behind its time (``t=3.0s``), and behind
+each what is said while it is on screen. Sound is what is said with times, and soft tokens where there are any.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from encoders.types import MediaKind
 from fusion.budget import Need, Share, share_out
 from fusion.errors import PromptTooLong
+from fusion.relevance import relevance
 from fusion.sections import Keep, TokenCounter, choose
+from fusion.timeline import Passage, Timeline, align
 from fusion.types import PerceivedMedium
 from fusion.wording import names as names_of
-from fusion.wording import opening, plain, said
+from fusion.wording import opening, quotable
 
 __all__ = ["Look", "MixedBlock", "PromptComposer", "Slot", "question_last"]
 
@@ -66,11 +68,11 @@ class MixedBlock:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One line of text, when it belongs on the timeline, and how many tokens it is."""
+    """One line of text, how many tokens it is, and the piece it belongs to on the timeline, if to any."""
 
     text: str
     tokens: int
-    time_seconds: float = 0.0
+    piece: int = -1
 
 
 @dataclass(slots=True)
@@ -95,9 +97,12 @@ class PromptComposer:
         self._count = count_tokens
         self._text_budget = text_budget_tokens
 
-    def compose(self, looks: Sequence[Look], budget_tokens: int) -> tuple[MixedBlock, ...]:
+    def compose(
+        self, looks: Sequence[Look], budget_tokens: int, question: str = ""
+    ) -> tuple[MixedBlock, ...]:
         """One block per look, in order, together within ``budget_tokens``.
 
+        Where not all that is written or said fits, lines that share words with ``question`` are kept before others.
         Raises ``PromptTooLong`` when not even one piece of every medium fits.
         """
         called = names_of([look.medium.info.kind for look in looks])
@@ -106,7 +111,9 @@ class PromptComposer:
         room = budget_tokens
         for _ in range(_FIT_TRIES):
             shares = share_out(needs, room, self._text_budget)
-            blocks = tuple(self._block(draft, share) for draft, share in zip(drafts, shares, strict=True))
+            blocks = tuple(
+                self._block(draft, share, question) for draft, share in zip(drafts, shares, strict=True)
+            )
             over = sum(block.tokens for block in blocks) - budget_tokens
             if over <= 0:
                 return blocks
@@ -121,13 +128,16 @@ class PromptComposer:
         if medium.info.kind is MediaKind.IMAGE:
             numbered = not name.startswith("The ")
             headline = f"Text written in {name[0].lower()}{name[1:]}:"
-            texts = (plain(line.text) for line in medium.text_lines)
+            texts = (quotable(line.text) for line in medium.text_lines)
             lines = tuple(self._line(f'"{text}"') for text in texts if text)
             return _Draft(look, f"{name}:" if numbered else "", headline, lines, "lines of written text")
         draft = _Draft(
             look, self._opening(look, name), f"{name} says, by time:", (), "passages of speech", Keep.ENDS
         )
-        draft.lines = tuple(self._line(text, time) for time, text in said(medium.transcript))
+        draft.lines = tuple(
+            self._line(f'{said.start_seconds:.1f}s to {said.end_seconds:.1f}s: "{text}"', piece)
+            for piece, said, text in _spoken(_timeline(look))
+        )
         if not draft.lines and medium.transcript is not None:
             draft.opening += " Nobody speaks in it."
         if not look.joined:
@@ -144,8 +154,8 @@ class PromptComposer:
         silent = medium.info.kind is MediaKind.VIDEO and not medium.info.has_audio
         return opening(name, duration) + (" It has no sound." if silent else "")
 
-    def _line(self, text: str, time_seconds: float = 0.0) -> _Line:
-        return _Line(text, self._count(text) + _JOINT_TOKENS, time_seconds)
+    def _line(self, text: str, piece: int = -1) -> _Line:
+        return _Line(text, self._count(text) + _JOINT_TOKENS, piece)
 
     def _need(self, draft: _Draft) -> Need:
         look = draft.look
@@ -161,9 +171,9 @@ class PromptComposer:
             views=look.medium.info.kind is MediaKind.IMAGE,
         )
 
-    def _block(self, draft: _Draft, share: Share) -> MixedBlock:
+    def _block(self, draft: _Draft, share: Share, question: str) -> MixedBlock:
         look = draft.look
-        lines, cut = self._kept(draft, share.text_tokens)
+        lines, cut = self._kept(draft, share.text_tokens, question)
         left_out = []
         if len(share.pieces) < look.pieces:
             noun = {MediaKind.IMAGE: "views of the picture", MediaKind.VIDEO: "frames of the video"}.get(
@@ -174,7 +184,7 @@ class PromptComposer:
             left_out.append(cut)
         parts: list[str | Slot] = [draft.opening] if draft.opening else []
         if draft.labels:
-            parts += self._timeline(draft, share.pieces, lines)
+            parts += _by_time(draft, share.pieces, lines)
         else:
             if share.pieces:
                 parts.append(Slot(share.pieces, len(share.pieces) * look.piece_tokens))
@@ -188,27 +198,55 @@ class PromptComposer:
         )
         return MixedBlock(written, tokens, share.pieces, tuple(left_out))
 
-    def _kept(self, draft: _Draft, room: int) -> tuple[Sequence[_Line], str]:
+    def _kept(self, draft: _Draft, room: int, question: str) -> tuple[Sequence[_Line], str]:
         """The lines that fit, and in words what was cut."""
         costs = [line.tokens for line in draft.lines]
         if not draft.labels and draft.lines:
             room -= self._count(draft.headline) + _JOINT_TOKENS
         if sum(costs) <= room:
             return draft.lines, ""
-        kept = choose(draft.keep, costs, room - _NOTE_TOKENS)
+        wanted = relevance(question, [line.text for line in draft.lines])
+        kept = choose(draft.keep, costs, room - _NOTE_TOKENS, wanted)
         return [
             draft.lines[index] for index in kept
         ], f"{len(costs) - len(kept)} of {len(costs)} {draft.noun}"
 
-    def _timeline(self, draft: _Draft, pieces: tuple[int, ...], lines: Sequence[_Line]) -> list[str | Slot]:
-        """Pieces behind their times, and what is said, in the order of time; of one time, the piece comes first."""
-        look = draft.look
-        entries: list[tuple[float, int, tuple[str | Slot, ...]]] = [
-            (look.times_seconds[index], 0, (draft.labels[index], Slot((index,), look.piece_tokens)))
-            for index in pieces
-        ]
-        entries += [(line.time_seconds, 1, (line.text,)) for line in lines]
-        return [part for _, _, parts in sorted(entries, key=lambda entry: entry[:2]) for part in parts]
+
+def _timeline(look: Look) -> Timeline:
+    """Pieces and speech of a medium on one line of time."""
+    medium = look.medium
+    known = medium.video if medium.video is not None else medium.soft
+    duration = known.duration_seconds if known is not None else None
+    frames = medium.info.kind is MediaKind.VIDEO
+    return align(
+        look.times_seconds,
+        duration or medium.info.duration_seconds or 0.0,
+        known.repeat_times_seconds if frames and known is not None else (),
+        # A stretch of sound reaches to the next.
+        (known.scene_changes_seconds if known is not None else ()) if frames else look.times_seconds,
+        medium.transcript,
+    )
+
+
+def _spoken(timeline: Timeline) -> Iterator[tuple[int, Passage, str]]:
+    """Every passage in order, with the last piece that is shown before or during it (-1: none), and its words."""
+    piece = -1
+    for row in timeline.rows():
+        if row.shot is not None:
+            piece = max(piece, *row.shot.frames)
+        for passage in row.said:
+            text = quotable(passage.text)
+            if text:
+                yield piece, passage, text
+
+
+def _by_time(draft: _Draft, pieces: tuple[int, ...], lines: Sequence[_Line]) -> list[str | Slot]:
+    """Pieces behind their times, each followed by what is said while it is shown."""
+    entries: list[tuple[int, int, tuple[str | Slot, ...]]] = [
+        (index, 0, (draft.labels[index], Slot((index,), draft.look.piece_tokens))) for index in pieces
+    ]
+    entries += [(line.piece, 1, (line.text,)) for line in lines]
+    return [part for _, _, parts in sorted(entries, key=lambda entry: entry[:2]) for part in parts]
 
 
 def question_last(parts: Sequence[str | Block]) -> tuple[str | Block, ...]:

@@ -21,7 +21,7 @@ from fusion.sections import Item, Keep, Section, TokenCounter, share_budget, sho
 from fusion.timeline import Row, Shot, timeline_of
 from fusion.types import FusedBlock, PerceivedMedium
 from fusion.wording import names as names_of
-from fusion.wording import plain
+from fusion.wording import quotable
 
 __all__ = ["TextFusion", "assemble"]
 
@@ -104,7 +104,7 @@ class TextFusion:
         labels = medium.image.labels if medium.image is not None else ()
         shown = told(named(labels, self._config.max_labels, self._config), self._config)
         draft = _Draft(f"{name} shows {shown or 'nothing that was recognised'}.")
-        texts = (_quotable(line.text) for line in medium.text_lines)
+        texts = (quotable(line.text) for line in medium.text_lines)
         lines = tuple(Item(text) for text in texts if text)
         if lines:
             headline = f"Text written in {name[0].lower()}{name[1:]}:"
@@ -206,7 +206,7 @@ def _joined(opening: str, sections: Sequence[str]) -> str:
 
 def _lines(row: Row, seen: str, clock: _Clock) -> list[Item]:
     """What is seen, and beside it what is said: one line for both, and one for each passage that begins later."""
-    passages = [(passage.start_seconds, _quotable(passage.text)) for passage in row.said]
+    passages = [(passage.start_seconds, quotable(passage.text)) for passage in row.said]
     passages = [(start, f'"{text}"') for start, text in passages if text]
     items = []
     if row.shot is not None and seen:
@@ -218,8 +218,3 @@ def _lines(row: Row, seen: str, clock: _Clock) -> list[Item]:
         at = f"{clock.at(start)}s"
         items.append(Item(f"{at}: {text}", f"{at}: {seen}. {text}" if seen else ""))
     return items
-
-
-def _quotable(text: str) -> str:
-    """A stranger's words, to be put between quotation marks."""
-    return plain(text).replace('"', "'")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from encoders.types import MediaKind, Transcript
+from encoders.types import MediaKind
 
-__all__ = ["names", "opening", "plain", "said"]
+__all__ = ["names", "opening", "plain", "quotable"]
 
 _NAMES = {MediaKind.IMAGE: "picture", MediaKind.AUDIO: "recording", MediaKind.VIDEO: "video"}
 
@@ -30,17 +30,6 @@ def opening(name: str, duration_seconds: float | None) -> str:
     return f"{name} is {duration_seconds:.1f} seconds long."
 
 
-def said(transcript: Transcript | None) -> tuple[tuple[float, str], ...]:
-    """Every passage of speech that has words: when it begins, and a line with its times and its words."""
-    segments = transcript.segments if transcript is not None else ()
-    spoken = ((segment, plain(segment.text)) for segment in segments)
-    return tuple(
-        (segment.start_seconds, f'{segment.start_seconds:.1f}s to {segment.end_seconds:.1f}s: "{text}"')
-        for segment, text in spoken
-        if text
-    )
-
-
 def plain(text: str) -> str:
     """Perceived text made harmless for a chat template: one line, and no control token of any decoder.
 
@@ -49,3 +38,8 @@ def plain(text: str) -> str:
     text = re.sub(r"\s+", " ", text).strip()
     text = re.sub(r"<(?=\S)", "< ", text)
     return re.sub(r"\[(?=/?[A-Z_]+\])", "[ ", text)
+
+
+def quotable(text: str) -> str:
+    """A stranger's words, to be put between quotation marks."""
+    return plain(text).replace('"', "'")

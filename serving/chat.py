@@ -14,7 +14,7 @@ import msgspec
 from serving.admission import Admission, AdmittedMedia
 from serving.cache_salt import cache_salt
 from serving.catalogue import ModelCatalogue
-from serving.chat_messages import MediaUse, media_uses, texts_of, with_blocks
+from serving.chat_messages import MediaUse, media_uses, question_of, texts_of, with_blocks
 from serving.concurrency import all_of
 from serving.config import GatewayConfig
 from serving.engine_call import EngineAnswer, call_engine
@@ -204,7 +204,7 @@ class ChatPipeline:
         return await self._admission.use(bring, perceive)
 
     def _fuse(self, raw: dict[str, Any], request: ChatRequest, perceived: list[Perceived]) -> FusedMedia:
-        return self._strategy.fuse(perceived, self._media_budget(raw, request))
+        return self._strategy.fuse(perceived, self._media_budget(raw, request), question_of(request))
 
     def _media_budget(self, raw: dict[str, Any], request: ChatRequest) -> int:
         """Tokens of the context that text, template and the answer leave to the media."""

@@ -9,7 +9,7 @@ from typing import Any
 from serving.protocol.chat import ChatRequest, ImagePart, MediaPart, TextPart, UserMessage
 from serving.strategies.strategy import Block, Content
 
-__all__ = ["MediaUse", "media_uses", "texts_of", "with_blocks"]
+__all__ = ["MediaUse", "media_uses", "question_of", "texts_of", "with_blocks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,21 @@ def texts_of(request: ChatRequest) -> Iterator[str]:
             yield message.content
         else:
             yield from (part.text for part in message.content or () if isinstance(part, TextPart))
+
+
+def question_of(request: ChatRequest) -> str:
+    """What the last message with a text of the user's says."""
+    for message in reversed(request.messages):
+        if isinstance(message, UserMessage):
+            content = message.content
+            texts = (
+                [content]
+                if isinstance(content, str)
+                else [p.text for p in content if isinstance(p, TextPart)]
+            )
+            if any(texts):
+                return " ".join(texts)
+    return ""
 
 
 def media_uses(request: ChatRequest) -> Iterator[MediaUse]:

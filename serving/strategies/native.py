@@ -60,7 +60,7 @@ class NativeStrategy:
         perceived = await perceived_of(media, info, works)
         return replace(perceived, detail=wanted.detail, sampling=sampling)
 
-    def fuse(self, perceived: Sequence[Perceived], budget_tokens: int) -> FusedMedia:
+    def fuse(self, perceived: Sequence[Perceived], budget_tokens: int, question: str) -> FusedMedia:
         """See ``Strategy.fuse``. Raises ``LimitExceeded`` when the decoder takes fewer pictures."""
         shown = self._shown(perceived)
         for smaller in _SMALLER:
@@ -70,7 +70,7 @@ class NativeStrategy:
                 for item, frames, side in zip(perceived, shown, sides, strict=True)
             ]
             try:
-                blocks = self._composer.compose(looks, budget_tokens)
+                blocks = self._composer.compose(looks, budget_tokens, question)
             except PromptTooLong:
                 if smaller == _SMALLER[-1]:
                     raise

@@ -55,9 +55,9 @@ class QFormerStrategy:
             works["transcript"] = self._perceiver.transcribe(media, options.transcription)
         return replace(await perceived_of(media, info, works), detail=wanted.detail)
 
-    def fuse(self, perceived: Sequence[Perceived], budget_tokens: int) -> FusedMedia:
+    def fuse(self, perceived: Sequence[Perceived], budget_tokens: int, question: str) -> FusedMedia:
         """See ``Strategy.fuse``."""
-        blocks = self._composer.compose([_look(item) for item in perceived], budget_tokens)
+        blocks = self._composer.compose([_look(item) for item in perceived], budget_tokens, question)
 
         def attach(medium: int, slot: Slot) -> PromptEmbeddings:
             soft = cast(SoftTokens, perceived[medium].medium.soft)  # the slot is made of its pieces

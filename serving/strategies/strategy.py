@@ -66,8 +66,11 @@ class Strategy(Protocol):
         """
         ...
 
-    def fuse(self, perceived: Sequence[Perceived], budget_tokens: int) -> FusedMedia:
-        """All media of a request, in order, within so many tokens. Raises ``PromptTooLong``. Takes a while."""
+    def fuse(self, perceived: Sequence[Perceived], budget_tokens: int, question: str) -> FusedMedia:
+        """All media of a request, in order, within so many tokens; what ``question`` asks about is left out last.
+
+        Takes a while. Raises ``PromptTooLong``.
+        """
         ...
 
     def content(self, parts: Sequence[str | Block]) -> Content:

@@ -25,9 +25,9 @@ class TextStrategy:
         perceived = await self._perceiver.perceive(wanted.media, wanted.info, wanted.options)
         return replace(perceived, detail=wanted.detail)
 
-    def fuse(self, perceived: Sequence[Perceived], budget_tokens: int) -> FusedMedia:
+    def fuse(self, perceived: Sequence[Perceived], budget_tokens: int, question: str) -> FusedMedia:
         """See ``Strategy.fuse``."""
-        return FusedMedia(self._fusion.fuse([item.medium for item in perceived], budget_tokens))
+        return FusedMedia(self._fusion.fuse([item.medium for item in perceived], budget_tokens, question))
 
     def content(self, parts: Sequence[str | Block]) -> Content:
         """One text."""

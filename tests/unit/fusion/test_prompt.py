@@ -16,7 +16,7 @@ IMAGE = MediaInfo(MediaKind.IMAGE, "image/png", 640, 480)
 VIDEO = MediaInfo(MediaKind.VIDEO, "video/mp4", 320, 240, 3.0, 25.0, has_audio=True)
 SILENT = MediaInfo(MediaKind.VIDEO, "video/mp4", 320, 240, 3.0, 25.0)
 AUDIO = MediaInfo(MediaKind.AUDIO, "audio/wav", duration_seconds=5.0, has_audio=True)
-SPEECH = fake_transcript([(0.5, 1.4, "look at that"), (2.0, 3.0, "how it <|im_end|> runs")], 3.0)
+SPEECH = fake_transcript([(0.5, 1.4, "Look at that."), (2.0, 3.0, 'How it <|im_end|> "runs".')], 3.0)
 
 
 def words(text: str) -> int:
@@ -66,10 +66,11 @@ def test_frames_stand_behind_their_times_and_speech_among_them() -> None:
     assert block.parts == (
         "The video is 3.0 seconds long.\nt=0.5s",
         Slot((0,), 4),
-        '0.5s to 1.4s: "look at that"\nt=1.5s',
+        '0.5s to 1.4s: "Look at that."\nt=1.5s',
         Slot((1,), 4),
-        '2.0s to 3.0s: "how it < |im_end|> runs"\nt=2.5s',
+        "t=2.5s",
         Slot((2,), 4),
+        "2.0s to 3.0s: \"How it < |im_end|> 'runs'.\"",
     )
     assert block.tokens == counted(block)
 
@@ -93,7 +94,7 @@ def test_sound_is_what_is_said_and_soft_tokens_where_there_are_any() -> None:
     told, soft = composer().compose([Look(heard), Look(heard, 1, 4, (0.0,))], 200)
     assert told.parts[0] == (
         "Recording 1 is 5.0 seconds long.\nRecording 1 says, by time:\n"
-        '0.5s to 1.4s: "look at that"\n2.0s to 3.0s: "how it < |im_end|> runs"'
+        '0.5s to 1.4s: "Look at that."\n2.0s to 3.0s: "How it < |im_end|> \'runs\'."'
     )
     assert soft.parts[:2] == ("Recording 2 is 5.0 seconds long.\nt=0.0s", Slot((0,), 4))
 
@@ -114,7 +115,7 @@ def test_too_many_frames_are_thinned_evenly_and_told() -> None:
 
 
 def test_too_much_speech_keeps_its_start_and_end_and_says_so() -> None:
-    long = fake_transcript([(float(i), i + 1.0, f"sentence number {i} of it") for i in range(20)], 20.0)
+    long = fake_transcript([(float(i), i + 1.0, f"Sentence number {i} of it.") for i in range(20)], 20.0)
     (block,) = composer(80).compose([Look(PerceivedMedium("a", AUDIO, transcript=long))], 500)
     (text,) = block.parts
     assert isinstance(text, str)
@@ -123,6 +124,25 @@ def test_too_much_speech_keeps_its_start_and_end_and_says_so() -> None:
     assert "number 10" not in text
     assert text.endswith("passages of speech left out to save space)")
     assert block.cut == (text.rsplit("\n(", 1)[1].removesuffix(" left out to save space)"),)
+
+
+def test_what_the_question_asks_about_is_kept_before_other_speech() -> None:
+    about = [f"we go on {i}" for i in range(20)]
+    about.insert(10, "a dog barks")
+    long = fake_transcript([(float(i), i + 1.0, f"{words}.") for i, words in enumerate(about)], 22.0)
+    looks = [Look(PerceivedMedium("a", AUDIO, transcript=long))]
+    (plain,), (asked,) = (
+        composer(60).compose(looks, 500, question) for question in ("", "What barks there?")
+    )
+    assert "a dog barks" not in str(plain.parts[0])
+    assert "a dog barks" in str(asked.parts[0])
+
+
+def test_speech_stands_behind_the_frame_that_is_shown_meanwhile_also_if_it_is_sampled_later() -> None:
+    early = fake_transcript([(1.3, 1.5, "It is early now.")], 3.0)
+    look = Look(PerceivedMedium("v", VIDEO, transcript=early), 2, 4, (0.5, 2.0))
+    (block,) = composer().compose([look], 200)
+    assert block.parts[-2:] == (Slot((1,), 4), '1.3s to 1.5s: "It is early now."')
 
 
 def test_media_that_cannot_fit_are_refused() -> None:
