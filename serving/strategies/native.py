@@ -14,12 +14,12 @@ from encoders.types import FrameSampling, MediaKind
 from fusion.budget import spread
 from fusion.config import NativeConfig
 from fusion.errors import PromptTooLong
-from fusion.prompt import Look, MixedBlock, PromptComposer, Slot
+from fusion.prompt import Look, PromptComposer, Slot
 from serving.errors import LimitExceeded
 from serving.perceiver import Perceived, Perceiver, perceived_of
 from serving.services import NativeMedium
 from serving.strategies.placing import content_parts, placed
-from serving.strategies.strategy import Block, Content, FusedMedia, Wanted
+from serving.strategies.strategy import Block, Content, FusedMedia, PlacedBlock, Wanted
 from storage.keys import artifact_key
 from storage.types import MediaRef
 
@@ -170,6 +170,6 @@ class NativeStrategy:
 
 def _in_the_video(block: Block, frames: tuple[int, ...]) -> Block:
     """The block with its pieces numbered as the video's frames are."""
-    if isinstance(block, MixedBlock) or not frames:
+    if not isinstance(block, PlacedBlock) or not frames:
         return block
     return replace(block, pieces=tuple(frames[piece] for piece in block.pieces))
