@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from encoders.types import EncodedFrame, ImageLabel, MediaKind
-from fusion.types import SoftTokens
+from encoders.types import ImageLabel, MediaKind
+from fusion.timeline import timeline_of
+from fusion.types import PerceivedMedium
 from serving.perceiver import Perceived
 from serving.strategies.strategy import Block, PlacedBlock
 
@@ -68,13 +69,13 @@ def _facts(item: Perceived, pieces: Sequence[int] | None = None) -> dict[str, An
         entry["labels"] = _labels(medium.image.labels)
     if "ocr" in item.tiers:
         entry["ocr_lines"] = len(medium.text_lines)
-    if medium.video is not None:
-        seen = medium.video.frames
-        entry["frames"] = [_frame(seen[index]) for index in (range(len(seen)) if pieces is None else pieces)]
-        entry["near_duplicate_frames"] = medium.video.near_duplicates
-    if medium.soft is not None and medium.info.kind is MediaKind.VIDEO:
-        entry["frames"] = _soft_frames(medium.soft, pieces)
-        entry["near_duplicate_frames"] = medium.soft.near_duplicates
+    looked_at = medium.video if medium.video is not None else medium.soft
+    if looked_at is not None and medium.info.kind is MediaKind.VIDEO:
+        frames = _frames(medium)
+        entry["frames"] = frames if pieces is None else [frames[index] for index in pieces]
+        entry["near_duplicate_frames"] = looked_at.near_duplicates
+        if looked_at.scene_changes_seconds:
+            entry["scene_changes_seconds"] = [round(time, 3) for time in looked_at.scene_changes_seconds]
     if medium.transcript is not None:
         entry["seconds_heard"] = round(medium.transcript.duration_seconds, 3)
         entry["transcript_segments"] = len(medium.transcript.segments)
@@ -82,19 +83,31 @@ def _facts(item: Perceived, pieces: Sequence[int] | None = None) -> dict[str, An
     return entry
 
 
-def _frame(frame: EncodedFrame) -> dict[str, Any]:
-    return {
-        "time_seconds": round(frame.time_seconds, 3),
-        "reason": frame.reason,
-        "labels": _labels(frame.labels),
-    }
-
-
-def _soft_frames(soft: SoftTokens, pieces: Sequence[int] | None) -> list[dict[str, Any]]:
-    times = range(len(soft.times_seconds)) if pieces is None else pieces
+def _frames(medium: PerceivedMedium) -> list[dict[str, Any]]:
+    """Frames looked at, each with the stretch of time it stands for and what is said then."""
+    if medium.video is not None:
+        seen: list[dict[str, Any]] = [
+            {"time_seconds": frame.time_seconds, "reason": frame.reason, "labels": _labels(frame.labels)}
+            for frame in medium.video.frames
+        ]
+    elif medium.soft is not None:
+        soft = medium.soft
+        seen = [
+            {"time_seconds": time, "reason": reason}
+            for time, reason in zip(soft.times_seconds, soft.reasons, strict=True)
+        ]
+    else:
+        return []
+    for row in timeline_of(medium).rows():
+        if row.shot is None:
+            continue
+        for frame in row.shot.frames:
+            seen[frame] |= {"start_seconds": row.shot.start_seconds, "end_seconds": row.shot.end_seconds}
+            if medium.transcript is not None:
+                seen[frame]["said"] = " ".join(passage.text for passage in row.said)
     return [
-        {"time_seconds": round(soft.times_seconds[index], 3), "reason": soft.reasons[index]}
-        for index in times
+        {name: round(value, 3) if isinstance(value, float) else value for name, value in frame.items()}
+        for frame in seen
     ]
 
 

@@ -106,6 +106,11 @@ async def test_everything_in_one_prompt(client, platform):
     assert media[1]["seconds_heard"] == 5.0
     assert [frame["time_seconds"] for frame in media[2]["frames"]] == [0.0, 1.0, 2.0]
     assert media[2]["frames"][2]["labels"] == [{"text": "dog", "probability": 0.7}]
+    assert [(one["start_seconds"], one["end_seconds"], one["said"]) for one in media[2]["frames"]] == [
+        (0.0, 0.5, ""),
+        (0.5, 1.5, "look at that"),
+        (1.5, 3.0, ""),
+    ]
     assert set(media[2]["cache"]) == {"frames", "transcript"}
     prompt = platform.engine.requests[0]["messages"][0]["content"]
     assert '0s: "good morning to you"' in prompt

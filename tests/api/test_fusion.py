@@ -148,7 +148,10 @@ async def test_a_video_is_frames_behind_their_times_with_what_is_said(qformer: B
     ]
     assert [one.vectors.shape for one in soft(platform)] == [(QUERIES, 8)] * 3
     (medium,) = answer.model_extra["manymodal"]["media"]
-    assert medium["frames"] == [{"time_seconds": float(t), "reason": "uniform"} for t in range(3)]
+    assert [(frame["time_seconds"], frame["reason"]) for frame in medium["frames"]] == [
+        (float(t), "uniform") for t in range(3)
+    ]
+    assert [frame["said"] for frame in medium["frames"]] == ["", "look at that", ""]
     assert medium["seconds_heard"] == 3.0
     assert medium["cache"] == {"soft": "miss", "transcript": "miss"}
 
