@@ -80,6 +80,9 @@ class PerceptionDeployment:
         # Loading them in parallel threads was measured: 3.5-3.9 s instead of 4.0 s, so it is not done.
         try:
             models: dict[str, Any] = {name: registry.load(name, config) for name in specs}
+            token_sights = (
+                None if config.token_model is None else TokenSightEncoder(models[config.token_model])
+            )
         except BaseException:
             self._decoder.close()
             raise
@@ -105,11 +108,9 @@ class PerceptionDeployment:
             speech.encode, _MAX_QUEUED_TRANSCRIPTIONS, observer("speech tokens")
         )
         self._tokens: MicroBatcher[TokenSight, ImageTokens] | None = None
-        if config.token_model is not None:
+        if config.token_model is not None and token_sights is not None:
             self._token_side = int(specs[config.token_model].extra.get("side_pixels", _VISION_SIDE_PIXELS))
-            self._tokens = MicroBatcher(
-                TokenSightEncoder(models[config.token_model]), config.token_batches, observer("image tokens")
-            )
+            self._tokens = MicroBatcher(token_sights, config.token_batches, observer("image tokens"))
 
     async def probe(self, media: MediaRef) -> MediaInfo:
         """See ``Perception.probe``."""

@@ -15,7 +15,7 @@ from tiny_models import photo, tiny_clip
 
 from encoders import registry
 from encoders.config import EncoderConfig
-from encoders.errors import CorruptMedia, UnsupportedMedia
+from encoders.errors import CorruptMedia, ModelUnavailable, UnsupportedMedia
 from encoders.types import FrameSampling, MediaKind, Quality, SeenMedium, TranscribeOptions
 from serving.deployments.perception import PerceptionDeployment
 from storage.config import StorageConfig
@@ -80,6 +80,8 @@ async def test_perception(perception: tuple[PerceptionDeployment, Stored], share
     assert plain((await deployment.transcribe(speech, TranscribeOptions())).text) == JFK
     with pytest.raises(UnsupportedMedia):
         await deployment.transcribe(large, TranscribeOptions())
+    with pytest.raises(ModelUnavailable, match="No vision model is loaded"):
+        await deployment.image_tokens(large)  # there is no bridge that would want them
 
     texts = tuple(f"text {index}" for index in range(75))
     embedded = await deployment.embed_texts(texts)
