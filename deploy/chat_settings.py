@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from encoders.errors import ModelUnavailable
 from encoders.models.blip2 import DECODER_FOLDER, is_blip2
@@ -30,7 +30,7 @@ class _Section(BaseModel):
 
 
 class LevelSettings(_Section):
-    """Something by OpenAI's ``image_url.detail``."""
+    """Something by OpenAI's ``image_url.detail``. What is left out keeps the default of where it stands."""
 
     low: int = Field(gt=0)
     auto: int = Field(gt=0)
@@ -39,6 +39,16 @@ class LevelSettings(_Section):
     def levels(self) -> Levels:
         """The same as fusion takes it."""
         return Levels(self.low, self.auto, self.high)
+
+
+def _left_out_stays(default: LevelSettings) -> BeforeValidator:
+    return BeforeValidator(
+        lambda given: {**default.model_dump(), **given} if isinstance(given, dict) else given
+    )
+
+
+_VIEWS = LevelSettings(low=1, auto=1, high=5)
+_SIDES = LevelSettings(low=512, auto=1024, high=2048)
 
 
 class NativeSettings(_Section):
@@ -53,7 +63,7 @@ class NativeSettings(_Section):
     videos: int = Field(default=0, ge=0, le=64)
     recordings: int = Field(default=0, ge=0, le=64)
     picture_tokens: int | None = Field(default=None, gt=0)
-    picture_sides: LevelSettings = LevelSettings(low=512, auto=1024, high=2048)
+    picture_sides: Annotated[LevelSettings, _left_out_stays(_SIDES)] = _SIDES
     sound_tokens_per_second: float = Field(default=25.0, gt=0)
 
 
@@ -69,7 +79,7 @@ class ChatSettings(_Section):
     model: str
     fusion: FusionName = "text"
     bridge: str | None = None
-    views: LevelSettings = LevelSettings(low=1, auto=1, high=5)
+    views: Annotated[LevelSettings, _left_out_stays(_VIEWS)] = _VIEWS
     native: NativeSettings = NativeSettings()
     context_tokens: int = Field(gt=0)
     max_streams: int = Field(gt=0)

@@ -15,6 +15,7 @@ from deploy.settings import Settings, load_settings
 from encoders.errors import ModelUnavailable
 from encoders.types import MediaKind
 from fusion.bridge_folder import Branch, BridgeManifest
+from fusion.config import Levels
 from fusion.errors import BridgeUnavailable
 
 SMOLLM2 = "smollm2-135m-instruct"
@@ -162,6 +163,15 @@ def test_what_a_decoder_takes_can_be_set(load: Load) -> None:
     assert native is not None
     assert dict(native.limits) == {MediaKind.IMAGE: 3, MediaKind.VIDEO: 2, MediaKind.AUDIO: 0}
     assert native.cost.tokens(1, 1, 1) == 77
+
+
+def test_one_level_is_set_and_the_others_stay(load: Load) -> None:
+    settings = load(
+        model="tiny-blip2", fusion="native", views__high=9, native__picture_sides='{"low": 256}'
+    ).gateway_config()
+    assert settings.views == Levels(1, 1, 9)
+    assert settings.native is not None
+    assert settings.native.sides == Levels(256, 1024, 2048)
 
 
 def test_a_decoder_that_does_not_look_is_refused_as_native(load: Load, checkpoint: Path) -> None:
