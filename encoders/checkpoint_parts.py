@@ -76,8 +76,13 @@ def take_weights(build: Callable[[], _Module], tensors: dict[str, torch.Tensor],
     """
     import torch
 
-    with torch.device("meta"):
-        module: Any = build()
+    try:
+        with torch.device("meta"):
+            module: Any = build()
+    except Exception as error:  # transformers checks settings with errors of many bases
+        raise ModelUnavailable(
+            f"The checkpoint '{whose}' has settings that make no sense; fetch it again."
+        ) from error
     try:
         module.load_state_dict(tensors, strict=True, assign=True)
     except (RuntimeError, TypeError, AttributeError) as error:

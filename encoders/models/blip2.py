@@ -8,7 +8,6 @@ trained on, and its embedding is the class token's. There is no text side, so pi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,9 +128,14 @@ def build(directory: Path, place: Placement, quality: Quality = Quality.FAST) ->
     """The vision tower of the checkpoint in ``directory``, on ``place``."""
     from transformers import Blip2VisionConfig, Blip2VisionModel
 
-    settings = Blip2VisionConfig(**read_facts(directory)["vision_config"])
-    settings._attn_implementation = "sdpa"
-    network: Any = place.place(load_part(directory, _VISION_PREFIX, partial(Blip2VisionModel, settings)))
+    facts = read_facts(directory)
+
+    def empty() -> Any:
+        settings = Blip2VisionConfig(**facts["vision_config"])
+        settings._attn_implementation = "sdpa"
+        return Blip2VisionModel(settings)
+
+    network: Any = place.place(load_part(directory, _VISION_PREFIX, empty))
 
     def look(pixel_values: torch.Tensor) -> Seen:
         seen = network(pixel_values=pixel_values)

@@ -132,6 +132,22 @@ def test_weights_that_are_not_the_architectures_are_refused(tmp_path: Path, whic
     assert not [path for path in folder.iterdir() if path.is_dir()]
 
 
+def test_settings_that_make_no_sense_are_told(tmp_path: Path):
+    from encoders.models.blip2 import build
+    from encoders.torch_device import Placement
+
+    folder = tiny_blip2(tmp_path / "blip", "opt")
+    shutil.rmtree(folder / "decoder")
+    change(folder, hidden_size="wide")
+    with pytest.raises(ModelUnavailable, match="make no sense"):
+        split(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"]["num_attention_heads"] = 7
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelUnavailable, match="make no sense"):
+        build(folder, Placement("cpu", "float32"))
+
+
 @pytest.mark.parametrize(
     "facts", [{"model_type": "t5"}, {"model_type": "nothing"}, {"is_encoder_decoder": True}]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from tiny_blip2 import QUERIES, WIDTH, tiny_blip2
 from encoders.config import BatchLimits
 from encoders.errors import EncoderOverloaded
 from encoders.types import AudioTokens, ImageTokens, Vector, VideoTokens
-from fusion.bridge_folder import WEIGHTS_NAME, bridge_revision
+from fusion.bridge_folder import MANIFEST_NAME, WEIGHTS_NAME, bridge_revision, write_bridge
 from fusion.config import BridgeConfig
 from fusion.errors import BridgeMismatch, BridgeUnavailable, ModalityNotBridged
 from serving.deployments.bridge import BridgeDeployment
@@ -161,15 +162,21 @@ def test_weights_that_are_not_the_described_ones_do_not_start(tmp_path: Path, wh
     elif which == "gone":
         weights.unlink()
     else:
-        write_random_bridge(tmp_path / "c", bridge_manifest({"vision": VISION}))
-        from fusion.bridge_folder import write_bridge
-
         write_bridge(
             tmp_path / "a", MANIFEST, random_network(bridge_manifest({"vision": VISION})).state_dict()
         )
     with pytest.raises(BridgeUnavailable) as told:
         BridgeDeployment(BridgeConfig(tmp_path / "a", "tiny-decoder"))
     assert str(tmp_path) not in told.value.message
+
+
+def test_settings_of_no_possible_network_do_not_start(tmp_path: Path):
+    write_random_bridge(tmp_path, MANIFEST)
+    facts = json.loads((tmp_path / MANIFEST_NAME).read_text())
+    facts["qformer"]["num_attention_heads"] = 5  # does not divide 32
+    (tmp_path / MANIFEST_NAME).write_text(json.dumps(facts))
+    with pytest.raises(BridgeUnavailable, match="make no sense"):
+        BridgeDeployment(BridgeConfig(tmp_path, "tiny-decoder"))
 
 
 async def test_a_blip2_checkpoint_bridges_as_transformers_does(tmp_path: Path):
