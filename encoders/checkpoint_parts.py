@@ -40,8 +40,8 @@ def shards(directory: Path, prefix: str) -> dict[str, list[str]]:
         raise _unreadable(directory) from None
     if not found:
         raise ModelUnavailable(
-            f"The checkpoint '{directory.name}' has no weights whose names begin with '{prefix}'; it is not what its "
-            "config.json says. Fetch it again."
+            f"The checkpoint '{directory.name}' has no weights whose names begin with '{prefix}'; it is not what "
+            "its config.json says. Fetch it again."
         )
     return found
 
