@@ -19,7 +19,7 @@ RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $
 .PHONY: help setup models test-models demo serve test unit lint types imports format clean \
 	bench-chat bench-start bench-media bench-cache bench-repeated \
 	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu \
-	bench-search-scale bench-search-http bench-planning
+	bench-search-scale bench-search-http bench-planning bench-fusion bench-gpu-fusion
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -111,6 +111,12 @@ bench-search-http: models ## A search among 10,000 vectors over HTTP, and how so
 
 bench-planning: setup ## What the capacity planner predicts beside what is measured.
 	@$(BIN)/python -m benchmarks.planning
+
+bench-fusion: models ## Second questions about known media, and the split pipeline against vLLM's own server.
+	@$(BIN)/python -m benchmarks.fusion
+
+bench-gpu-fusion: setup ## BLIP-2-OPT-2.7B in parts on a GPU, by stage; says so where there is no GPU.
+	@$(BIN)/python -m benchmarks.gpu_fusion
 
 bench-start: models ## Seconds to ready, by stage, and memory.
 	@$(BIN)/python -m benchmarks.start

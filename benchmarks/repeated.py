@@ -19,15 +19,14 @@ from typing import Any
 import aiohttp
 
 from benchmarks.chat import platform_command
-from benchmarks.load import stream_answer
 from benchmarks.report import ratios, summary, write
 from benchmarks.servers import server
+from benchmarks.twins import Part, ask, text_twin, uploaded
 from deploy.ports import free_port
 from deploy.settings import load_settings
 
 GOAL = 1.1
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
-_MAX_PADDING = 400
 
 
 def main() -> int:
@@ -65,27 +64,21 @@ def main() -> int:
 
 async def _measure(base_url: str, photo: bytes, rounds: int, requests: int) -> dict[str, list[float]]:
     async with aiohttp.ClientSession(base_url, timeout=aiohttp.ClientTimeout(total=300)) as session:
-        form = aiohttp.FormData()
-        form.add_field("file", photo, filename="photo.jpg", content_type="image/jpeg")
-        form.add_field("purpose", "vision")
-        async with session.post("/v1/files", data=form) as answer:
-            answer.raise_for_status()
-            file_id = (await answer.json())["id"]
         url = f"data:image/jpeg;base64,{base64.b64encode(photo).decode()}"
-        before: dict[str, list[dict[str, Any]]] = {
-            "file_id": [{"type": "file", "file": {"file_id": file_id}}],
+        before: dict[str, list[Part]] = {
+            "file_id": [await uploaded(session, "photo.jpg", "image/jpeg", photo)],
             "data_url": [{"type": "image_url", "image_url": {"url": url}}],
         }
         for parts in before.values():  # seen before, from here on
-            await _ask(session, parts, "warm-up")
-        before["text"] = [await _twin(session, before["file_id"])]
+            await ask(session, parts, "warm-up")
+        before["text"] = [await text_twin(session, before["file_id"])]
         measured: dict[str, list[float]] = {name: [] for name in ("text", "file_id", "data_url")}
         order = list(measured)
         for number in range(rounds):
             waits: dict[str, list[float]] = {name: [] for name in measured}
             for index in range(requests):
                 for name in order:
-                    waits[name].append(await _ask(session, before[name], f"{number}-{index}-{name}"))
+                    waits[name].append(await ask(session, before[name], f"{number}-{index}-{name}"))
                 order.append(order.pop(0))
             for name, values in waits.items():
                 measured[name].append(statistics.median(values))
@@ -95,36 +88,6 @@ async def _measure(base_url: str, photo: bytes, rounds: int, requests: int) -> d
                 flush=True,
             )
     return measured
-
-
-async def _ask(session: aiohttp.ClientSession, parts: list[dict[str, Any]], word: str) -> float:
-    return (await stream_answer(session, _body(parts, word, max_tokens=4)))[1]
-
-
-async def _twin(session: aiohttp.ClientSession, parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """A text that takes as many tokens of the prompt as the photo does."""
-    wanted = await _prompt_tokens(session, parts)
-    for count in range(1, _MAX_PADDING):
-        text = {"type": "text", "text": "photo " * count}
-        if await _prompt_tokens(session, [text]) >= wanted:
-            return text
-    raise RuntimeError(f"no text of {wanted} tokens was found")
-
-
-async def _prompt_tokens(session: aiohttp.ClientSession, parts: list[dict[str, Any]]) -> int:
-    async with session.post("/v1/chat/completions", json=_body(parts, "count", max_tokens=1)) as answer:
-        answer.raise_for_status()
-        return int((await answer.json())["usage"]["prompt_tokens"])
-
-
-def _body(parts: list[dict[str, Any]], word: str, max_tokens: int) -> dict[str, Any]:
-    question = {"type": "text", "text": f"Question {word}: what could this be about?"}
-    return {
-        "model": "default",
-        "messages": [{"role": "user", "content": [*parts, question]}],
-        "max_tokens": max_tokens,
-        "temperature": 0,
-    }
 
 
 if __name__ == "__main__":

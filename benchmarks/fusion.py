@@ -1,0 +1,329 @@
+"""Fusion on a machine without a GPU: second questions about known media, and the split pipeline against the whole.
+
+Second question (goal: TTFT <= 1.1 times that of a text of as many prompt tokens): one platform for each strategy,
+``text`` with the profile's decoder, ``qformer`` with a BLIP-2 in parts, ``native`` with the same BLIP-2 in one
+piece for photos and with a LLaVA for videos (vLLM's BLIP-2 takes one picture). Requests take turns in changing
+order; the words of every question are new, what stands before them is the same, so the prefix cache serves all
+alike.
+
+Throughput (goal: >= 0.9 of vLLM's own server): four chats at once, each about a new picture, 64 tokens long. The
+same BLIP-2 is served in parts by the platform and in one piece by vLLM's server with the same flags; both are up,
+one is paused (SIGSTOP) while the other is measured, and they take turns in going first. The platform reads the
+writing in each picture too, which vLLM does not. Beside it the model is measured in one piece through the platform.
+
+Weights are random, and no figure depends on them. ``make bench-fusion``; exit code 1 when a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import io
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+
+from benchmarks.chat import PEER_MODULE, platform_command
+from benchmarks.checkpoints import SMALL, write_blip2, write_llava
+from benchmarks.load import stream_answer
+from benchmarks.plots import bars
+from benchmarks.report import ratios, summary, write
+from benchmarks.servers import Server, module, server
+from benchmarks.twins import Part, ask, question, text_twin, uploaded
+from deploy.ports import free_port
+from deploy.ray_environment import engine_environment
+from deploy.settings import Settings, load_settings
+
+TTFT_GOAL, THROUGHPUT_GOAL = 1.1, 0.9
+STREAMS = 4
+MEDIA = Path(__file__).resolve().parents[2] / "shared" / "data"
+VIDEO = MEDIA / "video" / "intel-sample-videos" / "car-detection.mp4"
+_FRAMES = 8
+_PICTURE = (480, 640)  # height and width of what is asked about
+_LONG = {"context_tokens": 2048, "extra_arguments": ("--block-size", "32")}
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A platform to be measured: the settings of its ``chat`` beside the profile's, and the known media."""
+
+    chat: dict[str, Any]
+    media: tuple[str, ...]
+
+
+def contenders(blip2: str, llava: str) -> dict[str, Contender]:
+    """By name. Blocks of 32 tokens, so that short prompts are found in the prefix cache at all."""
+    return {
+        "text": Contender({"extra_arguments": ("--block-size", "32")}, ("photo", "video")),
+        "qformer": Contender({"model": blip2, "fusion": "qformer", **_LONG}, ("photo", "video")),
+        "native": Contender({"model": blip2, "fusion": "native", **_LONG}, ("photo",)),
+        "native-llava": Contender(
+            {
+                "model": llava,
+                "fusion": "native",
+                "context_tokens": 4096,
+                "extra_arguments": ("--block-size", "32"),
+            },
+            ("photo", "video"),
+        ),
+    }
+
+
+def main() -> int:
+    """Measure, print, write ``results/fusion.json``; the exit code says whether the goals were met."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--rounds", type=int, default=6)
+    options.add_argument("--requests", type=int, default=15, help="second questions per medium and round")
+    options.add_argument("--waves", type=int, default=2, help="waves of four chats per server and round")
+    options.add_argument("--max-tokens", type=int, default=64)
+    options.add_argument("--only", choices=("known", "throughput"), default=None)
+    options.add_argument("--strategies", nargs="+", default=["text", "qformer", "native", "native-llava"])
+    given = options.parse_args()
+
+    result: dict[str, Any] = {
+        "goals": {"ttft_ratio_max": TTFT_GOAL, "throughput_ratio_min": THROUGHPUT_GOAL},
+        "settings": {
+            name: getattr(given, name.replace("-", "_"))
+            for name in ("rounds", "requests", "waves", "max-tokens")
+        }
+        | {"streams": STREAMS, "frames": _FRAMES, "peer": PEER_MODULE},
+    }
+    missed: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="manymodal-bench-") as name:
+        folder = Path(name)
+        models = _models(folder / "models")
+        if given.only != "throughput":
+            result["known"] = {}
+            for strategy in given.strategies:
+                found = _known(strategy, folder, models, given.rounds, given.requests)
+                result["known"][strategy] = found
+                missed += [
+                    f"{strategy}, {medium}: TTFT {one['ratio']['median']:.3f} times the text's"
+                    for medium, one in found.items()
+                    if one["ratio"]["median"] > TTFT_GOAL
+                ]
+        if given.only != "known":
+            found = result["throughput"] = _throughput(folder, models, given)
+            if found["qformer_ratio"]["median"] < THROUGHPUT_GOAL:
+                missed.append(f"split pipeline: {found['qformer_ratio']['median']:.3f} of vLLM's tokens/s")
+    path = write("fusion", result)
+    _plot(result)
+    print(f"Written to {path}")
+    for sentence in missed:
+        print(f"MISSED: {sentence}")
+    return 1 if missed else 0
+
+
+def _models(folder: Path) -> Path:
+    """The prepared models and the two with random weights, in one folder."""
+    folder.mkdir()
+    for prepared in load_settings().models_dir.iterdir():
+        if prepared.is_dir():
+            (folder / prepared.name).symlink_to(prepared)
+    write_blip2(folder / "bench-blip2", SMALL)
+    write_llava(folder / "bench-llava")
+    return folder
+
+
+def _settings(folder: Path, models: Path, name: str) -> Settings:
+    chosen = contenders("bench-blip2", "bench-llava")[name]
+    base = load_settings()
+    return load_settings(
+        {
+            "port": free_port(),
+            "data_dir": folder / f"data-{name}",
+            "models_dir": models,
+            "chat": {**base.chat.model_dump(), **chosen.chat},
+            "video": {**base.video.model_dump(), "max_frames": _FRAMES},
+        }
+    )
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """The settings that differ from the profile's, as a user would give them."""
+    chat, prefix = settings.chat, "MANYMODAL_"
+    arguments = ", ".join(f'"{one}"' for one in chat.extra_arguments)
+    return {
+        f"{prefix}MODELS_DIR": str(settings.models_dir),
+        f"{prefix}CHAT__MODEL": chat.model,
+        f"{prefix}CHAT__FUSION": chat.fusion,
+        f"{prefix}CHAT__CONTEXT_TOKENS": str(chat.context_tokens),
+        f"{prefix}CHAT__EXTRA_ARGUMENTS": f"[{arguments}]",
+        f"{prefix}VIDEO__MAX_FRAMES": str(settings.video.max_frames),
+    }
+
+
+@contextlib.contextmanager
+def _platform(settings: Settings, log: Path) -> Iterator[Server]:
+    base_url = f"http://127.0.0.1:{settings.port}"
+    with server(platform_command(settings), base_url, "/ready", log, _environment(settings)) as running:
+        yield running
+
+
+def _known(name: str, folder: Path, models: Path, rounds: int, requests: int) -> dict[str, Any]:
+    """TTFT of second questions about each known medium, and of its text twin."""
+    settings = _settings(folder, models, name)
+    media = contenders("", "")[name].media
+    with _platform(settings, folder / f"{name}.log") as running:
+        measured = asyncio.run(_second_questions(name, running.base_url, media, rounds, requests))
+    found: dict[str, Any] = {}
+    for medium in media:
+        ratio = ratios(measured[medium], measured[f"{medium} as text"])
+        found[medium] = {
+            "ttft_seconds": summary(measured[medium]),
+            "text_ttft_seconds": summary(measured[f"{medium} as text"]),
+            "ratio": ratio,
+        }
+        print(
+            f"{name}, {medium}: {ratio['median']:.2f} of the text's TTFT "
+            f"({ratio['min']:.2f}-{ratio['max']:.2f}, goal <= {TTFT_GOAL})",
+            flush=True,
+        )
+    return found
+
+
+async def _second_questions(
+    name: str, base_url: str, media: tuple[str, ...], rounds: int, requests: int
+) -> dict[str, list[float]]:
+    async with aiohttp.ClientSession(base_url, timeout=aiohttp.ClientTimeout(total=600)) as session:
+        before: dict[str, list[Part]] = {}
+        for medium in media:
+            if medium == "photo":
+                part = await uploaded(session, "photo.jpg", "image/jpeg", picture(0))
+            else:
+                part = await uploaded(session, "video.mp4", "video/mp4", VIDEO.read_bytes())
+            await ask(session, [part], "warm-up")  # seen before, from here on
+            before[medium] = [part]
+            before[f"{medium} as text"] = [await text_twin(session, [part])]
+        measured: dict[str, list[float]] = {one: [] for one in before}
+        order = list(before)
+        for number in range(rounds):
+            waits: dict[str, list[float]] = {one: [] for one in before}
+            for index in range(requests):
+                for one in order:
+                    waits[one].append(await ask(session, before[one], f"{number}-{index}-{one}"))
+                order.append(order.pop(0))
+            for one, values in waits.items():
+                measured[one].append(statistics.median(values))
+            said = ", ".join(f"{one} {values[-1] * 1000:.1f} ms" for one, values in measured.items())
+            print(f"{name} round {number + 1}: {said}", flush=True)
+    return measured
+
+
+def _throughput(folder: Path, models: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Tokens a second of four chats about new pictures: vLLM's server, the platform in parts and in one piece."""
+    names = ("vllm", "qformer", "native")
+    measured: dict[str, list[float]] = {name: [] for name in names}
+    with contextlib.ExitStack() as stack:
+        servers: dict[str, Server] = {}
+        for name in names:
+            with _paused(servers, name):
+                servers[name] = stack.enter_context(_started(name, folder, models))
+                asyncio.run(_wave(servers[name].base_url, seed=-1, max_tokens=16))  # warm-up
+        order = list(names)
+        for number in range(given.rounds):
+            for name in order:
+                with _paused(servers, name):
+                    speeds = [
+                        asyncio.run(_wave(servers[name].base_url, 1000 * number + wave, given.max_tokens))
+                        for wave in range(given.waves)
+                    ]
+                measured[name].append(statistics.median(speeds))
+                print(f"round {number + 1} {name:<8} {measured[name][-1]:6.1f} tokens/s", flush=True)
+            order.append(order.pop(0))
+    found: dict[str, Any] = {
+        "tokens_per_second": {name: summary(values) for name, values in measured.items()}
+    }
+    for name in names[1:]:
+        ratio = found[f"{name}_ratio"] = ratios(measured[name], measured["vllm"])
+        print(f"{name}: {ratio['median']:.2f} of vLLM's tokens/s ({ratio['min']:.2f}-{ratio['max']:.2f})")
+    return found
+
+
+@contextlib.contextmanager
+def _paused(servers: dict[str, Server], but: str) -> Iterator[None]:
+    """All servers but one stand still."""
+    with contextlib.ExitStack() as quiet:
+        for name, running in servers.items():
+            if name != but:
+                quiet.enter_context(running.paused())
+        yield
+
+
+@contextlib.contextmanager
+def _started(name: str, folder: Path, models: Path) -> Iterator[Server]:
+    settings = _settings(folder, models, "native" if name == "vllm" else name)
+    log = folder / f"throughput-{name}.log"
+    if name != "vllm":
+        with _platform(settings, log) as running:
+            yield running
+        return
+    flags = [*settings.engine_config().arguments(), "--host", "127.0.0.1", "--port", str(settings.port)]
+    environment = {**engine_environment(settings), "HF_HUB_OFFLINE": "1"}
+    served = [*flags, "--served-model-name", "default"]
+    base_url = f"http://127.0.0.1:{settings.port}"
+    with server(module(PEER_MODULE, *served), base_url, "/health", log, environment) as running:
+        yield running
+
+
+async def _wave(base_url: str, seed: int, max_tokens: int) -> float:
+    """Tokens a second of four chats at once, from the first request to the last byte."""
+    bodies = []
+    for stream in range(STREAMS):
+        url = f"data:image/jpeg;base64,{base64.b64encode(picture(STREAMS * seed + stream + 1)).decode()}"
+        part = {"type": "image_url", "image_url": {"url": url}}
+        bodies.append(question([part], f"{seed}-{stream}", max_tokens))
+    async with aiohttp.ClientSession(base_url, timeout=aiohttp.ClientTimeout(total=600)) as session:
+        started = time.perf_counter()
+        answers = await asyncio.gather(*(stream_answer(session, body) for body in bodies))
+        seconds = time.perf_counter() - started
+    return sum(tokens for tokens, _ in answers) / seconds
+
+
+def picture(seed: int) -> bytes:
+    """A JPEG of coloured waves, another for each seed, with nothing written in it."""
+    from PIL import Image
+
+    random = np.random.default_rng((7, seed % (1 << 32)))
+    rows, columns = np.mgrid[0 : _PICTURE[0], 0 : _PICTURE[1]] / max(_PICTURE)
+    waves = [
+        np.sin(random.uniform(2, 20) * columns + random.uniform(2, 20) * rows + random.uniform(0, 6))
+        for _ in range(3)
+    ]
+    noise = random.normal(0, 6, (*_PICTURE, 3))
+    pixels = np.clip(127.5 + 110 * np.stack(waves, -1) + noise, 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _plot(result: dict[str, Any]) -> None:
+    def spread(figures: dict[str, float]) -> tuple[float, float, float]:
+        return figures["median"], figures["min"], figures["max"]
+
+    series = {
+        f"{strategy}, {medium}": spread(one["ratio"])
+        for strategy, found in result.get("known", {}).items()
+        for medium, one in found.items()
+    }
+    if series:
+        bars("fusion-known", "Second question about a known medium", "TTFT over a text's", series, TTFT_GOAL)
+    if "throughput" in result:
+        speeds = {name: spread(one) for name, one in result["throughput"]["tokens_per_second"].items()}
+        bars("fusion-throughput", "Four chats about new pictures", "tokens/s", speeds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
