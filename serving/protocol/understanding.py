@@ -54,11 +54,16 @@ class AudioUnderstandingRequest(MediumQuestion):
 
 
 class Frame(BaseModel):
-    """A frame that was looked at: when, why it was chosen, and what was seen."""
+    """A frame that was looked at: when, why it was chosen, what was seen, the stretch of the video it stands for, and
+    what is said then, where these are known.
+    """
 
     time_seconds: float
     reason: str
     labels: list[dict[str, Any]] = []
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    said: str | None = None
 
 
 class VideoAnalysis(BaseModel):

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from cluster.conftest import RunningPlatform
 from deploy.demo.samples import Samples
+from deploy.demo.script import SPEECH_WORDS
 from deploy.demo.tour import run_tour
 
 pytestmark = [
@@ -188,6 +189,56 @@ def test_real_speech_and_unsupported_files(client: openai.OpenAI, shared_data: P
         client.audio.transcriptions.create(
             model="whisper-1", file=shared_data / "hard" / "torchcodec-images" / "gradient.png"
         )
+
+
+def test_a_video_is_analysed_by_its_scenes(platform: RunningPlatform, samples: Samples) -> None:
+    with httpx.Client(base_url=platform.base_url, timeout=120) as http:
+        for tier in ("miss", "hit"):
+            with samples.video.open("rb") as file:
+                form = {
+                    "prompt": "What is shown?",
+                    "frame_sampling": "scene",
+                    "max_tokens": "16",
+                    "temperature": "0",
+                }
+                answer = http.post("/v1/video/analyze", files={"video_file": file}, data=form)
+            assert answer.status_code == httpx.codes.OK, answer.text
+            analysis = answer.json()
+            assert set(analysis["manymodal"]["media"][0]["cache"].values()) == {tier}
+        cat = samples.stretch("cat")
+        seen = [
+            label["text"]
+            for frame in analysis["frames"]
+            if cat.start_seconds <= frame["time_seconds"] < cat.end_seconds
+            for label in frame["labels"]
+        ]
+        assert any("cat" in text for text in seen), analysis["frames"]
+        assert {frame["reason"] for frame in analysis["frames"]} <= {"scene", "fill"}
+        assert analysis["answer"].strip()
+        assert analysis["seconds_heard"] == pytest.approx(analysis["duration_seconds"], abs=1)
+        body = {"file_id": analysis["video_id"], "frame_sampling": "scene", "stream": True, "max_tokens": 8}
+        stream = http.post("/v1/video/analyze", json=body).text
+        assert stream.endswith("data: [DONE]\n\n")
+        assert '"video_tokens":' in stream
+
+
+def test_speech_is_written_down_and_asked_about(platform: RunningPlatform, samples: Samples) -> None:
+    with httpx.Client(base_url=platform.base_url, timeout=120) as http:
+
+        def understood(**form: str) -> httpx.Response:
+            with samples.speech.open("rb") as file:
+                answer = http.post("/v1/audio/transcribe", files={"audio_file": file}, data=form)
+            assert answer.status_code == httpx.codes.OK, answer.text
+            return answer
+
+        said = understood(include_timestamps="true").json()
+        assert all(word in said["text"].lower() for word in SPEECH_WORDS)
+        assert 0 <= said["words"][0]["start"] < said["words"][-1]["end"] <= said["duration_seconds"] + 1
+        assert " --> " in understood(format="srt").text
+        answer = understood(prompt="What is this about?", max_tokens="16").json()
+        assert answer["answer"].strip()
+        assert answer["text"] == said["text"]
+        assert answer["manymodal"]["media"][0]["cache"] == {"transcript": "hit"}
 
 
 def test_a_killed_engine_core_is_said_and_replaced(platform: RunningPlatform, client: openai.OpenAI) -> None:
