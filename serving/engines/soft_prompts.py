@@ -7,6 +7,7 @@ therefore found here, where it is an error of one request.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +25,15 @@ __all__ = ["SoftPrompts"]
 @dataclass(frozen=True, slots=True)
 class SoftPrompts:
     """What one decoder takes: soft tokens made for ``decoder``, ``width`` numbers each, in ``form``; ``None`` takes
-    none. A prompt has ``context_tokens`` tokens at most.
+    none. A prompt has ``context_tokens`` tokens at most. ``place_tokens`` says how many tokens the model gives to a
+    picture of so many soft tokens; only ``image_embeds`` may differ.
     """
 
     form: SoftTokenForm | None
     decoder: str
     width: int
     context_tokens: int
+    place_tokens: Callable[[int], int] = int
 
     def check(self, prompts: tuple[PromptEmbeddings, ...]) -> None:
         """Raise ``BridgeMismatch`` for those of another decoder, ``AttachmentRefused`` for what is no float32
@@ -67,6 +70,11 @@ class SoftPrompts:
             raise AttachmentRefused("A medium has no soft tokens; tell the operator.")
         if not np.isfinite(vectors).all():
             raise AttachmentRefused("The media's soft tokens hold numbers that are none; tell the operator.")
+        if self.form == "image_embeds" and self.place_tokens(len(vectors)) != len(vectors):
+            raise AttachmentRefused(
+                f"A medium has {len(vectors)} soft tokens, but the model gives a picture "
+                f"{self.place_tokens(len(vectors))}; tell the operator."
+            )
 
     def part(self, prompt: PromptEmbeddings) -> dict[str, Any]:
         """vLLM's content part of checked soft tokens. Takes milliseconds per megabyte; call it in a thread."""

@@ -10,6 +10,7 @@ import asyncio
 import multiprocessing.forkserver
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from serving.config import EngineConfig
 from serving.engines.asgi import call_asgi
 from serving.engines.attachments import AttachmentWriter
+from serving.engines.image_places import ImagePlaces
 from serving.engines.media_connector import install_connector
 from serving.engines.native_media import NativeMedia
 from serving.engines.placeholders import PlaceholderBreaker, placeholder_of, placeholders_of
@@ -88,17 +90,21 @@ class VllmEngine:
         return not self._llm.errored
 
     def _writer(self, config: EngineConfig, perception: Perception | None) -> AttachmentWriter:
-        model = self._llm.model_config
+        model, renderer = self._llm.model_config, self._llm.renderer
+        width = model.get_inputs_embeds_size()
+        soft = SoftPrompts(
+            config.soft_tokens_as,
+            config.soft_tokens_of or config.served_model_name,
+            width,
+            config.context_tokens,
+        )
+        if config.soft_tokens_as == "image_embeds":
+            soft = replace(soft, place_tokens=ImagePlaces(renderer, model, width).tokens_for)
         return AttachmentWriter(
-            SoftPrompts(
-                config.soft_tokens_as,
-                config.soft_tokens_of or config.served_model_name,
-                model.get_inputs_embeds_size(),
-                config.context_tokens,
-            ),
+            soft,
             NativeMedia(perception, config.pixel_cache_bytes, config.media_timeout_seconds),
             config.native_limits,
-            PlaceholderBreaker(placeholders_of(model, self._llm.renderer.get_tokenizer())),
+            PlaceholderBreaker(placeholders_of(model, renderer.get_tokenizer())),
         )
 
     async def _application(self) -> Any:

@@ -23,8 +23,7 @@ from serving.engines.vllm import VllmEngine
 from serving.errors import AttachmentRefused, InvalidRequest, PerceptionTimeout
 from serving.services import EngineResponse
 
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 MOST = 6
 
@@ -46,7 +45,6 @@ def engine(folder: Path, pixels: FakePixels) -> Iterator[VllmEngine]:
         pixels,
         native_limits={MediaKind.IMAGE: MOST},
         context_tokens=1024,
-        media_timeout_seconds=0.5,
         pixel_cache_bytes=1 << 20,
         extra_arguments=("--block-size", "32"),
     ) as made:
@@ -142,7 +140,8 @@ async def test_placeholders_in_texts_are_only_words(engine: VllmEngine, told: st
 
 async def status(engine: VllmEngine, body: bytes) -> int:
     answer = engine.request("POST", "/v1/chat/completions", {"content-type": "application/json"}, body)
-    return [item.status async for item in answer if isinstance(item, EngineResponse)][0]
+    (found,) = [item.status async for item in answer if isinstance(item, EngineResponse)]
+    return found
 
 
 @pytest.mark.parametrize(
@@ -156,13 +155,17 @@ async def test_no_url_is_ever_opened(engine: VllmEngine, url: str) -> None:
     assert "passwd" not in answer.message
 
 
-async def test_failures_of_decoding_are_this_requests_errors(engine: VllmEngine, pixels: FakePixels) -> None:
+async def test_failures_of_decoding_are_this_requests_errors(
+    engine: VllmEngine, pixels: FakePixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels.failure = CorruptMedia("The picture is damaged.")
     with pytest.raises(CorruptMedia, match="damaged"):
         await ask(engine, [attached(0)], native(20))
     pixels.failure, pixels.pause_seconds = None, 30.0
+    monkeypatch.setattr(engine._attached._native, "_timeout_seconds", 0.01)
     with pytest.raises(PerceptionTimeout):
         await ask(engine, [attached(0)], native(20))
+    monkeypatch.undo()
     assert pixels.cancelled == 1
     pixels.pause_seconds = 0.0
     assert (await ask(engine, [attached(0)], native(20))).status == 200

@@ -17,7 +17,7 @@ from serving.engines.vllm import VllmEngine
 from serving.errors import AttachmentRefused, InvalidRequest
 from serving.services import PromptEmbeddings
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

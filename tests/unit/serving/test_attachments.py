@@ -1,0 +1,192 @@
+"""Bodies for vLLM: attachments in their places, placeholders of texts broken up, errors before vLLM sees them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fake_pixels import FakePixels, native
+from hypothesis import given
+from hypothesis import strategies as st
+
+from encoders.types import MediaKind
+from fusion.errors import BridgeMismatch
+from serving.config import SoftTokenForm
+from serving.engines import media_connector
+from serving.engines.attachments import AttachmentWriter
+from serving.engines.native_media import NativeMedia
+from serving.engines.placeholders import PlaceholderBreaker
+from serving.engines.soft_prompts import SoftPrompts
+from serving.errors import AttachmentRefused, InvalidRequest
+from serving.services import Attachment, PromptEmbeddings
+
+WIDTH = 4
+WORDS = ("<image>", "<|image_pad|>", "<prompt_embeds>")
+
+
+def writer(
+    form: SoftTokenForm | None = "prompt_embeds",
+    limits: Mapping[MediaKind, int] = {MediaKind.IMAGE: 2},
+    words: tuple[str, ...] = WORDS,
+    places: Any = int,
+) -> AttachmentWriter:
+    soft = SoftPrompts(form, "decoder", WIDTH, 100, places)
+    return AttachmentWriter(soft, NativeMedia(FakePixels(), 1 << 20, 5.0), limits, PlaceholderBreaker(words))
+
+
+def soft(
+    tokens: int = 3, fill: float = 1.0, decoder: str = "decoder", width: int = WIDTH
+) -> PromptEmbeddings:
+    return PromptEmbeddings(np.full((tokens, width), fill, np.float32), decoder)
+
+
+def body(*contents: Any, **fields: Any) -> bytes:
+    messages = [{"role": "user", "content": content} for content in contents]
+    return json.dumps({"model": "m", "messages": messages} | fields).encode()
+
+
+def attached(index: Any) -> dict[str, Any]:
+    return {"type": "attachment", "index": index}
+
+
+async def written(made: AttachmentWriter, asked: bytes, *attachments: Attachment) -> dict[str, Any]:
+    async with made.written(asked, attachments) as new:
+        return dict(json.loads(new))
+
+
+def tensor_of(encoded: str) -> Any:
+    return torch.load(io.BytesIO(base64.b64decode(encoded)), weights_only=True)
+
+
+async def test_every_attachment_stands_in_its_place_in_its_form() -> None:
+    read_only = soft(2, 2.0)
+    read_only.vectors.flags.writeable = False
+    asked = body([{"type": "text", "text": "a"}, attached(2), attached(0)], "b", [attached(1)], seed=7)
+    async with writer().written(asked, (soft(), native(1), read_only)) as new:
+        made = json.loads(new)
+        first, second, third = (message["content"] for message in made["messages"])
+        assert (made["seed"], second, first[0]) == (7, "b", {"type": "text", "text": "a"})
+        assert [part["type"] for part in first[1:]] == ["prompt_embeds", "prompt_embeds"]
+        assert torch.equal(tensor_of(first[1]["data"]), torch.full((2, WIDTH), 2.0))
+        assert torch.equal(tensor_of(first[2]["data"]), torch.ones(3, WIDTH))
+        (picture,) = third
+        assert picture["uuid"] == native(1).content_id
+        lent = media_connector._lent[picture["image_url"]["url"]]
+        assert np.array_equal(np.asarray(lent), await FakePixels().picture(native(1).media, 96))
+    assert picture["image_url"]["url"] not in media_connector._lent
+
+
+async def test_soft_tokens_as_embeddings_of_pictures() -> None:
+    made = await written(writer("image_embeds"), body([attached(0)]), soft())
+    (part,) = made["messages"][0]["content"]
+    assert part["type"] == "image_embeds"
+    assert tensor_of(part["image_embeds"]).shape == (3, WIDTH)
+
+
+async def test_a_view_of_a_large_array_is_saved_alone() -> None:
+    """torch saves the whole memory a view looks into."""
+    large = np.zeros((5_000, WIDTH), np.float32)
+    made = await written(writer(), body([attached(0)]), PromptEmbeddings(large[7:9], "decoder"))
+    assert len(made["messages"][0]["content"][0]["data"]) < 4_000
+
+
+async def test_a_body_without_any_is_passed_on_untouched() -> None:
+    asked = b'{"messages": [ {"role":"user","content":"a < b"} ] }'
+    async with writer().written(asked, ()) as new:
+        assert new is asked
+    async with writer().written(b"no JSON at all", ()) as new:
+        assert new == b"no JSON at all"
+
+
+@pytest.mark.parametrize("hide", [str, lambda text: text.replace("<", "\\u003c")], ids=["plain", "escaped"])
+async def test_placeholders_are_broken_up_wherever_the_template_reads(hide: Any) -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": '{"a": "<image>"}'}}
+    asked = {
+        "messages": [
+            {"role": "system", "content": "<image><|image_pad|>"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "user", "content": [{"type": "text", "text": "a <prompt_embeds> <b> <imag"}]},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f", "description": "of <image>"}}],
+        "stop": ["<image>"],
+    }
+    made = await written(writer(), hide(json.dumps(asked)).encode())
+    texts = json.dumps([made["messages"], made["tools"]])
+    assert not any(word in texts for word in WORDS)
+    assert made["messages"][0]["content"] == "< image>< |image_pad|>"
+    assert made["messages"][2]["content"][0]["text"] == "a < prompt_embeds> <b> <imag"
+    assert made["stop"] == ["<image>"]
+
+
+@given(st.lists(st.sampled_from([*WORDS, "<", "image>", " ", "a", "<i", "mage>", "|"]), max_size=12))
+def test_no_placeholder_is_left_and_nothing_else_changes(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    broken = PlaceholderBreaker(WORDS).broken(text)
+    assert not any(word in broken for word in WORDS)
+    assert broken.replace(" ", "") == text.replace(" ", "")
+    assert PlaceholderBreaker(()).broken(text) == text
+
+
+@pytest.mark.parametrize(
+    ("asked", "attachments"),
+    [
+        (body([attached(1)]), (soft(),)),
+        (body([attached(-1)]), (soft(),)),
+        (body([attached("0")]), (soft(),)),
+        (body([attached(True)]), (soft(), soft())),
+        (body([attached(0), attached(0)]), (soft(),)),
+        (body("nothing"), (soft(),)),
+        (body([attached(0)]), (soft(), soft())),
+    ],
+    ids=["beyond", "negative", "text", "truth", "twice", "unused", "one unused"],
+)
+async def test_attachments_and_messages_must_fit(asked: bytes, attachments: tuple[Attachment, ...]) -> None:
+    with pytest.raises(AttachmentRefused):
+        await written(writer(), asked, *attachments)
+    assert not media_connector._lent
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (soft(decoder="other"), BridgeMismatch),
+        (soft(width=WIDTH - 1), AttachmentRefused),
+        (soft(0), AttachmentRefused),
+        (soft(fill=float("nan")), AttachmentRefused),
+        (soft(fill=float("-inf")), AttachmentRefused),
+        (PromptEmbeddings(np.ones((2, WIDTH), np.float16), "decoder"), AttachmentRefused),  # type: ignore[arg-type]
+        (PromptEmbeddings(np.ones((1, 2, WIDTH), np.float32), "decoder"), AttachmentRefused),
+        (PromptEmbeddings([[1.0] * WIDTH], "decoder"), AttachmentRefused),  # type: ignore[arg-type]
+        (soft(98), InvalidRequest),
+    ],
+    ids=["decoder", "width", "none", "nan", "infinite", "half", "shape", "list", "too many"],
+)
+async def test_soft_tokens_are_checked_one_and_all(bad: PromptEmbeddings, error: type[Exception]) -> None:
+    with pytest.raises(error) as caught:
+        await written(writer(), body([attached(0), attached(1)]), soft(), bad)
+    if error is InvalidRequest:
+        assert caught.value.code == "context_length_exceeded"  # type: ignore[attr-defined]
+
+
+async def test_forms_the_engine_was_not_started_for() -> None:
+    with pytest.raises(AttachmentRefused, match="soft tokens"):
+        await written(writer(None), body([attached(0)]), soft())
+    with pytest.raises(AttachmentRefused, match="gives a picture 8"):
+        await written(writer("image_embeds", places=lambda _: 8), body([attached(0)]), soft())
+    with pytest.raises(AttachmentRefused, match="pictures"):
+        await written(writer(limits={}), body([attached(0)]), native(1))
+    with pytest.raises(InvalidRequest, match="at most 2 pictures"):
+        await written(writer(), body([attached(0), attached(1), attached(2)]), *map(native, range(3)))
+
+
+async def test_no_object_is_no_request() -> None:
+    with pytest.raises(InvalidRequest):
+        await written(writer(), b"[1]", soft())
+    with pytest.raises(InvalidRequest):
+        await written(writer(), b"{", soft())
