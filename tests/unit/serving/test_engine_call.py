@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from serving.config import RequestLimits
 from serving.engine_call import call_engine
 from serving.errors import EngineOverloaded, EngineRefused, EngineUnavailable, InvalidRequest
-from serving.services import EngineResponse
+from serving.services import EngineResponse, PromptEmbeddings
 
 
 class FakeScriptedEngine:
@@ -18,9 +19,10 @@ class FakeScriptedEngine:
     def __init__(self, *scripts) -> None:
         self.scripts = list(scripts)
         self.open = 0
+        self.attachments = []
 
     async def request(self, method, path, headers, body, attachments):
-        self.attachments = attachments
+        self.attachments.append(attachments)
         self.open += 1
         try:
             for item in self.scripts.pop(0):
@@ -38,6 +40,15 @@ def refusal(status: int, message: str) -> list:
 async def call(engine):
     limits = RequestLimits(first_token_timeout_seconds=0.01)
     return await call_engine(engine, "/x", {}, b"", limits=limits, first_byte_timeout_seconds=5)
+
+
+async def test_attachments_go_with_both_tries():
+    engine, attachments = FakeScriptedEngine([GONE], [HEAD, b"a"]), (PromptEmbeddings(np.ones((1, 2)), "m"),)
+    answer = await call_engine(
+        engine, "/x", {}, b"", attachments, limits=RequestLimits(), first_byte_timeout_seconds=5
+    )
+    await answer.aclose()
+    assert engine.attachments == [attachments] * 2
 
 
 HEAD, GONE = EngineResponse(200, ()), EngineUnavailable("The model is restarting.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_pixels import FakePixels, native
 
 from serving.config import EngineConfig
 from serving.deployments import engine as engine_deployment
@@ -25,6 +26,8 @@ class FakeVllmEngine:
 
     def __init__(self, config: EngineConfig, perception: Perception | None) -> None:
         self.items: tuple[EngineResponse | bytes, ...] = ()
+        self.perception = perception
+        self.attachments: tuple[Attachment, ...] = ()
         self.alive = True
         self.open_answers = 0
 
@@ -37,6 +40,7 @@ class FakeVllmEngine:
         attachments: tuple[Attachment, ...],
     ) -> AsyncGenerator[EngineResponse | bytes, None]:
         self.open_answers += 1
+        self.attachments = attachments
         try:
             for item in self.items:
                 yield item
@@ -99,3 +103,16 @@ async def test_a_dead_engine_is_unhealthy(deployment: EngineDeployment) -> None:
     fake_engine(deployment).alive = False
     with pytest.raises(EngineUnavailable):
         await deployment.check_health()
+
+
+async def test_attachments_and_who_gives_pixels_reach_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_deployment, "VllmEngine", FakeVllmEngine)
+    pixels: Any = FakePixels()
+    made = EngineDeployment(EngineConfig(Path("/model"), "m"), pixels)
+    engine = fake_engine(made)
+    engine.items = (WHOLE, b"{}")
+    attachments = (native(1),)
+    request = made.request("POST", "/v1/x", {}, b"", attachments=attachments)
+    assert [item async for item in request] == [WHOLE, b"{}"]
+    assert (engine.attachments, engine.perception) == (attachments, pixels)
+    await made._side_channel.aclose()
