@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from encoders.types import ModelSpec
@@ -16,12 +17,16 @@ _ALIASES = {"chat": ("default",), "speech": ("whisper-1",)}
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model by its public name, what it is for, and other names it answers to."""
+    """A model by its public name, what it is for, and other names it answers to.
+
+    ``facts`` are what is told of it besides its ``spec``: of the chat model, how media reach it.
+    """
 
     name: str
     task: str
     spec: ModelSpec | None
     aliases: tuple[str, ...] = field(default=())
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 class ModelCatalogue:
@@ -29,7 +34,10 @@ class ModelCatalogue:
 
     def __init__(self, config: GatewayConfig) -> None:
         self.created_at_seconds = int(time.time())
-        self.chat = ServedModel(config.chat_model.name, "chat", None, _ALIASES["chat"])
+        facts = {"fusion": str(config.chat_model.fusion)}
+        if config.bridge is not None:
+            facts["bridge"] = config.bridge.name
+        self.chat = ServedModel(config.chat_model.name, "chat", None, _ALIASES["chat"], facts)
         self.speech = _encoder(config.speech_model, "speech")
         self.text = _encoder(config.text_model, "text")
         self.vision = _encoder(config.vision_model, "vision")

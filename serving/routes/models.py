@@ -29,7 +29,7 @@ async def get_model(request: Request, name: str, tenant: CurrentTenant) -> Model
 
 
 def _shown(catalogue: ModelCatalogue, model: ServedModel) -> Model:
-    facts: dict[str, object] = {"task": model.task, "aliases": list(model.aliases)}
+    facts: dict[str, object] = {"task": model.task, "aliases": list(model.aliases), **model.facts}
     if model.spec is not None:
         facts |= {
             "modalities": list(model.spec.modalities),

@@ -345,6 +345,15 @@ async def test_a_bridge_in_trouble_is_an_error_that_says_so(qformer: Build) -> N
     assert caught.value.status_code == 503
 
 
+async def test_the_list_of_models_says_how_media_reach_the_chat_model(qformer: Build) -> None:
+    async with openai_client(http_client(qformer())) as client:
+        (first, *_) = (await client.models.list()).data
+    assert first.id == MODEL
+    assert first.model_extra["manymodal"] == {
+        "task": "chat", "aliases": ["default"], "fusion": "qformer", "bridge": "blip",
+    }  # fmt: skip
+
+
 async def test_ready_waits_for_the_bridge(qformer: Build) -> None:
     platform = qformer()
     async with http_client(platform) as http:
