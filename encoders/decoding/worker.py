@@ -198,8 +198,12 @@ def _decode(
         sample = animated_frames if sniffed.decoder == "image" else sample_frames
         for one in sample(file, sniffed, limits, FrameSampling(**job["sampling"])):
             if isinstance(one, VideoSummary):
-                summary = {"seconds": one.duration_seconds, "near_duplicates": one.near_duplicates}
-                summary |= {"repeats": one.repeat_times_seconds, "scene_changes": one.scene_changes_seconds}
+                summary: dict[str, Any] = {
+                    "seconds": one.duration_seconds,
+                    "near_duplicates": one.near_duplicates,
+                    "repeats": one.repeat_times_seconds,
+                    "scene_changes": one.scene_changes_seconds,
+                }
                 yield summary, []
             else:
                 header = {"more": True, "time": one.time_seconds, "reason": one.reason}
