@@ -120,9 +120,10 @@ def _checked(weights: Mapping[str, _Array], dimensions: int) -> dict[str, _Array
 
 
 def _normalised(vector: Vector) -> _Array:
-    """``torch.nn.functional.layer_norm`` without scale and shift."""
-    centred = vector - vector.mean()
-    normalised: _Array = centred / np.sqrt(np.square(centred).mean() + np.float32(_NORM_EPSILON))
+    """``torch.nn.functional.layer_norm`` without scale and shift; float64 for vectors of nearly equal numbers."""
+    numbers = vector.astype(np.float64)
+    centred = numbers - numbers.mean()
+    normalised: _Array = (centred / np.sqrt(np.square(centred).mean() + _NORM_EPSILON)).astype(np.float32)
     return normalised
 
 

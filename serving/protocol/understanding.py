@@ -54,8 +54,8 @@ class AudioUnderstandingRequest(MediumQuestion):
 
 
 class Frame(BaseModel):
-    """A frame that was looked at: when, why it was chosen, what was seen, the stretch of the video it stands for, and
-    what is said then, where these are known.
+    """A frame that was looked at: when, why it was chosen, what was seen; the stretch of the video it stands for,
+    and what is said then, where these are known.
     """
 
     time_seconds: float
