@@ -6,6 +6,7 @@ so labels, soft tokens and pixels can all be put beside what is said. Times are 
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
@@ -167,20 +168,22 @@ def align(
 ) -> Timeline:
     """The timeline of frames sampled at ``times_seconds`` (in order), and of a transcript.
 
-    A frame stands for the screen from the change of the picture before it to the change after it. Between two
-    frames that change is the scene change found there; else the middle between the time the earlier was last seen
-    (``repeat_times_seconds``: when frames were left out because nothing had changed) and the later. Where several
-    scenes changed between two frames, what came in between was not looked at and no shot stands for it.
+    A frame stands for the screen from the change of the picture before it to the change after it. It was last seen
+    when frames were left out because they showed the same (``repeat_times_seconds``). From then to the next frame
+    the change is the scene change found there, else the middle. Scenes of which no frame was looked at, between two
+    frames, before the first or after the last, have no shot.
     """
-    starts, ends = [0.0], []
-    for earlier, later in pairwise(times_seconds):
-        changes = [change for change in scene_changes_seconds if earlier < change <= later]
-        last_seen = max((time for time in repeat_times_seconds if earlier < time < later), default=earlier)
-        middle = (last_seen + later) / 2
+    if not times_seconds:
+        return Timeline((), _passages(transcript))
+    first, end = times_seconds[0], max(duration_seconds, times_seconds[-1])
+    starts = [max((change for change in scene_changes_seconds if change <= first), default=0.0)]
+    ends = []
+    for earlier, later in pairwise((*times_seconds, math.inf)):
+        seen = max((time for time in repeat_times_seconds if earlier < time < later), default=earlier)
+        changes = [change for change in scene_changes_seconds if seen < change <= min(later, end)]
+        middle = (seen + later) / 2 if later < math.inf else end
         ends.append(changes[0] if changes else middle)
         starts.append(changes[-1] if changes else middle)
-    if times_seconds:
-        ends.append(max(duration_seconds, times_seconds[-1]))
     shots = (Shot(start, end, (place,)) for place, (start, end) in enumerate(zip(starts, ends, strict=False)))
     return Timeline(tuple(shots), _passages(transcript))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -64,6 +62,20 @@ def test_scene_changes_end_shots_exactly():
     # Between 4 and 6 a scene was not looked at.
     assert spans(align([1.0, 9.0], 10.0, (), (4.0, 6.0))) == [(0.0, 4.0), (6.0, 10.0)]
     assert align([1.0, 9.0], 10.0, (), (4.0, 6.0)).on_screen(5.0, 5.0) == ()
+
+
+def test_scenes_before_the_first_frame_and_after_the_last_were_not_looked_at():
+    """Of many scenes only some are looked at: the first may be the third of the video."""
+    assert spans(align([5.0], 12.0, (), (2.0, 4.0, 7.0, 9.0))) == [(4.0, 7.0)]
+    assert spans(align([5.0, 8.0], 12.0, (), (4.0, 7.0, 9.0))) == [(4.0, 7.0), (7.0, 9.0)]
+    said = speech(segment(0.0, 3.0, "the mayor cuts a ribbon."))
+    assert table(align([5.0], 12.0, (), (4.0,), said)) == [(None, ["the mayor cuts a ribbon."]), ((0,), [])]
+
+
+def test_a_change_between_frames_that_show_the_same_ends_nothing():
+    assert spans(align([1.0, 9.0], 10.0, (5.0,), (4.0, 7.0))) == [(0.0, 7.0), (7.0, 10.0)]
+    assert spans(align([1.0], 10.0, (5.0,), (4.0,))) == [(0.0, 10.0)]
+    assert spans(align([1.0], 10.0, (5.0,), (4.0, 7.0))) == [(0.0, 7.0)]
 
 
 def test_what_is_on_screen_while_something_is_said():
@@ -190,8 +202,9 @@ def test_every_moment_and_every_word_has_one_place(frames, repeats, changes, sai
         (place,) = shot.frames
         assert shot.start_seconds <= frames[place] <= shot.end_seconds
     if frames:
-        assert timeline.shots[0].start_seconds == 0
-        assert math.isclose(timeline.shots[-1].end_seconds, 300.0)
+        assert timeline.shots[0].start_seconds == max((at for at in changes if at <= frames[0]), default=0)
+        seen = max((at for at in repeats if at > frames[-1]), default=frames[-1])
+        assert timeline.shots[-1].end_seconds == min((at for at in changes if at > seen), default=300.0)
     told = [word for row in timeline.rows() for passage in row.said for word in passage.text.split()]
     assert sorted(told) == sorted(word for _, _, words in said for word in words)
     for row in timeline.rows():
