@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 __all__ = ["relevance"]
@@ -20,13 +21,15 @@ def relevance(question: str, lines: Sequence[str]) -> list[float]:
     says nothing about which are meant. Numbers count as words of any length.
     """
     asked = _stems(question)
-    held = [_stems(line) for line in lines]
-    weights = {}
-    for stem in asked:
-        frequency = sum(stem in stems for stems in held)
-        if 0 < frequency <= len(lines) / 2:
-            weights[stem] = math.log(len(lines) / frequency)
-    return [sum(weight for stem, weight in weights.items() if stem in stems) for stems in held]
+    # Only what a line shares is counted: a question may be as long as a book, and lines as many as a day has.
+    shared = [_stems(line) & asked for line in lines]
+    frequencies = Counter(stem for stems in shared for stem in stems)
+    weights = {
+        stem: math.log(len(lines) / frequency)
+        for stem, frequency in frequencies.items()
+        if frequency <= len(lines) / 2
+    }
+    return [math.fsum(weights.get(stem, 0.0) for stem in stems) for stems in shared]
 
 
 def _stems(text: str) -> set[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from fusion.relevance import relevance
 
@@ -165,7 +166,9 @@ def choose(keep: Keep, costs: Sequence[int], room: int, wanted: Sequence[float] 
 
 def _choose(keep: Keep, costs: list[int], room: int) -> list[int]:
     if keep is Keep.SPREAD:
-        for most in range(len(costs), 0, -1):
+        # As many as fit if they were the cheapest; trying all the others as well takes seconds for a long talk.
+        cheapest = bisect_right(list(accumulate(sorted(costs))), room)
+        for most in range(cheapest, 0, -1):
             step = len(costs) / most
             kept = [int((place + 0.5) * step) for place in range(most)]
             if sum(costs[index] for index in kept) <= room:
