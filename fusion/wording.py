@@ -37,7 +37,8 @@ def plain(text: str) -> str:
     """
     text = re.sub(r"\s+", " ", text).strip()
     text = re.sub(r"<(?=\S)", "< ", text)
-    return re.sub(r"\[(?=/?[A-Z_]+\])", "[ ", text)
+    # [INST], [UNUSED_TOKEN_145] (InternLM), [gMASK] (GLM), [|user|] (EXAONE).
+    return re.sub(r"\[(?=/?\|?[A-Za-z_]\w*\|?\])", "[ ", text)
 
 
 def quotable(text: str) -> str:
