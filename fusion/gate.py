@@ -4,7 +4,8 @@ A gated multimodal unit (Arevalo et al., "Gated Multimodal Units for Information
 modalities: each is projected to a common width, their sum after tanh is what all of them say together, and one
 score per modality is read from it. Scores start at zero, so an untrained gate weighs all that is there alike.
 
-``fusion.mixed`` evaluates the same gate with numpy, for processes that hold no torch. This module imports torch.
+``fusion.vector_gate`` evaluates the same gate with numpy, for processes that hold no torch. This module imports
+torch.
 """
 
 from __future__ import annotations

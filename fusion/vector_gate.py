@@ -44,7 +44,6 @@ class VectorGate:
         """``weights`` are named and shaped as in the ``state_dict`` of a ``Gate`` with ``MODALITIES``, each
         ``dimensions`` wide. Raises ``FusionError`` if they are not.
         """
-        self._dimensions = dimensions
         self._weights = None if weights is None else _checked(weights, dimensions)
 
     @classmethod
