@@ -113,9 +113,7 @@ class TextFusion:
 
     def _moving(self, medium: PerceivedMedium, name: str) -> _Draft:
         """A recording or a video: how long it is, and one list of what is seen and said by time."""
-        duration = medium.info.duration_seconds
-        if duration is None and medium.video is not None:
-            duration = medium.video.duration_seconds
+        duration = medium.duration_seconds
         clock = _Clock(duration)
         frames = medium.video.frames if medium.video is not None else ()
         timeline = timeline_of(medium).joined(lambda before, after: self._one_scene(frames, before, after))

@@ -41,6 +41,14 @@ class PerceivedMedium:
     transcript: Transcript | None = None
     soft: SoftTokens | None = None
 
+    @property
+    def duration_seconds(self) -> float | None:
+        """How long it is: by its header, else (live recordings) as it was found to be when perceived."""
+        for known in (self.info, self.video, self.soft, self.transcript):
+            if known is not None and known.duration_seconds is not None:
+                return known.duration_seconds
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class FusedBlock:

@@ -28,7 +28,7 @@ class MediaReport:
         for item, block in zip(perceived, blocks, strict=True):
             self._tokens[f"{item.medium.info.kind.value}_tokens"] += block.tokens
             if item.medium.info.kind is not MediaKind.IMAGE:  # an animation that was looked at as a picture
-                seconds += item.medium.info.duration_seconds or 0.0
+                seconds += item.medium.duration_seconds or 0.0
         tiers = [tier for item in perceived for tier in item.tiers.values()]
         self._media_usage = {
             "seconds": round(seconds, 3),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,17 @@ def test_recording(fusion):
         'The recording is 11 seconds long. It says, by time:\n0s: "And so, my fellow Americans."\n4s: "Ask"'
     )
     assert text_of(fusion, recording()) == "The recording is 11 seconds long. Nobody speaks in it."
+
+
+def test_live_recordings_are_as_long_as_they_were_found_to_be(fusion):
+    """Their headers do not say it."""
+    heard, seen = recording("hello there."), video(labels(cat=0.9), labels(cat=0.9), sound=False)
+    heard = replace(heard, info=replace(heard.info, duration_seconds=None))
+    seen = replace(seen, info=replace(seen.info, duration_seconds=None))
+    assert text_of(fusion, heard).startswith("The recording is 2 seconds long.")
+    assert text_of(fusion, seen).startswith("The video is 2 seconds long.")
+    unknown = replace(seen, video=None)
+    assert text_of(fusion, unknown).startswith("The video is of unknown length.")
 
 
 def test_video_joins_like_neighbours(fusion):
