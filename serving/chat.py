@@ -111,12 +111,11 @@ class ChatPipeline:
         if uses:
             perceived = await all_of(self._bring_in(tenant, use, options) for use in uses)
             with self._metrics.time_stage("fuse"):
-                fused = await asyncio.to_thread(self._fuse, raw, request, perceived)
+                fused, report = await asyncio.to_thread(self._fuse, raw, request, perceived)
             body["messages"] = with_blocks(
                 raw["messages"], request, uses, fused.blocks, self._strategy.content
             )
             attachments = fused.attachments
-            report = MediaReport(perceived, fused.blocks)
             kinds = {item.medium.info.kind.value for item in perceived}
             modality = kinds.pop() if len(kinds) == 1 else "mixed"
         if request.stream:
@@ -203,8 +202,11 @@ class ChatPipeline:
 
         return await self._admission.use(bring, perceive)
 
-    def _fuse(self, raw: dict[str, Any], request: ChatRequest, perceived: list[Perceived]) -> FusedMedia:
-        return self._strategy.fuse(perceived, self._media_budget(raw, request), question_of(request))
+    def _fuse(
+        self, raw: dict[str, Any], request: ChatRequest, perceived: list[Perceived]
+    ) -> tuple[FusedMedia, MediaReport]:
+        fused = self._strategy.fuse(perceived, self._media_budget(raw, request), question_of(request))
+        return fused, MediaReport(perceived, fused.blocks)
 
     def _media_budget(self, raw: dict[str, Any], request: ChatRequest) -> int:
         """Tokens of the context that text, template and the answer leave to the media."""

@@ -18,7 +18,7 @@ from serving.protocol.chat import ChatRequest
 from serving.protocol.parse import validated
 from serving.protocol.understanding import MediumQuestion
 
-__all__ = ["MediumSource", "medium_source", "prepare_question"]
+__all__ = ["MediumSource", "as_asked", "medium_source", "prepare_question"]
 
 _ANSWERING = ("max_tokens", "temperature", "seed")
 
@@ -86,13 +86,15 @@ async def prepare_question(
     raw |= {name: value for name in _ANSWERING if (value := getattr(question, name)) is not None}
     if question.stream:
         raw["stream_options"] = {"include_usage": True}
-    with _named(param):
+    with as_asked(param):
         return await chat.prepare(tenant, raw, validated(ChatRequest, raw), options)
 
 
 @contextmanager
-def _named(param: str) -> Iterator[None]:
-    """Refusals in the words of the request that came."""
+def as_asked(param: str) -> Iterator[None]:
+    """Let refusals of the chat made here, the engine's too, name the fields of the request that came: ``param``,
+    where its medium is, and ``prompt``.
+    """
     try:
         yield
     except InvalidRequest as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from typing import Any
@@ -20,7 +21,7 @@ from serving.gateway import Gateway, gateway_of
 from serving.hearing import check_sound, hear
 from serving.languages import checked_language
 from serving.media_report import media_used
-from serving.medium_question import MediumSource, medium_source, prepare_question
+from serving.medium_question import MediumSource, as_asked, medium_source, prepare_question
 from serving.perceive_options import PerceiveOptions
 from serving.perceiver import Perceived
 from serving.protocol.understanding import AudioUnderstanding, AudioUnderstandingRequest
@@ -70,14 +71,16 @@ async def understand_audio(request: Request, tenant: CurrentTenant) -> Response:
                 source.bring, lambda admitted: hear(gateway.perceiver, admitted, source.param, options)
             )
             transcript, used = await unless_gone(request, work)
-            return _heard(request, gateway, wanted, transcript, used)
+            # Hours of speech have tens of thousands of words.
+            return await asyncio.to_thread(_heard, request, gateway, wanted, transcript, used)
         asking = _ask(gateway, tenant, source, wanted, wanted.prompt, options)
         transcript, prepared = await unless_gone(request, asking)
     request.state.modality = prepared.modality
-    if wanted.stream:
-        return await streamed_chat(request, gateway, prepared)
-    answer = await unless_gone(request, gateway.chat.complete(prepared, request.state.request_id))
-    return _answered(wanted, msgspec.json.decode(answer), transcript)
+    with as_asked(source.param):
+        if wanted.stream:
+            return await streamed_chat(request, gateway, prepared)
+        answer = await unless_gone(request, gateway.chat.complete(prepared, request.state.request_id))
+    return await asyncio.to_thread(_answered, wanted, msgspec.json.decode(answer), transcript)
 
 
 def _check(wanted: AudioUnderstandingRequest) -> None:

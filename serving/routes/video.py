@@ -10,12 +10,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from encoders.types import MediaKind
+from fusion.types import PerceivedMedium
 from serving.admission import AdmittedMedia
 from serving.auth import CurrentTenant
 from serving.chat import PreparedChat
 from serving.disconnect import unless_gone
 from serving.gateway import gateway_of
-from serving.medium_question import medium_source, prepare_question
+from serving.medium_question import as_asked, medium_source, prepare_question
 from serving.perceive_options import PerceiveOptions
 from serving.protocol.understanding import VideoAnalysis, VideoAnalysisRequest
 from serving.routes.answers import streamed_chat
@@ -54,22 +55,24 @@ async def analyze_video(request: Request, tenant: CurrentTenant) -> Response:
             gateway.config.sampling, method=wanted.frame_sampling, max_frames=wanted.max_frames
         )
 
-        async def prepare(admitted: AdmittedMedia) -> tuple[AdmittedMedia, PreparedChat]:
+        async def prepare(admitted: AdmittedMedia) -> PreparedChat:
             options = PerceiveOptions(sampling=sampling)
-            return admitted, await prepare_question(
+            return await prepare_question(
                 gateway.chat, tenant, admitted, source.param, wanted, wanted.prompt, options
             )
 
-        admitted, prepared = await unless_gone(request, gateway.admission.use(source.bring, prepare))
-    if wanted.stream:
-        return await streamed_chat(request, gateway, prepared)
-    answer = await unless_gone(request, gateway.chat.complete(prepared, request.state.request_id))
+        prepared = await unless_gone(request, gateway.admission.use(source.bring, prepare))
+    with as_asked(source.param):
+        if wanted.stream:
+            return await streamed_chat(request, gateway, prepared)
+        answer = await unless_gone(request, gateway.chat.complete(prepared, request.state.request_id))
+    seen = prepared.perceived[0].medium
     return Response(
-        msgspec.json.encode(_analysis(msgspec.json.decode(answer), admitted)), media_type="application/json"
+        msgspec.json.encode(_analysis(msgspec.json.decode(answer), seen)), media_type="application/json"
     )
 
 
-def _analysis(chat: dict[str, Any], admitted: AdmittedMedia) -> dict[str, Any]:
+def _analysis(chat: dict[str, Any], seen: PerceivedMedium) -> dict[str, Any]:
     """``VideoAnalysis`` out of a chat's answer about one video."""
     choice, (video,) = chat["choices"][0], chat["manymodal"]["media"]
     return {
@@ -78,7 +81,7 @@ def _analysis(chat: dict[str, Any], admitted: AdmittedMedia) -> dict[str, Any]:
         "created": chat["created"],
         "model": chat["model"],
         "video_id": video["id"],
-        "duration_seconds": admitted.info.duration_seconds,
+        "duration_seconds": seen.duration_seconds,
         "answer": choice["message"]["content"] or "",
         "finish_reason": choice["finish_reason"],
         "frames": video.get("frames", []),

@@ -180,6 +180,15 @@ async def test_refusals_name_the_field_that_came(http, platform, content, fields
     assert platform.engine.requests == []
 
 
+async def test_what_the_engine_refuses_names_the_prompt(http, platform):
+    platform.engine.refusal = (400, {"message": "This model's maximum context length is 2048 tokens."})
+    for stream in ("false", "true"):
+        got = await ask(http, prompt="Sum it up.", stream=stream)
+        assert got.status_code == 400
+        error = got.json()["error"]
+        assert (error["param"], error["code"]) == ("prompt", "context_length_exceeded")
+
+
 async def test_nothing_to_hear_and_unknown_models(http):
     nothing = await http.post(PATH, json={})
     assert (nothing.status_code, nothing.json()["error"]["code"]) == (400, "missing_required_parameter")

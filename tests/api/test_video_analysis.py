@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 from fake_services import fake_mp4, fake_png, fake_wav
@@ -212,6 +213,27 @@ async def test_what_the_encoders_refuse_names_the_video(http, platform, monkeypa
             "param": param,
             "code": "corrupt_media",
         }
+
+
+async def test_what_the_engine_refuses_names_the_prompt(http, platform):
+    platform.engine.refusal = (400, {"message": "This model's maximum context length is 2048 tokens."})
+    for stream in (False, True):
+        got = await http.post(PATH, json={"video_url": data_url(FILM), "stream": stream})
+        assert got.status_code == 400
+        error = got.json()["error"]
+        assert (error["param"], error["code"]) == ("prompt", "context_length_exceeded")
+
+
+async def test_a_live_recording_is_as_long_as_it_was_found_to_be(http, platform, monkeypatch):
+    probe = platform.perception.probe
+
+    async def without_length(media):
+        return replace(await probe(media), duration_seconds=None)
+
+    monkeypatch.setattr(platform.perception, "probe", without_length)
+    answer = (await http.post(PATH, json={"video_url": data_url(FILM)})).json()
+    assert answer["duration_seconds"] == 3.0
+    assert answer["usage"]["media"]["seconds"] == 3.0
 
 
 async def test_unknown_ids_and_models_and_a_busy_engine(http, platform):
