@@ -7,6 +7,7 @@ medium comes again. A bounded memory of pixels spares reading and decoding them.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ class NativeMedia:
         Whoever is cancelled leaves nothing running that nobody else waits for.
         """
         found = await all_of(self._one(medium) for medium in media)
-        return [_form(medium, decoded) for medium, decoded in zip(media, found, strict=True)]
+        # Pictures and frames are copied: megabytes, for which the event loop does not wait.
+        return await asyncio.to_thread(lambda: list(map(_form, media, found))) if media else []
 
     async def _one(self, medium: NativeMedium) -> Decoded:
         key = _key(medium)
@@ -64,6 +66,10 @@ class NativeMedia:
         return decoded
 
     async def _decode(self, medium: NativeMedium) -> Decoded:
+        decoded = await self._asked(medium)
+        return await asyncio.to_thread(_owned, decoded)
+
+    async def _asked(self, medium: NativeMedium) -> Decoded:
         if self._perception is None:
             raise AttachmentRefused("The model's engine was started without access to media.")
         if medium.sampling is not None:
@@ -82,6 +88,15 @@ def _key(medium: NativeMedium) -> str:
     media = medium.media
     what = repr(medium.sampling) if medium.sampling is not None else f"{medium.kind}/{medium.max_side}"
     return f"{media.tenant}/{media.sha256}/{what}"
+
+
+def _owned(decoded: Decoded) -> Decoded:
+    """With numbers of its own. What comes from another process looks into Ray's object store, and would hold its
+    place there, which is short, for as long as it is kept here.
+    """
+    if isinstance(decoded, Film):
+        return replace(decoded, frames=decoded.frames.copy())
+    return decoded.copy()
 
 
 def _size_bytes(decoded: Decoded) -> int:

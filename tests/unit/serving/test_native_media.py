@@ -9,9 +9,10 @@ import pytest
 from fake_pixels import FakePixels, native
 
 from encoders.errors import CorruptMedia
-from encoders.types import FrameSampling, MediaKind
+from encoders.types import Film, FrameSampling, MediaKind, Pixels
 from serving.engines.native_media import NativeMedia
 from serving.errors import AttachmentRefused, PerceptionTimeout
+from storage.types import MediaRef
 
 SAMPLING = FrameSampling(max_frames=4, max_side=32)
 
@@ -63,6 +64,30 @@ async def test_what_is_kept_is_bounded() -> None:
     await media.decoded((large,))
     await media.decoded((large, native(1)))
     assert len(pixels.calls) == 6
+
+
+async def test_what_is_kept_does_not_look_into_the_memory_it_came_in() -> None:
+    """Ray gives out views of its object store, which holds what anybody still looks at."""
+    store = np.zeros((2, 8, 8, 3), np.uint8)
+
+    class Store(FakePixels):
+        async def picture(self, media: MediaRef, max_side: int) -> Pixels:
+            self.calls.append("picture")
+            return store[0]
+
+        async def film(self, media: MediaRef, sampling: FrameSampling) -> Film:
+            self.calls.append("film")
+            return Film(store, (0.5, 1.5), ("uniform", "uniform"), 2.0)
+
+    pixels = Store()
+    media = made(pixels)
+    asked = (native(1), native(2, MediaKind.VIDEO, sampling=SAMPLING))
+    await media.decoded(asked)
+    store += 255
+    picture, (frames, _) = await media.decoded(asked)
+    assert sorted(pixels.calls) == ["film", "picture"]
+    assert not np.asarray(picture).any()
+    assert not frames.any()
 
 
 async def test_failures_and_limits_of_time() -> None:
