@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from serving.protocol.chat import Part
 
 __all__ = ["Embedding", "EmbeddingLine", "EmbeddingList", "EmbeddingRequest", "EmbeddingUsage"]
+
+Kind = TypeVar("Kind")
+
+# Else every number of a long token array is a fault with words of its own, a gigabyte for a megabyte.
+_AtFirstFault: TypeAlias = Annotated[Kind, Field(fail_fast=True)]
 
 
 class EmbeddingRequest(BaseModel):
@@ -21,10 +26,10 @@ class EmbeddingRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     input: (
         StrictStr
-        | Annotated[list[StrictStr], Field(fail_fast=True)]
-        | Annotated[list[StrictStr | Part | list[StrictStr | Part]], Field(fail_fast=True)]
-        | Annotated[list[StrictInt], Field(fail_fast=True)]
-        | Annotated[list[list[StrictInt]], Field(fail_fast=True)]
+        | _AtFirstFault[list[StrictStr]]
+        | _AtFirstFault[list[StrictStr | Part | _AtFirstFault[list[StrictStr | Part]]]]
+        | _AtFirstFault[list[StrictInt]]
+        | _AtFirstFault[list[_AtFirstFault[list[StrictInt]]]]
     )
     model: StrictStr
     encoding_format: Literal["float", "base64"] = "float"

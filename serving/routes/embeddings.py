@@ -123,9 +123,12 @@ def _items(given: str | Sequence[Given], limits: RequestLimits) -> list[Item]:
     items: list[Item] = []
     for item in listed:
         if isinstance(item, list):
-            if not item or len(item) > _MAX_PARTS:
+            parts = [
+                _part(part) for part in item
+            ]  # of token arrays, which may be long, the reason is told first
+            if not 1 <= len(parts) <= _MAX_PARTS:
                 raise InvalidRequest(f"An item of several parts has 1 to {_MAX_PARTS} of them.", "input")
-            items.append([_part(part) for part in item])
+            items.append(parts)
         else:
             items.append(_part(item))
     parts = [part for item in items for part in parts_of(item)]

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from fake_platform import build_platform, http_client
 from fake_services import DIMENSIONS, fake_embedding, fake_mp4, fake_png, fake_wav
+from pydantic import ValidationError
 
 from fusion.vector_gate import MODALITIES
+from serving.protocol.embeddings import EmbeddingRequest
 
 MODEL = "all-minilm-l6-v2"
 
@@ -115,6 +117,21 @@ async def test_refusals_name_the_part(http, item, param):
     answer = await http.post("/v1/embeddings", json={"model": MODEL, "input": [item]})
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["param"] == param
+
+
+async def test_token_arrays_of_any_length_are_refused_with_the_reason(http):
+    for tokens in ([1], [1] * 200):
+        answer = await http.post("/v1/embeddings", json={"model": MODEL, "input": [tokens]})
+        assert answer.status_code == 400
+        assert "Token arrays" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("part", [1, None, {"type": "text"}, ["x"]])
+def test_a_hostile_list_is_read_to_its_first_fault(part):
+    """Else a fault with words of its own is kept for every entry: 1.5 GB for a body of 2 MB."""
+    with pytest.raises(ValidationError) as refused:
+        EmbeddingRequest.model_validate({"model": MODEL, "input": [["x", *[part] * 500, None]]})
+    assert refused.value.error_count() < 30
 
 
 async def test_parts_count_as_inputs(http):
