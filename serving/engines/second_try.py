@@ -46,10 +46,10 @@ async def _beginning(answer: Answer) -> Answer:
 
 
 def _is_opening(chunk: bytes) -> bool:
-    return (
-        chunk.startswith(b"data: ")
-        and chunk.count(b"\n\n") == 1
-        and b'"role":"assistant","content":""' in chunk
+    """Whether it only opens choices, of which a request may want several."""
+    *events, rest = chunk.split(b"\n\n")
+    return not rest and all(
+        event.startswith(b"data: ") and b'"role":"assistant","content":""' in event for event in events
     )
 
 

@@ -45,6 +45,9 @@ class Script:
         ([OK, ERROR], True),
         ([OK, OPENING, ERROR], True),
         ([OK, OPENING + ERROR], True),
+        ([OK, OPENING + OPENING, ERROR], True),
+        ([OK, OPENING, OPENING, ERROR], True),
+        ([OK, OPENING + OPENING, WORD, ERROR], False),
     ],
 )
 async def test_who_is_asked_again(first: list[EngineResponse | bytes], again: bool) -> None:
