@@ -87,10 +87,13 @@ class AttachmentWriter:
             attachment = attachments[index]
             return self._soft.part(attachment) if isinstance(attachment, PromptEmbeddings) else attachment
 
-        for name in ("messages", "tools"):
-            if name in asked:
-                asked[name] = self._placeholders.broken(asked[name])
-        for message in asked.get("messages") or ():
+        try:
+            asked["messages"] = list(map(self._placeholders.broken_message, asked.get("messages") or ()))
+            if "tools" in asked:
+                asked["tools"] = self._placeholders.broken_tools(asked["tools"])
+        except RecursionError:
+            raise InvalidRequest("The request is nested too deeply.") from None
+        for message in asked["messages"]:
             content = message.get("content") if isinstance(message, dict) else None
             if isinstance(content, list):
                 message["content"] = [part_of(part) for part in content]

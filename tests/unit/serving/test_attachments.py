@@ -124,6 +124,59 @@ async def test_placeholders_are_broken_up_wherever_the_template_reads(hide: Any)
     assert made["stop"] == ["<image>"]
 
 
+async def test_placeholders_that_a_template_would_make() -> None:
+    """vLLM decodes arguments of tools, and templates write a message's texts without anything between them."""
+    arguments = json.dumps({"a": "<image>", "b": "ü"}).replace("<", "\\u003c")
+    call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
+    asked = {
+        "messages": [
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "user", "content": [{"type": "text", "text": text} for text in ("a <", "ima", "ge> b")]},
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "<ima"}, attached(0), {"type": "text", "text": "ge>"}],
+            },
+        ]
+    }
+    made = await written(writer(), json.dumps(asked).encode(), soft())
+    called, texts, around = made["messages"]
+    assert json.loads(called["tool_calls"][0]["function"]["arguments"]) == {"a": "< image>", "b": "ü"}
+    assert "".join(part["text"] for part in texts["content"]) == "a <ima ge> b"
+    assert (around["content"][0]["text"], around["content"][2]["text"]) == ("<ima", "ge>")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"enum": ["<image>"]},
+        {"const": "a <image> b"},
+        {"properties": {"<image>": {}}},
+        {"anyOf": [{"pattern": "<image>"}]},
+    ],
+)
+async def test_what_a_tool_is_to_be_called_with_is_never_changed(schema: dict[str, Any]) -> None:
+    """Broken up, an answer held to the schema would have other letters than the client's tool knows."""
+    function = {"name": "f", "description": "of <image>", "parameters": schema}
+    asked = body("Call it.", tools=[{"type": "function", "function": function}])
+    with pytest.raises(InvalidRequest, match="'<image>'") as caught:
+        await written(writer(), asked)
+    assert caught.value.param == "tools"
+    harmless = {"properties": {"description": {"enum": ["a"], "title": "an <image>"}}}
+    made = await written(writer(), body("", tools=[{"function": {"parameters": harmless}}]))
+    assert made["tools"][0]["function"]["parameters"]["properties"]["description"] == {
+        "enum": ["a"],
+        "title": "an < image>",
+    }
+
+
+async def test_deep_nesting_is_the_clients_mistake() -> None:
+    nested: Any = "<image>"
+    for _ in range(700):
+        nested = [nested]
+    with pytest.raises(InvalidRequest, match="nested"):
+        await written(writer(), body("", tools=[{"function": {"parameters": {"enum": nested}}}]))
+
+
 @given(st.lists(st.sampled_from([*WORDS, "<", "image>", " ", "a", "<i", "mage>", "|"]), max_size=12))
 def test_no_placeholder_is_left_and_nothing_else_changes(pieces: list[str]) -> None:
     text = "".join(pieces)
@@ -131,6 +184,11 @@ def test_no_placeholder_is_left_and_nothing_else_changes(pieces: list[str]) -> N
     assert not any(word in broken for word in WORDS)
     assert broken.replace(" ", "") == text.replace(" ", "")
     assert PlaceholderBreaker(()).broken(text) == text
+    parts = [{"type": "text", "text": piece} for piece in pieces]
+    apart = PlaceholderBreaker(WORDS).broken_message({"role": "user", "content": parts})["content"]
+    joined = "".join(part["text"] for part in apart)
+    assert not any(word in joined for word in WORDS)
+    assert joined.replace(" ", "") == text.replace(" ", "")
 
 
 @pytest.mark.parametrize(
