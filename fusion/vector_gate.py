@@ -68,15 +68,14 @@ class VectorGate:
         """
         means = {
             modality: _unit(np.mean([vector for one, vector in parts if one == modality], axis=0))
-            for modality in MODALITIES
-            if any(one == modality for one, _ in parts)
+            for modality in dict.fromkeys(one for one, _ in parts)
         }
         weights = self.weigh(means)
-        fused = np.sum([np.float32(weights[one]) * vector for one, vector in means.items()], axis=0)
+        fused = np.sum([np.float32(weight) * means[one] for one, weight in weights.items()], axis=0)
         return FusedVector(_unit(fused), weights)
 
     def weigh(self, vectors: Mapping[str, Vector]) -> dict[str, float]:
-        """The gate's weights of what is there, one vector a modality, by falling place in ``MODALITIES``."""
+        """The gate's weights of what is there, one vector a modality, in the order of ``MODALITIES``."""
         present = [modality for modality in MODALITIES if modality in vectors]
         if not present or len(present) < len(vectors):
             raise FusionError(f"Vectors of {', '.join(MODALITIES)} can be weighed, and one at least.")

@@ -128,7 +128,10 @@ def test_parts_that_cancel_each_other_out_have_no_vector() -> None:
             VectorGate(DIMENSIONS).fuse([("text", one), (modality, -one)])
 
 
-@pytest.mark.parametrize("parts", [[], [("smell", np.ones(DIMENSIONS, np.float32))]])
+ONES = np.ones(DIMENSIONS, np.float32)
+
+
+@pytest.mark.parametrize("parts", [[], [("smell", ONES)], [("text", ONES), ("smell", ONES)]])
 def test_what_cannot_be_weighed_is_refused(parts: list) -> None:
     with pytest.raises(FusionError):
         VectorGate(DIMENSIONS).fuse(parts)
