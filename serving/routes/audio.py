@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -10,7 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from encoders.types import MediaKind, TranscribeOptions
+from encoders.types import MediaKind, TranscribeOptions, Transcript
 from serving.admission import Admission, AdmittedMedia
 from serving.auth import CurrentTenant
 from serving.disconnect import unless_gone
@@ -19,6 +20,7 @@ from serving.gateway import gateway_of
 from serving.hearing import hear
 from serving.languages import checked_language
 from serving.media_report import media_used
+from serving.perceiver import Perceived
 from serving.protocol.audio import TranscriptionRequest, plain_json, verbose_json
 from serving.protocol.parse import validated
 from serving.routes.body import open_form, uploaded_file
@@ -56,6 +58,11 @@ async def create_transcription(request: Request, tenant: CurrentTenant) -> Respo
             bring, lambda admitted: hear(gateway.perceiver, admitted, param, options)
         )
         transcript, used = await unless_gone(request, work)
+    return await asyncio.to_thread(_written, wanted, transcript, used)  # hours of speech take a while
+
+
+def _written(wanted: TranscriptionRequest, transcript: Transcript, used: Perceived) -> Response:
+    """The transcript in the form that was asked for."""
     match wanted.response_format:
         case "text":
             return Response(transcript.text + "\n", media_type="text/plain")
