@@ -15,27 +15,61 @@ from typing import Any
 
 __all__ = ["PictureCost", "picture_cost"]
 
+_TIME_TOKENS = 10  # <1234.5 seconds>, or Frame12:
+_LEAST_PIXELS = 4 * 28 * 28
+
 
 @dataclass(frozen=True, slots=True)
 class PictureCost:
     """``fixed_tokens``, and ``square_tokens`` for each square of ``square_side`` pixels, also where it is not full.
 
-    A picture whose longer side is under ``least_side`` is enlarged to it first. ``frames_together`` frames of a
-    film take as many tokens as one picture.
+    A picture whose longer side is under ``least_side`` is enlarged to it first, and one of fewer than
+    ``least_squares`` to these. With ``most_squares`` a picture is stretched over those up to so many that have its
+    shape best, however small it is. ``frames_together`` frames of a film take as many tokens as one picture, and
+    ``time_tokens`` more that say when they are.
     """
 
     fixed_tokens: int
     square_tokens: int = 0
     square_side: int = 1
     least_side: int = 0
+    least_squares: int = 1
+    most_squares: int = 0
     frames_together: int = 1
+    time_tokens: int = 0
 
     def tokens(self, width: int, height: int, max_side: int) -> int:
         """Of a picture of so many pixels, shown with its longer side at most ``max_side`` pixels."""
-        longer = max(width, height, 1)
+        width, height = max(width, 1), max(height, 1)
+        longer = max(width, height)
         scale = max(min(longer, max_side), self.least_side) / longer
-        across, down = (max(1, math.ceil(side * scale / self.square_side)) for side in (width, height))
-        return self.fixed_tokens + self.square_tokens * across * down
+        across, down = width * scale / self.square_side, height * scale / self.square_side
+        if self.most_squares:
+            squares = _stretched(width / height, across * down, self.most_squares)
+        else:
+            squares = max(self.least_squares, math.ceil(across) * math.ceil(down))
+        return self.fixed_tokens + self.square_tokens * squares
+
+    def film_tokens(self, width: int, height: int, max_side: int) -> int:
+        """Of ``frames_together`` frames of a film; the last of it take them also where they are fewer."""
+        # Frames are not stretched: each is one square, which for pictures is the small one of the whole.
+        frame = self.fixed_tokens if self.most_squares else self.tokens(width, height, max_side)
+        return frame + self.time_tokens
+
+
+def _stretched(shape: float, area: float, most: int) -> int:
+    """How many squares a picture is stretched over that is ``shape`` times as wide as high and ``area`` squares
+    large: those of the shape nearest to its own, the more of one shape the larger it is.
+
+    As in https://huggingface.co/OpenGVLab/InternVL2-4B, ``find_closest_aspect_ratio``.
+    """
+    grids = sorted(((i, j) for i in range(1, most + 1) for j in range(1, most // i + 1)), key=math.prod)
+    best, nearest = (1, 1), math.inf
+    for grid in grids:
+        off = abs(shape - grid[0] / grid[1])
+        if off < nearest or (off == nearest and area > 0.5 * math.prod(grid)):
+            best, nearest = grid, off
+    return math.prod(best)
 
 
 def picture_cost(folder: Path) -> PictureCost | None:
@@ -70,7 +104,11 @@ def _qwen(facts: Mapping[str, Any], processing: Mapping[str, Any]) -> PictureCos
     vision = facts["vision_config"]
     side = int(vision.get("patch_size", 14)) * int(vision.get("spatial_merge_size", 2))
     together = int(vision.get("temporal_patch_size", 2))
-    return PictureCost(2, 1, side, frames_together=together)  # between a start and an end token
+    # Both numbers are called sides and are areas.
+    least = math.ceil(int((processing.get("size") or {}).get("shortest_edge") or _LEAST_PIXELS) / side**2)
+    told = _TIME_TOKENS if str(facts.get("model_type")).startswith("qwen3") else 0
+    # Between a start and an end token.
+    return PictureCost(2, 1, side, least_squares=least, frames_together=together, time_tokens=told)
 
 
 def _idefics3(facts: Mapping[str, Any], processing: Mapping[str, Any]) -> PictureCost:
@@ -88,7 +126,9 @@ def _internvl(facts: Mapping[str, Any], processing: Mapping[str, Any]) -> Pictur
         one[0] if isinstance(one, list) else int(one) for one in (vision["image_size"], vision["patch_size"])
     )
     tokens = int((side // patch) ** 2 * float(facts.get("downsample_ratio", 0.5)) ** 2)
-    return PictureCost(tokens + 2, tokens, side)
+    most = int(facts.get("max_dynamic_patch") or processing.get("max_patches") or 12)
+    # The whole picture as one small square more, which vLLM leaves away where there is only one.
+    return PictureCost(tokens + 2, tokens, side, most_squares=most, time_tokens=_TIME_TOKENS)
 
 
 _FAMILIES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], PictureCost]] = {

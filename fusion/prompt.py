@@ -35,7 +35,8 @@ class Look:
     ``piece_tokens`` tokens each.
 
     ``times_seconds`` says when each piece is; views have none. ``joined`` pieces stand at one place: a decoder that
-    takes films gives the frames their times itself.
+    takes films gives the frames their times itself. ``rest_tokens`` is what these take besides, however many they
+    are.
     """
 
     medium: PerceivedMedium
@@ -43,6 +44,7 @@ class Look:
     piece_tokens: int = 0
     times_seconds: tuple[float, ...] = ()
     joined: bool = False
+    rest_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ class PromptComposer:
         if draft.lines and not draft.labels:
             text += self._count(draft.headline) + _JOINT_TOKENS
         return Need(
-            fixed_tokens=self._count(draft.opening) + 2 * _JOINT_TOKENS,
+            fixed_tokens=self._count(draft.opening) + 2 * _JOINT_TOKENS + look.rest_tokens,
             pieces=look.pieces,
             piece_tokens=look.piece_tokens + label,
             text_tokens=text,
@@ -187,7 +189,7 @@ class PromptComposer:
             parts += _by_time(draft, share.pieces, lines)
         else:
             if share.pieces:
-                parts.append(Slot(share.pieces, len(share.pieces) * look.piece_tokens))
+                parts.append(Slot(share.pieces, len(share.pieces) * look.piece_tokens + look.rest_tokens))
             if lines:
                 parts += [draft.headline, *(line.text for line in lines)]
         if cut and lines:

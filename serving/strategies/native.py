@@ -127,11 +127,11 @@ class NativeStrategy:
             return Look(item.medium, 1, cost.tokens(width, height, side))
         if item.medium.video is not None:
             times = tuple(item.medium.video.frames[index].time_seconds for index in frames)
-            each = cost.tokens(width, height, side)
             if self._takes(MediaKind.VIDEO):
-                together = math.ceil(each / cost.frames_together)
-                return Look(item.medium, len(frames), together, times, joined=True)
-            return Look(item.medium, len(frames), each, times)
+                together = cost.film_tokens(width, height, side)
+                each = math.ceil(together / cost.frames_together)
+                return Look(item.medium, len(frames), each, times, joined=True, rest_tokens=together - each)
+            return Look(item.medium, len(frames), cost.tokens(width, height, side), times)
         if self._takes(MediaKind.AUDIO):
             seconds = info.duration_seconds or 0.0
             return Look(item.medium, 1, math.ceil(seconds * self._native.sound_tokens_per_second) + 2)

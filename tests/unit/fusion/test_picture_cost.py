@@ -18,7 +18,9 @@ def folder(path: Path, config: dict[str, Any], processing: dict[str, Any] | None
     return path
 
 
-FAMILIES = [
+INTERNVL = {"model_type": "internvl", "vision_config": {"image_size": [448, 448], "patch_size": [14, 14]}}
+
+FAMILIES: list[Any] = [
     ({"model_type": "blip-2", "num_query_tokens": 32}, None, (640, 480, 1024), 32),
     (
         {"model_type": "llava", "vision_config": {"image_size": 336, "patch_size": 14}},
@@ -37,12 +39,21 @@ FAMILIES = [
         (640, 480, 1024),
         72 + 72 * 4 * 3,
     ),
+    # Qwen3-VL enlarges what has fewer than 256 x 256 pixels
     (
-        {"model_type": "internvl", "vision_config": {"image_size": [448, 448], "patch_size": [14, 14]}},
-        None,
-        (448, 448, 1024),
-        258 + 256,
+        {"model_type": "qwen3_vl", "vision_config": {"patch_size": 16}},
+        {"size": {"shortest_edge": 65536}},
+        (16, 16, 1024),
+        2 + 64,
     ),
+    ({"model_type": "qwen2_vl", "vision_config": {"patch_size": 14}}, None, (9, 9, 1024), 2 + 4),
+    # InternVL stretches pictures over 448 x 448 tiles of their shape: 4:3 is always twelve, and the whole
+    (INTERNVL, None, (448, 448, 1024), 258 + 256),
+    (INTERNVL, None, (900, 900, 1024), 258 + 4 * 256),
+    (INTERNVL, None, (640, 480, 1024), 258 + 12 * 256),
+    (INTERNVL, None, (300, 100, 1024), 258 + 3 * 256),
+    (INTERNVL, {"max_patches": 6}, (640, 480, 1024), 258 + 6 * 256),
+    ({**INTERNVL, "max_dynamic_patch": 2}, None, (1600, 1200, 2048), 258 + 256),
 ]
 
 
@@ -60,6 +71,15 @@ def test_two_frames_of_a_film_share_tokens_where_the_model_joins_them(tmp_path: 
     cost = picture_cost(folder(tmp_path, {"model_type": "qwen2_vl", "vision_config": vision}))
     assert cost is not None
     assert cost.frames_together == 2
+
+
+def test_frames_of_a_film_are_told_when_they_are_and_never_stretched(tmp_path: Path) -> None:
+    internvl = picture_cost(folder(tmp_path, INTERNVL))
+    assert internvl is not None
+    assert internvl.film_tokens(640, 480, 512) == 258 + 10
+    qwen3 = picture_cost(folder(tmp_path, {"model_type": "qwen3_vl", "vision_config": {"patch_size": 16}}))
+    assert qwen3 is not None
+    assert qwen3.film_tokens(320, 320, 1024) == qwen3.tokens(320, 320, 1024) + 10
 
 
 @pytest.mark.parametrize(
