@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from deploy.errors import DeployError
+from deploy.given_settings import given_settings
 from deploy.ingest_command import ingest_cluster
 from deploy.planning.command import plan
-from deploy.settings import Settings, load_settings
+from deploy.settings import Settings
 from deploy.train_command import train_bridge
 from encoders.errors import EncoderError
 from fusion.errors import FusionError
@@ -62,7 +62,7 @@ def serve(
     """Start the platform and keep serving until Ctrl-C, which drains and stops everything."""
     from deploy.platform import running_platform
 
-    settings = _settings(profile=profile, port=port, data_dir=data_dir, models_dir=models_dir)
+    settings = given_settings(profile=profile, port=port, data_dir=data_dir, models_dir=models_dir)
     _prepare(settings, settings.model_names())
     # A service manager's SIGTERM means what Ctrl-C means.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -91,7 +91,7 @@ def demo(
     from deploy.demo.tour import run_tour
     from deploy.platform import running_platform
 
-    settings = _settings(profile=profile, port=port, data_dir=data_dir, models_dir=models_dir)
+    settings = given_settings(profile=profile, port=port, data_dir=data_dir, models_dir=models_dir)
     _prepare(settings, settings.model_names())
     samples = make_samples(settings.make_data_dir() / "samples")
     with running_platform(settings, _show_progress) as platform:
@@ -111,7 +111,9 @@ def doctor(
     """Say what is installed, where models come from, and what to do about what is missing."""
     from deploy.doctor import examine
 
-    findings = list(examine(_settings(profile=profile, port=port, data_dir=data_dir, models_dir=models_dir)))
+    findings = list(
+        examine(given_settings(profile=profile, port=port, data_dir=data_dir, models_dir=models_dir))
+    )
     if as_json:
         rows = [{"what": f.what, "state": f.state, "facts": f.facts, "advice": f.advice} for f in findings]
         typer.echo(json.dumps(rows, indent=2))
@@ -138,7 +140,7 @@ def verify(
     """
     from deploy.verify import verify_platform
 
-    settings = _settings(profile=profile, data_dir=data_dir)
+    settings = given_settings(profile=profile, data_dir=data_dir)
     with _errors.status("Checking") as status:
         found = verify_platform(
             settings,
@@ -165,7 +167,7 @@ def prepare(
     """Make models ready to load. What is ready already is left alone."""
     from encoders.registry import installed, specs
 
-    settings = _settings(profile=profile, models_dir=models_dir)
+    settings = given_settings(profile=profile, models_dir=models_dir)
     carried = tuple(spec.name for spec in specs() if installed(spec)) if packaged else ()
     _prepare(settings, (*(names or ()), *carried) or settings.model_names())
 
@@ -178,7 +180,7 @@ def available(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
     from encoders.registry import resolve, specs
     from encoders.weights import content_revision, find_directory
 
-    folder = _settings(models_dir=models_dir).models_dir
+    folder = given_settings(models_dir=models_dir).models_dir
     rows = [
         {
             "name": spec.name,
@@ -237,18 +239,6 @@ def _print_verification(found: Verification) -> None:
         _console.print(table)
     counts = ", ".join(f"{count} {what}" for what, count in found.store.counts.items())
     _console.print(f"{counts}. " + ("[green]Clean.[/]" if found.clean else "[red]Not clean.[/]"))
-
-
-def _settings(**options: Any) -> Settings:
-    try:
-        return load_settings(options)
-    except ValidationError as error:
-        for problem in error.errors():
-            field = ".".join(str(part) for part in problem["loc"])
-            _errors.print(f"[red]Setting {field}: {problem['msg']}[/]", highlight=False)
-    except ValueError as error:
-        _errors.print(f"[red]{error}[/]", highlight=False)
-    raise typer.Exit(2)
 
 
 def _prepare(settings: Settings, names: tuple[str, ...]) -> None:

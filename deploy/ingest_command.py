@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy.errors import DeployError
+from deploy.given_settings import given_settings
 from serving.cli.options import Collection, Duplicates, MinSide, Ocr, Report
 
 __all__ = ["ingest_cluster"]
@@ -47,11 +48,9 @@ def ingest_cluster(
     if ocr not in ("auto", "on", "off") or duplicates not in ("skip", "index"):
         raise typer.BadParameter("--ocr is auto, on or off; --duplicates is skip or index.")
     from deploy.ray_environment import ray_environment
-    from deploy.settings import load_settings
     from serving.ingest.items import IngestOptions, OcrMode, OnDuplicate, Outcome
 
-    given = {"profile": profile, "data_dir": data_dir, "models_dir": models_dir}
-    settings = load_settings({name: value for name, value in given.items() if value is not None})
+    settings = given_settings(profile=profile, data_dir=data_dir, models_dir=models_dir)
     # Ray reads these when it is imported, here and in every process started from here.
     os.environ.update(ray_environment(settings))
     import ray

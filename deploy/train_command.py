@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from deploy.settings import load_settings
+from deploy.given_settings import given_settings
 from encoders.config import EncoderConfig
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def train_bridge(
 
     Ctrl-C saves and stops; the same command goes on. The bridge then lies among the models.
     """
-    settings = load_settings({"profile": profile, "data_dir": data_dir, "models_dir": models_dir})
+    settings = given_settings(profile=profile, data_dir=data_dir, models_dir=models_dir)
     # Imported here and not above: showing a help text must not wait for torch.
     from transformers.utils import logging
 
@@ -164,7 +164,7 @@ def _stopping() -> Iterator[threading.Event]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
-        _console.print("Stopping after this step and saving; Ctrl-C again ends at once.")
+        _console.print("Stopping after this step, or these pictures, and saving; Ctrl-C again ends at once.")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -175,6 +175,9 @@ def _stopping() -> Iterator[threading.Event]:
 
 
 def _tell(outcome: Outcome, folder: RunFolder) -> None:
+    if outcome.step is None:
+        _console.print("Stopped while pictures were encoded; the same command goes on with the others.")
+        return
     if outcome.curve is None:
         _console.print(f"Losses: {folder.losses} (a curve needs matplotlib: pip install 'manymodal[train]')")
     else:

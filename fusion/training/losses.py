@@ -47,7 +47,7 @@ class Losses:
         """Append one."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(entry)) + "\n")
+            file.write(_line(entry))
 
     def read(self) -> tuple[Entry, ...]:
         """All of them; a last line cut off by a kill is left out."""
@@ -64,10 +64,11 @@ class Losses:
 
     def forget_after(self, step: int) -> None:
         """Remove what came after a checkpoint that the run goes on from."""
-        kept = [entry for entry in self.read() if entry.step <= step]
-        self._path.unlink(missing_ok=True)
-        for entry in kept:
-            self.add(entry)
+        lines = [_line(entry) for entry in self.read() if entry.step <= step]
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self._path.with_name(f"{self._path.name}.unfinished")
+        unfinished.write_text("".join(lines), encoding="utf-8")
+        unfinished.replace(self._path)  # whole at any time
 
     def draw(self, path: Path, title: str) -> bool:
         """Write the curve as SVG. False when matplotlib is not installed: the losses themselves are in the file."""
@@ -96,6 +97,10 @@ class Losses:
         figure.savefig(path, metadata={"Date": None})
         pyplot.close(figure)
         return True
+
+
+def _line(entry: Entry) -> str:
+    return json.dumps(asdict(entry)) + "\n"
 
 
 def _thinned(steps: Iterable[StepLoss]) -> tuple[list[float], list[float]]:

@@ -101,12 +101,14 @@ async def encode_pairs(
     max_side: int,
     kept: PictureTokens,
     on_progress: Callable[[int, int], None] = lambda done, of: None,
-) -> Encoded:
+    stop: Callable[[], bool] = lambda: False,
+) -> Encoded | None:
     """See that every pair's picture has its tokens: of one view, the whole picture, as the platform looks at it.
 
     Pictures are decoded as the platform does it: in the sandbox, upright, the longer side at most ``max_side``
     pixels. Some are decoded while the model looks at those before them. Pictures that cannot be decoded are left
-    out. Raises ``TrainingRefused`` when none is left.
+    out. ``stop`` is asked now and then; when it says so, what is done is kept, and the answer is None. Raises
+    ``TrainingRefused`` when no picture is left.
     """
     missing = [pair.image for pair in pairs if not kept.has(pair.image)]
     refused: set[Path] = set()
@@ -117,9 +119,12 @@ async def encode_pairs(
         for image, tokens in zip(images, encoder.tokens(pictures), strict=True):
             kept.keep(image, tokens.tokens[0])
 
-    async with asyncio.TaskGroup() as tasks:
-        looking: asyncio.Task[None] | None = None
+    # Not a TaskGroup: it would wrap the sentence of a refusal into a group of errors.
+    looking: asyncio.Task[None] | None = None
+    try:
         for start in range(0, len(missing), _AT_ONCE):
+            if stop():
+                break
             some = missing[start : start + _AT_ONCE]
             decoded = await asyncio.gather(*(_decoded(decoder, image, max_side) for image in some))
             found = {image: pixels for image, pixels in zip(some, decoded, strict=True) if pixels is not None}
@@ -127,8 +132,13 @@ async def encode_pairs(
             if looking is not None:
                 await looking
                 on_progress(done, len(pairs))
-            looking = tasks.create_task(asyncio.to_thread(look, list(found), list(found.values())))
+            looking = asyncio.create_task(asyncio.to_thread(look, list(found), list(found.values())))
             done += len(some)
+    finally:
+        if looking is not None:
+            await looking
+    if done < len(pairs):
+        return None
     on_progress(done, len(pairs))
     usable = tuple(pair for pair in pairs if pair.image not in refused)
     if not usable:

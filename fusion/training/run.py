@@ -19,7 +19,7 @@ from encoders.torch_device import Placement, placement
 from encoders.types import ModelSpec
 from encoders.vision.encoder import TokenEncoder, vision_of
 from encoders.weights import content_revision
-from fusion.bridge_folder import MANIFEST_NAME, Branch, BridgeManifest, write_bridge
+from fusion.bridge_folder import MANIFEST_NAME, WEIGHTS_NAME, Branch, BridgeManifest, write_bridge
 from fusion.errors import TrainingRefused
 from fusion.training.beginning import new_bridge, qformer_settings
 from fusion.training.checkpoints import Checkpoints
@@ -27,7 +27,7 @@ from fusion.training.config import RunFolder, TrainingConfig
 from fusion.training.dialogue import Dialogue
 from fusion.training.losses import HeldOut, Losses, StepLoss
 from fusion.training.pairs import Pair, read_pairs, split
-from fusion.training.picture_tokens import PictureTokens, encode_pairs
+from fusion.training.picture_tokens import Encoded, PictureTokens, encode_pairs
 from fusion.training.trainer import BridgeTrainer
 
 __all__ = ["Outcome", "Reporter", "Wanted", "train_bridge"]
@@ -57,11 +57,11 @@ class Reporter:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: ``bridge`` is None when it was stopped before the last step. ``curve`` is None without
-    matplotlib.
+    """How a run ended: ``bridge`` is None when it was stopped before the last step, and ``step`` too when pictures
+    were still being encoded. ``curve`` is None without matplotlib.
     """
 
-    step: int
+    step: int | None
     pictures: int
     held_out: int
     refused: int
@@ -80,20 +80,39 @@ def train_bridge(
 ) -> Outcome:
     """Train, from the last checkpoint in ``folder`` if there is one, and write the bridge when all steps are done.
 
-    Raises ``TrainingRefused`` for pairs, settings and folders that cannot be used, and ``ModelUnavailable``. Where
-    it runs is ``encoders.device``: the Q-Former in float32, the frozen models in the device's precision.
+    ``stop`` is asked after each step, and now and then while pictures are encoded: what is done is kept. Raises
+    ``TrainingRefused`` for pairs, settings and folders that cannot be used, and ``ModelUnavailable``. Where it runs
+    is ``encoders.device``: the Q-Former in float32, the frozen models in the device's precision.
     """
+    try:
+        return _train(wanted, config, encoders, folder, reporter, stop, restart)
+    except OSError as error:
+        raise TrainingRefused(
+            f"The training cannot go on, because a file cannot be read or written: {error.strerror or 'unknown'}. "
+            "When that is mended, the same command goes on from the last checkpoint."
+        ) from error
+
+
+def _train(
+    wanted: Wanted,
+    config: TrainingConfig,
+    encoders: EncoderConfig,
+    folder: RunFolder,
+    reporter: Reporter,
+    stop: Callable[[], bool],
+    restart: bool,
+) -> Outcome:
     target = encoders.models_dir / wanted.name
     _check_target(wanted.name, target)
     pairs = read_pairs(wanted.listing, wanted.images)
     checkpoints, losses = Checkpoints(folder.checkpoints, config.keep_checkpoints), Losses(folder.losses)
-    if restart:
-        checkpoints.clear()
-        folder.losses.unlink(missing_ok=True)
 
     spec = registry.find(wanted.vision, encoders.models_dir)
     kept = PictureTokens(folder.tokens, f"{spec.name}|{spec.revision}|{spec.preprocessing}")
-    pairs, refused = _encoded(spec, pairs, kept, encoders, reporter)
+    encoded = _encoded(spec, pairs, kept, encoders, reporter, stop)
+    if encoded is None:
+        return Outcome(None, len(pairs), 0, 0, None, None)
+    pairs = encoded.pairs
     training, held_out = split(pairs, config.held_out, config.seed)
     width = kept.load(training[0].image).shape[1]
 
@@ -108,6 +127,8 @@ def train_bridge(
     bridge, manifest = _new_bridge(config, spec, width, wanted.decoder, decoder)
     dialogue = Dialogue(tokenizer, config.prompts, config.max_caption_tokens)
     trainer = BridgeTrainer(bridge, decoder, dialogue, kept, training, held_out, config, place.device)
+    if restart:  # only now that nothing else can be refused: a slip of the hand must not cost a run
+        checkpoints.clear()
     found = checkpoints.newest()
     if found is not None:
         _same_run(found.facts, facts)
@@ -122,7 +143,7 @@ def train_bridge(
         trainer.step,
         len(training),
         len(held_out),
-        refused,
+        len(encoded.refused),
         target if finished else None,
         folder.curve if drawn else None,
     )
@@ -130,9 +151,14 @@ def train_bridge(
 
 def _check_target(name: str, target: Path) -> None:
     """A training must not write over a model that somebody put there."""
-    if name != Path(name).name or name.startswith("."):
+    if not name or name != Path(name).name or name.startswith("."):
         raise TrainingRefused(f"'{name}' is no name for a bridge; it becomes the name of a folder.")
-    if target.exists() and any(target.iterdir()) and not (target / MANIFEST_NAME).is_file():
+    if not target.exists() or (target / MANIFEST_NAME).is_file():
+        return
+    # A run that was killed while it wrote the bridge leaves weights without a description, or hidden files.
+    if not target.is_dir() or any(
+        path.name != WEIGHTS_NAME and not path.name.startswith(".") for path in target.iterdir()
+    ):
         raise TrainingRefused(f"There is a model '{name}' that is no bridge; choose another name.")
 
 
@@ -142,10 +168,11 @@ def _encoded(
     kept: PictureTokens,
     encoders: EncoderConfig,
     reporter: Reporter,
-) -> tuple[tuple[Pair, ...], int]:
-    """Pairs with tokens, and how many pictures were left out. The encoder is loaded if there is work for it."""
+    stop: Callable[[], bool],
+) -> Encoded | None:
+    """Pairs with tokens; None when it was stopped. The encoder is loaded if there is work for it."""
     if all(kept.has(pair.image) for pair in pairs):
-        return pairs, 0
+        return Encoded(pairs, ())
     if spec.task != "vision":
         raise TrainingRefused(f"The model '{spec.name}' is for {spec.task}; name one for vision.")
     encoder = vision_of(registry.load(spec.name, encoders))
@@ -156,18 +183,17 @@ def _encoded(
         )
     side = int(spec.extra.get("side_pixels", _SIDE_PIXELS))
 
-    async def encode() -> tuple[tuple[Pair, ...], int]:
+    async def encode() -> Encoded | None:
         decoder = MediaDecoder(encoders.limits, workers=encoders.decoder_processes)
         try:
-            result = await encode_pairs(pairs, encoder, decoder, side, kept, reporter.on_encoded)
+            return await encode_pairs(pairs, encoder, decoder, side, kept, reporter.on_encoded, stop)
         finally:
             await decoder.aclose()
-        return result.pairs, len(result.refused)
 
-    usable, refused = asyncio.run(encode())
-    if refused:
-        reporter.say(f"{refused} of {len(pairs)} pictures cannot be decoded and are left out.")
-    return usable, refused
+    encoded = asyncio.run(encode())
+    if encoded is not None and encoded.refused:
+        reporter.say(f"{len(encoded.refused)} of {len(pairs)} pictures cannot be decoded and are left out.")
+    return encoded
 
 
 def _load_decoder(models_dir: Path, name: str, place: Placement) -> tuple[Any, Any, str]:

@@ -16,7 +16,8 @@ from tiny_models import tiny_vit
 from typer.testing import CliRunner, Result
 
 from deploy.cli import app
-from fusion.bridge_folder import read_manifest
+from encoders.errors import EncoderError
+from fusion.bridge_folder import MANIFEST_NAME, read_manifest
 from fusion.errors import FusionError, TrainingRefused
 from fusion.training.trainer import BridgeTrainer
 
@@ -99,6 +100,62 @@ def test_sigterm_saves_and_the_same_command_goes_on_to_the_same_bridge(
     assert read_manifest(models / "parts").weights_sha256 == read_manifest(models / "whole").weights_sha256
 
 
+def test_a_signal_while_pictures_are_encoded_stops_too(
+    train: Train, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fusion.training import run
+
+    encode_pairs = run.encode_pairs
+
+    async def interrupted(*given: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return await encode_pairs(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "encode_pairs", interrupted)
+        result = train(name="early")
+    assert result.exit_code == 0, result.output
+    assert "Stopped while pictures were encoded; the same command goes on" in result.output
+    assert not (models / "early").exists()
+    assert "4 steps over 4 pictures" in train(name="early").output
+
+
+def test_a_run_killed_while_it_wrote_the_bridge_writes_it_again(train: Train, models: Path) -> None:
+    assert train(name="killed").exit_code == 0
+    (models / "killed" / MANIFEST_NAME).unlink()
+    (models / "killed" / ".bridge.x").mkdir()
+    result = train(name="killed")
+    assert result.exit_code == 0, result.output
+    assert "Going on after step 4." in result.output
+    assert read_manifest(models / "killed").decoder == "tiny-blip2"
+
+
+def test_a_restart_that_is_refused_costs_nothing(train: Train, tmp_path: Path) -> None:
+    assert train(name="kept").exit_code == 0
+    assert isinstance(train("--restart", name="kept", decoder="no-such-model").exception, EncoderError)
+    assert (tmp_path / "data" / "training" / "kept" / "losses.jsonl").read_text()
+    assert "Going on after step 4." in train(name="kept").output
+
+
+def test_a_disk_that_fails_is_told_in_a_sentence(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fusion.training import run
+
+    def full(*_given: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run, "write_bridge", full)
+    message = refusal(train(name="full"))
+    assert "No space left on device" in message
+    assert "the same command goes on" in message
+
+
+def test_a_setting_that_is_wrong_is_named(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MANYMODAL_PORT", "many")
+    result = train(name="fifth")
+    assert (result.exit_code, type(result.exception)) == (2, SystemExit)
+    assert "Setting port" in result.output
+
+
 def test_a_run_goes_on_only_with_the_settings_it_was_begun_with(train: Train) -> None:
     assert train(name="third").exit_code == 0
     message = refusal(train(name="third", steps="5", decoder="tiny-blip2", learning_rate="0.1"))
@@ -111,6 +168,7 @@ def test_a_run_goes_on_only_with_the_settings_it_was_begun_with(train: Train) ->
 def test_what_cannot_be_trained_is_refused_in_a_sentence(train: Train) -> None:
     assert "There is a model 'tiny-vit' that is no bridge" in refusal(train(name="tiny-vit"))
     assert "is no name for a bridge" in refusal(train(name="../up"))
+    assert "is no name for a bridge" in refusal(train(name=""))
     result = train(name="fourth", vision="smollm2-135m-instruct")
     assert isinstance(result.exception, TrainingRefused)
     assert "is for chat" in result.exception.message

@@ -62,6 +62,7 @@ async def test_each_picture_is_encoded_once_as_the_platform_decodes_it(
     pairs = (*pairs, Pair(tmp_path / "turned.jpg", ("x",)))
     kept, encoder, told = PictureTokens(tmp_path / "tokens", "a"), FakeTokenEncoder(), []
     result = await encode_pairs(pairs, encoder, decoder, 120, kept, lambda done, of: told.append((done, of)))
+    assert result is not None
     assert result.pairs == pairs
     assert result.refused == ()
     assert (told[0], told[-1]) == ((0, 71), (71, 71))
@@ -79,10 +80,36 @@ async def test_pictures_that_cannot_be_decoded_are_left_out_and_named(
     bad = Pair(tmp_path / "bad.jpg", ("x",))
     kept = PictureTokens(tmp_path / "tokens", "a")
     result = await encode_pairs((good[0], bad, good[1]), FakeTokenEncoder(), decoder, 100, kept)
+    assert result is not None
     assert result.pairs == good
     assert result.refused == (bad.image,)
     with pytest.raises(TrainingRefused, match="None of the 1 pictures"):
         await encode_pairs((bad,), FakeTokenEncoder(), decoder, 100, kept)
+
+
+async def test_a_refusal_while_the_model_looks_is_its_own_sentence(
+    tmp_path: Path, decoder: MediaDecoder
+) -> None:
+    class Broken(FakeTokenEncoder):
+        def tokens(self, images: Sequence[Pixels], tiles: TilePlan | None = None) -> tuple[ImageTokens, ...]:
+            return tuple(ImageTokens(one.tokens * np.nan, one.boxes) for one in super().tokens(images, tiles))
+
+    kept = PictureTokens(tmp_path / "tokens", "a")
+    for number in (1, 70):  # in the last pass, and in one before it
+        with pytest.raises(TrainingRefused, match="no usable numbers"):
+            await encode_pairs(photos(tmp_path, number), Broken(), decoder, 100, kept)
+
+
+async def test_stopped_it_keeps_what_is_done(tmp_path: Path, decoder: MediaDecoder) -> None:
+    pairs, encoder = photos(tmp_path, 70), FakeTokenEncoder()
+    kept, asked = PictureTokens(tmp_path / "tokens", "a"), iter((False, True))
+    assert await encode_pairs(pairs, encoder, decoder, 100, kept, stop=lambda: next(asked)) is None
+    done = [pair for pair in pairs if kept.has(pair.image)]
+    assert 0 < len(done) == encoder.seen < 70
+    result = await encode_pairs(pairs, encoder, decoder, 100, kept)
+    assert result is not None
+    assert result.pairs == pairs
+    assert encoder.seen == 70
 
 
 def test_kept_numbers_are_float16s_unless_they_are_too_large(tmp_path: Path) -> None:
