@@ -49,7 +49,11 @@ class BranchTokens:
 
 
 class LoadedBridge:
-    """A Q-Former on its device: a ``BatchEncoder[BranchTokens, BranchTokens, Vector]`` for the micro-batcher."""
+    """A Q-Former on its device: a ``BatchEncoder[BranchTokens, BranchTokens, Vector]`` for the micro-batcher.
+
+    It is given one branch at a time: a medium has one encoder, and its soft tokens stand where the medium stands.
+    Whoever wants tokens of several branches in one pass calls the ``QFormer`` itself.
+    """
 
     def __init__(
         self, network: QFormer, manifest: BridgeManifest, revision: str, place: Placement, name: str

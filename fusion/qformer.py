@@ -54,12 +54,12 @@ class QFormer(torch.nn.Module):  # type: ignore[misc]  # torch has no types that
         """Soft tokens ``(n, queries, decoder width)`` of branches' tokens, each ``(n, its length, its width)``.
 
         ``masks``, by branch, are ``(n, its length)``: 1 for real tokens, 0 for padding; a branch without one is all
-        real. Branches are looked at together; with ``attention`` they have looked at each other before. In each of
-        the ``n`` at least one token must be real.
+        real. Branches are looked at together; with ``attention`` they have looked at each other before. One that is
+        left out counts as one that is masked throughout. In each of the ``n`` at least one token must be real.
         """
         masks = masks or {}
         tokens = {name: given.float() for name, given in tokens.items()}
-        if self.attention is not None and len(tokens) > 1:
+        if self.attention is not None:  # of one branch, too: as if the others were masked
             tokens = self.attention(tokens, {name: mask.bool() for name, mask in masks.items()}).tokens
         seen, real = [], []
         for name, given in tokens.items():

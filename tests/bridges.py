@@ -8,9 +8,10 @@ from typing import Any
 
 from fusion.bridge_folder import Branch, BridgeManifest, write_bridge
 
-__all__ = ["SPEECH", "VISION", "bridge_manifest", "random_network", "write_random_bridge"]
+__all__ = ["SPEECH", "TEXT", "VISION", "bridge_manifest", "random_network", "write_random_bridge"]
 
 VISION, SPEECH = Branch("tiny-vision", "1", 48), Branch("tiny-speech", "1", 40)
+TEXT = Branch("tiny-text", "1", 24)
 
 
 def bridge_manifest(branches: Mapping[str, Branch], **changes: Any) -> BridgeManifest:

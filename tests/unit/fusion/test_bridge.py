@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bridges import SPEECH, VISION, bridge_manifest, random_network, write_random_bridge
+from bridges import SPEECH, TEXT, VISION, bridge_manifest, random_network, write_random_bridge
 from tiny_blip2 import QUERIES, WIDTH, tiny_blip2
 
 from encoders.config import BatchLimits
 from encoders.errors import EncoderOverloaded
 from encoders.types import AudioTokens, ImageTokens, Vector, VideoTokens
+from fusion.bridge import BranchTokens, load_bridge
 from fusion.bridge_folder import MANIFEST_NAME, WEIGHTS_NAME, bridge_revision, write_bridge
 from fusion.config import BridgeConfig
 from fusion.errors import BridgeMismatch, BridgeUnavailable, ModalityNotBridged
@@ -126,6 +127,21 @@ async def test_a_bridge_without_ears_says_so(tmp_path: Path):
     with pytest.raises(ModalityNotBridged, match="cannot listen"):
         await deployment.project_audio(sound(5))
     await deployment.aclose()
+
+
+def test_a_loaded_bridge_reads_tokens_of_text_padded_or_not(tmp_path: Path):
+    manifest = bridge_manifest(
+        {"vision": VISION, "text": TEXT}, attention={"inner_width": 16, "heads": 2, "gate_width": 8}
+    )
+    write_random_bridge(tmp_path, manifest)
+    bridge = load_bridge(BridgeConfig(tmp_path, "tiny-decoder"))
+    network, sentences = random_network(manifest), draw(2, 7, 24)
+    padded = BranchTokens("text", sentences, (7, 3))
+    (soft,) = bridge.run(bridge.prepare([padded]))
+    for row, length in enumerate((7, 3)):
+        with torch.no_grad():
+            alone = network({"text": torch.from_numpy(sentences[row : row + 1, :length].copy())})
+        np.testing.assert_allclose(soft[row], alone[0].numpy(), atol=1e-5)
 
 
 async def test_more_than_may_wait_is_refused(tmp_path: Path):

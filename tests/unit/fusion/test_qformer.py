@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from bridges import SPEECH, VISION, bridge_manifest, random_network
+from bridges import SPEECH, TEXT, VISION, bridge_manifest, random_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,6 +95,36 @@ def test_attention_between_branches_is_harmless_until_it_is_trained():
         for parameter in network.attention.parameters():
             parameter.add_(0.3)
     assert not torch.allclose(network(tokens), without(tokens), atol=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("gone", ["vision", "speech", "text"])
+def test_a_branch_that_is_not_there_counts_as_one_that_is_masked(gone: str):
+    branches = {"vision": VISION, "speech": SPEECH, "text": TEXT}
+    attending = bridge_manifest(branches, attention={"inner_width": 16, "heads": 2, "gate_width": 8})
+    network = random_network(attending)
+    tokens = {name: draw(2, 5 + seed, branch.width, seed=seed) for seed, (name, branch) in
+              enumerate(branches.items())}  # fmt: skip
+    hidden = {gone: torch.zeros(tokens[gone].shape[:2])}
+    without = {name: given for name, given in tokens.items() if name != gone}
+    torch.testing.assert_close(network(tokens, hidden), network(without), atol=1e-5, rtol=1e-4)
+    # Down to a single one: what it was trained to do with tokens is done to those of one branch, too.
+    alone = next(iter(without))
+    others = {name: torch.zeros(given.shape[:2]) for name, given in tokens.items() if name != alone}
+    torch.testing.assert_close(network(tokens, others), network({alone: tokens[alone]}), atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_text_is_a_branch_like_others_and_each_branch_is_heeded():
+    branches = {"vision": VISION, "speech": SPEECH, "text": TEXT}
+    network = random_network(bridge_manifest(branches))
+    tokens = {name: draw(1, 6, branch.width) for name, branch in branches.items()}
+    together = network(tokens)
+    assert together.shape == (1, 4, 32)
+    for name, branch in branches.items():
+        changed = network({**tokens, name: draw(1, 6, branch.width, seed=9)})
+        assert not torch.allclose(changed, together, atol=1e-2), name
+        assert not torch.allclose(network({name: tokens[name]}), together, atol=1e-2), name
 
 
 def _untrained(manifest: BridgeManifest) -> torch.nn.Module:
