@@ -17,12 +17,16 @@ from fusion.bridge_folder import BridgeManifest, bridge_revision, check_fit, rea
 from fusion.config import BridgeConfig, Levels, NativeConfig
 from fusion.errors import BridgeUnavailable
 from fusion.picture_cost import PictureCost, picture_cost
-from serving.config import ChatModel, EngineConfig, FusionName, ServedBridge
+from serving.config import ChatModel, EngineConfig, FusionName, ServedBridge, SoftTokenForm
 
 __all__ = ["ChatSettings", "LevelSettings", "NativeSettings"]
 
+_TEMPLATE_NAME = "chat_template.jinja"
 _PICTURES = 16  # in one prompt, where nothing says another number
 _ONE_PICTURE = frozenset({"blip-2"})  # families of which vLLM takes one picture in a prompt
+_PICTURE_PLACES = frozenset(
+    {"blip-2", "llava"}
+)  # families that vLLM gives embeddings of pictures as they are
 
 
 class _Section(BaseModel):
@@ -71,14 +75,17 @@ class ChatSettings(_Section):
     """The decoder. ``threads`` 0 means one per core.
 
     ``fusion`` is how media reach it: written down (``text``), as soft tokens through a ``bridge`` (``qformer``; the
-    bridge of a BLIP-2 checkpoint is in the model itself), or by looking itself (``native``). ``views`` are how many
-    views of a picture become soft tokens. ``side_channel`` sends streamed bodies from the engine to the gateway
-    over a local socket instead of Ray's handle: faster, but both must run on one machine.
+    bridge of a BLIP-2 checkpoint is in the model itself), or by looking itself (``native``). ``soft_tokens_as`` is
+    where soft tokens stand: among those of words, in any decoder (``prompt_embeds``), or in the places of pictures,
+    in a vision language model that is then served whole but for what looks (``image_embeds``). ``views`` are how
+    many views of a picture become soft tokens. ``side_channel`` sends streamed bodies from the engine to the
+    gateway over a local socket instead of Ray's handle: faster, but both must run on one machine.
     """
 
     model: str
     fusion: FusionName = "text"
     bridge: str | None = None
+    soft_tokens_as: SoftTokenForm = "prompt_embeds"
     views: Annotated[LevelSettings, _left_out_stays(_VIEWS)] = _VIEWS
     native: NativeSettings = NativeSettings()
     context_tokens: int = Field(gt=0)
@@ -96,15 +103,22 @@ class ChatSettings(_Section):
         """The folder of the bridge that is served, below the models' folder."""
         return (self.bridge or self.model) if self.fusion == "qformer" else None
 
+    @property
+    def _takes_pictures(self) -> bool:
+        """Whether the decoder is served as a vision language model."""
+        return self.fusion == "native" or (self.fusion == "qformer" and self.soft_tokens_as == "image_embeds")
+
     def decoder_folder(self, models_dir: Path) -> Path:
-        """What vLLM loads: the model's folder, or of a BLIP-2 checkpoint that does not look itself its decoder."""
+        """What vLLM loads: the model's folder, or of a BLIP-2 checkpoint that takes no pictures its decoder."""
         folder = models_dir / self.model
-        if self.fusion != "native" and is_blip2(_facts(folder)):
+        if not self._takes_pictures and is_blip2(_facts(folder)):
             return folder / DECODER_FOLDER
         return folder
 
     def served(self, models_dir: Path) -> ChatModel:
-        """The decoder as the gateway knows it. Raises ``ModelUnavailable`` when its context is shorter than set."""
+        """The decoder as the gateway knows it. Raises ``ModelUnavailable`` when its context is shorter than set, or
+        its tokenizer is not there.
+        """
         folder = self.decoder_folder(models_dir)
         facts = _facts(folder)
         text = facts.get("text_config")
@@ -114,7 +128,13 @@ class ChatSettings(_Section):
                 f"The model '{self.model}' has a context of {longest} tokens; chat.context_tokens is "
                 f"{self.context_tokens}. Set it to {longest} or less."
             )
-        return ChatModel(self.model, self.context_tokens, folder / "tokenizer.json", self.fusion)
+        tokenizer = folder / "tokenizer.json"
+        if facts and not tokenizer.is_file():
+            raise ModelUnavailable(
+                f"The model '{self.model}' has no tokenizer.json, with which prompts are counted. Load its "
+                "tokenizer with transformers' AutoTokenizer and save it into the model's folder."
+            )
+        return ChatModel(self.model, self.context_tokens, tokenizer, self.fusion)
 
     def engine(self, models_dir: Path) -> EngineConfig:
         """Settings of the decoder's deployment."""
@@ -126,8 +146,9 @@ class ChatSettings(_Section):
             max_streams=self.max_streams,
             dtype=self.dtype,
             enforce_eager=self.enforce_eager,
-            soft_tokens_as="prompt_embeds" if self.fusion == "qformer" else None,
+            soft_tokens_as=self.soft_tokens_as if self.fusion == "qformer" else None,
             native_limits=native.limits if native is not None else {},
+            chat_template=self._chat_template(models_dir),
             extra_arguments=self.extra_arguments,
         )
 
@@ -150,10 +171,9 @@ class ChatSettings(_Section):
                 "it is one that vLLM serves, say in chat.native.picture_tokens how many tokens of its prompt a "
                 "picture takes."
             )
-        pictures = native.pictures or (1 if facts.get("model_type") in _ONE_PICTURE else _PICTURES)
         return NativeConfig(
             limits={
-                MediaKind.IMAGE: pictures,
+                MediaKind.IMAGE: self._pictures(facts),
                 MediaKind.VIDEO: native.videos,
                 MediaKind.AUDIO: native.recordings,
             },
@@ -161,6 +181,18 @@ class ChatSettings(_Section):
             sides=native.picture_sides.levels(),
             sound_tokens_per_second=native.sound_tokens_per_second,
         )
+
+    def _pictures(self, facts: Mapping[str, Any]) -> int:
+        """How many pictures one prompt takes."""
+        return self.native.pictures or (1 if facts.get("model_type") in _ONE_PICTURE else _PICTURES)
+
+    def _chat_template(self, models_dir: Path) -> Path | None:
+        """That of a BLIP-2 checkpoint which brings none: made for its decoder, when this was split off."""
+        folder = models_dir / self.model
+        template = folder / DECODER_FOLDER / _TEMPLATE_NAME
+        if not self._takes_pictures or not is_blip2(_facts(folder)) or (folder / _TEMPLATE_NAME).is_file():
+            return None
+        return template if template.is_file() else None
 
     def manifest(self, models_dir: Path) -> BridgeManifest | None:
         """Of the bridge that is served. Raises ``BridgeUnavailable``."""
@@ -184,6 +216,9 @@ class ChatSettings(_Section):
         if "vision" in manifest.branches:
             models["vision"] = find(manifest.branches["vision"].model, models_dir)
         check_fit(name, manifest, self.model, self.decoder_folder(models_dir), models)
+        pictures = None
+        if self.soft_tokens_as == "image_embeds":
+            pictures = self._picture_places(name, manifest, _facts(models_dir / self.model))
         return ServedBridge(
             name=name,
             revision=bridge_revision(models_dir / name, manifest),
@@ -191,7 +226,32 @@ class ChatSettings(_Section):
             queries=manifest.queries,
             vision=models.get("vision"),
             speech=models.get("speech"),
+            pictures=pictures,
         )
+
+    def _picture_places(self, name: str, manifest: BridgeManifest, facts: Mapping[str, Any]) -> int:
+        """How many of a bridge's pieces may stand in the places of pictures. Raises ``ModelUnavailable`` for a
+        decoder that has none, ``BridgeUnavailable`` for a bridge whose soft tokens do not fit there.
+        """
+        family = facts.get("model_type", "unknown")
+        if family not in _PICTURE_PLACES:
+            raise ModelUnavailable(
+                f"The model '{self.model}' (its kind is '{family}') does not take soft tokens in the places of "
+                f"pictures; kinds that do are {', '.join(sorted(_PICTURE_PLACES))}. Set chat.soft_tokens_as to "
+                "'prompt_embeds', which any decoder takes."
+            )
+        places = int(facts.get("num_query_tokens", 32)) if family == "blip-2" else manifest.queries
+        if manifest.queries != places or "speech" in manifest.branches:
+            why = (
+                "it also takes sound"
+                if "speech" in manifest.branches
+                else f"it gives {manifest.queries} soft tokens, and a picture has {places}"
+            )
+            raise BridgeUnavailable(
+                f"The bridge '{name}' does not fit the places of pictures in '{self.model}': {why}. Set "
+                "chat.soft_tokens_as to 'prompt_embeds'."
+            )
+        return self._pictures(facts)
 
     def bridge_config(
         self, models_dir: Path, served: ServedBridge, device: str, threads: int

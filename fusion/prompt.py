@@ -36,7 +36,7 @@ class Look:
 
     ``times_seconds`` says when each piece is; views have none. ``joined`` pieces stand at one place: a decoder that
     takes films gives the frames their times itself. ``rest_tokens`` is what these take besides, however many they
-    are.
+    are. ``of_pieces`` is how many there were, where not all of them may stand.
     """
 
     medium: PerceivedMedium
@@ -45,6 +45,7 @@ class Look:
     times_seconds: tuple[float, ...] = ()
     joined: bool = False
     rest_tokens: int = 0
+    of_pieces: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +178,12 @@ class PromptComposer:
         look = draft.look
         lines, cut = self._kept(draft, share.text_tokens, question)
         left_out = []
-        if len(share.pieces) < look.pieces:
+        seen = max(look.pieces, look.of_pieces)
+        if len(share.pieces) < seen:
             noun = {MediaKind.IMAGE: "views of the picture", MediaKind.VIDEO: "frames of the video"}.get(
                 look.medium.info.kind, "stretches of the recording"
             )
-            left_out.append(f"{look.pieces - len(share.pieces)} of {look.pieces} {noun}")
+            left_out.append(f"{seen - len(share.pieces)} of {seen} {noun}")
         if cut:
             left_out.append(cut)
         parts: list[str | Slot] = [draft.opening] if draft.opening else []

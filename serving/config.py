@@ -72,7 +72,8 @@ class ServedBridge:
     """The bridge as the gateway knows it: its name and revision, and the decoder it was made for.
 
     ``queries`` soft tokens stand for one view, frame or stretch of sound. ``vision`` and ``speech`` are the
-    encoders whose tokens it takes, where it has such a branch.
+    encoders whose tokens it takes, where it has such a branch. ``pictures`` is how many views and frames one prompt
+    takes where each stands in the place of a picture (``image_embeds``); ``None``: as many as there is room for.
     """
 
     name: str
@@ -81,6 +82,7 @@ class ServedBridge:
     queries: int
     vision: ModelSpec | None
     speech: ModelSpec | None = None
+    pictures: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ class EngineConfig:
     have been made for ``soft_tokens_of``, which is the served name where it is empty. ``native_limits`` names the
     kinds of media the decoder takes in itself, with how many of each one prompt may hold. Their pixels are kept, up
     to ``pixel_cache_bytes``, and so is what vLLM makes of them (``processor_cache_bytes``, once in each of its
-    processes). ``extra_arguments`` are further flags as on the command line (``("--block-size", "32")``).
+    processes). ``chat_template`` is a file for models that bring none. ``extra_arguments`` are further flags as on
+    the command line (``("--block-size", "32")``).
     """
 
     model_path: Path
@@ -146,6 +149,7 @@ class EngineConfig:
     media_timeout_seconds: float = 120.0
     pixel_cache_bytes: int = 256 << 20
     processor_cache_bytes: int = 1 << 30
+    chat_template: Path | None = None
 
     def arguments(self) -> list[str]:
         """The flags, as ``python -m vllm.entrypoints.launchers.api_server.entry`` takes them."""
@@ -160,6 +164,8 @@ class EngineConfig:
         ]
         if self.enforce_eager:
             flags.append("--enforce-eager")
+        if self.chat_template is not None:
+            flags += ["--chat-template", str(self.chat_template)]
         return [*flags, *self._media_flags(), *self.extra_arguments]
 
     def _media_flags(self) -> list[str]:

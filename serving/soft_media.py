@@ -16,12 +16,15 @@ __all__ = ["SoftMedia"]
 
 class SoftMedia:
     """Asks the bridge. ``tokens`` is how many stand for one view, frame or stretch of sound; ``hears``: the bridge
-    takes sound.
+    takes sound, ``sees``: it takes pictures. ``pictures`` is how many of a request may stand in the places of
+    pictures, ``None`` where they need none.
     """
 
     def __init__(self, bridge: Bridge, served: ServedBridge, tasks: PerceptionTasks) -> None:
         self.tokens = served.queries
         self.hears = served.speech is not None
+        self.sees = served.vision is not None
+        self.pictures = served.pictures
         self._bridge = bridge
         self._tasks = tasks
         self._vision = _identity(served, served.vision)

@@ -11,15 +11,15 @@ from dataclasses import asdict, replace
 from typing import Any, cast
 
 from encoders.types import FrameSampling, MediaKind
-from fusion.budget import spread
 from fusion.config import NativeConfig
 from fusion.errors import PromptTooLong
 from fusion.prompt import Look, PromptComposer, Slot
 from serving.errors import LimitExceeded
 from serving.perceiver import Perceived, Perceiver, perceived_of
 from serving.services import NativeMedium
-from serving.strategies.placing import content_parts, placed
-from serving.strategies.strategy import Block, Content, FusedMedia, PlacedBlock, Wanted
+from serving.strategies.picture_places import frames_shown
+from serving.strategies.placing import content_parts, placed, renumbered
+from serving.strategies.strategy import Block, Content, FusedMedia, Wanted
 from storage.keys import artifact_key
 from storage.types import MediaRef
 
@@ -79,7 +79,7 @@ class NativeStrategy:
         fused = placed(
             blocks, lambda medium, slot: self._attach(perceived[medium], shown[medium], slot, sides[medium])
         )
-        return replace(fused, blocks=tuple(map(_in_the_video, fused.blocks, shown)))
+        return renumbered(fused, shown)
 
     def content(self, parts: Sequence[str | Block]) -> Content:
         """Texts, and attachments of media."""
@@ -100,15 +100,8 @@ class NativeStrategy:
                 )
         frames = [len(item.medium.video.frames) if item.medium.video is not None else 0 for item in perceived]
         if not self._takes(MediaKind.VIDEO) and counts[MediaKind.VIDEO]:
-            left = self._native.limits.get(MediaKind.IMAGE, 0) - counts[MediaKind.IMAGE]
-            most = left // counts[MediaKind.VIDEO]
-            if most < 1:
-                raise LimitExceeded(
-                    "The request brings more pictures and videos than the model takes in one prompt: at most "
-                    f"{self._native.limits.get(MediaKind.IMAGE, 0)} pictures, frames of videos included.",
-                    "messages",
-                )
-            return [spread(count, min(count, most)) if count else () for count in frames]
+            kinds = [item.medium.info.kind for item in perceived]
+            return frames_shown(kinds, frames, self._native.limits.get(MediaKind.IMAGE, 0))
         return [tuple(range(count)) for count in frames]
 
     def _side(self, item: Perceived, smaller: int) -> int:
@@ -131,7 +124,13 @@ class NativeStrategy:
                 together = cost.film_tokens(width, height, side)
                 each = math.ceil(together / cost.frames_together)
                 return Look(item.medium, len(frames), each, times, joined=True, rest_tokens=together - each)
-            return Look(item.medium, len(frames), cost.tokens(width, height, side), times)
+            return Look(
+                item.medium,
+                len(frames),
+                cost.tokens(width, height, side),
+                times,
+                of_pieces=len(item.medium.video.frames),
+            )
         if self._takes(MediaKind.AUDIO):
             seconds = info.duration_seconds or 0.0
             return Look(item.medium, 1, math.ceil(seconds * self._native.sound_tokens_per_second) + 2)
@@ -166,10 +165,3 @@ class NativeStrategy:
             "times_seconds": times_seconds,
         }
         return artifact_key(self._secret, media.tenant, media.sha256, "native", "decoder", "1", "1", params)
-
-
-def _in_the_video(block: Block, frames: tuple[int, ...]) -> Block:
-    """The block with its pieces numbered as the video's frames are."""
-    if not isinstance(block, PlacedBlock) or not frames:
-        return block
-    return replace(block, pieces=tuple(frames[piece] for piece in block.pieces))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from fusion.prompt import MixedBlock, Slot, question_last
 from serving.services import Attachment
 from serving.strategies.strategy import Block, Content, FusedMedia, PlacedBlock
 
-__all__ = ["content_parts", "placed"]
+__all__ = ["content_parts", "placed", "renumbered"]
 
 
 def placed(blocks: Sequence[MixedBlock], attach: Callable[[int, Slot], Attachment]) -> FusedMedia:
@@ -25,6 +26,17 @@ def placed(blocks: Sequence[MixedBlock], attach: Callable[[int, Slot], Attachmen
                 parts.append(part)
         written.append(PlacedBlock(tuple(parts), block.tokens, block.pieces, block.cut))
     return FusedMedia(tuple(written), tuple(attachments))
+
+
+def renumbered(fused: FusedMedia, shown: Sequence[tuple[int, ...]]) -> FusedMedia:
+    """With the pieces of each block numbered as its medium's are, of which only those ``shown`` were to stand."""
+    blocks = [
+        replace(block, pieces=tuple(pieces[piece] for piece in block.pieces))
+        if isinstance(block, PlacedBlock) and pieces
+        else block
+        for block, pieces in zip(fused.blocks, shown, strict=True)
+    ]
+    return replace(fused, blocks=tuple(blocks))
 
 
 def content_parts(parts: Sequence[str | Block]) -> Content:

@@ -12,7 +12,9 @@ import pytest
 from tiny_blip2 import QUERIES, WIDTH, tiny_blip2
 
 from deploy.settings import Settings, load_settings
+from encoders.decoder_split import CHAT_TEMPLATE
 from encoders.errors import ModelUnavailable
+from encoders.models.blip2 import finish
 from encoders.types import MediaKind
 from fusion.bridge_folder import Branch, BridgeManifest
 from fusion.config import Levels
@@ -153,6 +155,84 @@ def test_a_decoder_that_looks_itself_is_served_whole(load: Load, checkpoint: Pat
     assert gateway.native is not None
     assert gateway.native.cost.tokens(640, 480, 1024) == QUERIES
     assert settings.bridge_config() is None
+
+
+def test_soft_tokens_may_stand_in_the_places_of_pictures(load: Load, checkpoint: Path) -> None:
+    """The checkpoint is served whole, and vLLM loads nothing of it that looks."""
+    settings = load(model="tiny-blip2", fusion="qformer", soft_tokens_as="image_embeds")
+    gateway, engine = settings.gateway_config(), settings.engine_config()
+    assert (engine.model_path, engine.soft_tokens_as) == (checkpoint, "image_embeds")
+    assert dict(engine.native_limits) == {}
+    assert gateway.bridge is not None
+    assert gateway.bridge.pictures == 1  # vLLM's BLIP-2 takes one picture
+    assert gateway.chat_model.tokenizer_file == checkpoint / "tokenizer.json"
+    assert settings.bridge_config() is not None
+    elsewhere = load(model="tiny-blip2", fusion="qformer", soft_tokens_as="prompt_embeds").gateway_config()
+    assert elsewhere.bridge is not None
+    assert elsewhere.bridge.pictures is None
+
+
+def test_soft_tokens_that_fit_no_picture_are_refused_at_start(
+    load: Load, bridge: Any, checkpoint: Path
+) -> None:
+    vision = load(model="tiny-blip2", fusion="qformer").gateway_config().bridge
+    assert vision is not None
+    assert vision.vision is not None
+    branches = {"vision": Branch("tiny-blip2", vision.vision.revision, 64)}
+    bridge("narrow", BridgeManifest("tiny-blip2", WIDTH, QUERIES - 1, branches))
+    with pytest.raises(BridgeUnavailable, match=f"{QUERIES - 1} soft tokens, and a picture has {QUERIES}"):
+        load(
+            model="tiny-blip2", fusion="qformer", bridge="narrow", soft_tokens_as="image_embeds"
+        ).gateway_config()
+    folder = checkpoint.parent / "tiny-llama"
+    shutil.copytree(checkpoint / "decoder", folder)
+    try:
+        bridge("words", BridgeManifest("tiny-llama", WIDTH, 4, branches))
+        with pytest.raises(ModelUnavailable, match=r"kind is 'llama'.*blip-2, llava.*'prompt_embeds'"):
+            load(
+                model="tiny-llama", fusion="qformer", bridge="words", soft_tokens_as="image_embeds"
+            ).gateway_config()
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "served", [{"fusion": "native"}, {"fusion": "qformer", "soft_tokens_as": "image_embeds"}]
+)
+def test_a_whole_blip2_without_a_template_gets_the_one_of_its_decoder(
+    load: Load, checkpoint: Path, served: dict[str, str]
+) -> None:
+    folder = checkpoint.parent / "bare-blip2"
+    shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns("decoder", "chat_template.*"))
+    try:
+        finish("bare-blip2", folder, lambda *_: None)
+        template = folder / "decoder" / "chat_template.jinja"
+        assert template.read_text() == CHAT_TEMPLATE
+        engine = load(model="bare-blip2", **served).engine_config()
+        assert engine.model_path == folder
+        assert engine.chat_template == template
+        assert engine.arguments()[engine.arguments().index("--chat-template") + 1] == str(template)
+        assert (
+            load(model="bare-blip2", fusion="qformer", soft_tokens_as="prompt_embeds")
+            .engine_config()
+            .chat_template
+            is None
+        )
+    finally:
+        shutil.rmtree(folder)
+    own = load(model="tiny-blip2", **served).engine_config()
+    assert (own.chat_template, "--chat-template" in own.arguments()) == (None, False)
+
+
+def test_a_model_without_a_tokenizer_to_count_with_is_named(load: Load, checkpoint: Path) -> None:
+    folder = checkpoint.parent / "mute"
+    folder.mkdir()
+    shutil.copy(checkpoint / "config.json", folder)
+    try:
+        with pytest.raises(ModelUnavailable, match=r"'mute' has no tokenizer\.json"):
+            load(model="mute", fusion="native").gateway_config()
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_what_a_decoder_takes_can_be_set(load: Load) -> None:

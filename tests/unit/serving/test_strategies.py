@@ -16,18 +16,19 @@ from encoders.types import (
     MediaKind,
 )
 from fusion.config import NativeConfig
-from fusion.errors import PromptTooLong
+from fusion.errors import ModalityNotBridged, PromptTooLong
 from fusion.picture_cost import PictureCost
 from fusion.prompt import PromptComposer
 from fusion.types import FusedBlock, PerceivedMedium, SoftTokens
 from serving.cache_salt import cache_salt
 from serving.errors import LimitExceeded
+from serving.perceive_options import AS_SET
 from serving.perceiver import Perceived, Perceiver
 from serving.services import NativeMedium, PromptEmbeddings
 from serving.strategies.native import NativeStrategy
 from serving.strategies.placing import content_parts
 from serving.strategies.qformer import QFormerStrategy
-from serving.strategies.strategy import FusedMedia, PlacedBlock
+from serving.strategies.strategy import FusedMedia, PlacedBlock, Wanted
 from storage.types import MediaRef
 
 SECRET = b"0123456789abcdef"
@@ -41,6 +42,8 @@ class FakeSoftMedia:
 
     tokens: int = 4
     hears: bool = False
+    sees: bool = True
+    pictures: int | None = None
 
 
 def words(text: str) -> int:
@@ -131,6 +134,7 @@ def test_videos_share_the_pictures_that_the_decoder_takes() -> None:
     first = fused.blocks[0]
     assert isinstance(first, PlacedBlock)
     assert first.pieces == (2, 6)
+    assert first.cut == ("6 of 8 frames of the video",)
     with pytest.raises(LimitExceeded, match="at most 2 pictures"):
         native(images=2).fuse([film(), picture(), film()], 50_000, "")
     with pytest.raises(LimitExceeded, match=r"2 media of the kind 'video'.*at most 1"):
@@ -142,9 +146,9 @@ def soft(*shape: int, times: tuple[float, ...] = ()) -> SoftTokens:
     return SoftTokens(vectors, "m", times, ("uniform",) * len(times))
 
 
-def qformer() -> QFormerStrategy:
-    composer = PromptComposer(words, 500)
-    return QFormerStrategy(cast(Perceiver, None), cast(Any, FakeSoftMedia()), composer, cast(Any, None), 1000)
+def qformer(**settings: Any) -> QFormerStrategy:
+    composer, media = PromptComposer(words, 500), FakeSoftMedia(**settings)
+    return QFormerStrategy(cast(Perceiver, None), cast(Any, media), composer, cast(Any, None), 1000)
 
 
 def test_views_of_a_picture_are_one_attachment_and_frames_one_each() -> None:
@@ -156,6 +160,27 @@ def test_views_of_a_picture_are_one_attachment_and_frames_one_each() -> None:
     assert np.array_equal(attached[0].vectors.ravel(), np.arange(160, dtype=np.float32))
     assert np.array_equal(attached[2].vectors.ravel(), np.arange(32, 64, dtype=np.float32))
     assert {one.decoder for one in attached} == {"m"}
+
+
+def test_in_the_places_of_pictures_each_stands_alone_and_no_more_than_there_are() -> None:
+    view = Perceived(PerceivedMedium("p", WIDE, soft=soft(1, 4, 8)))
+    frames = Perceived(PerceivedMedium("v", FILM, soft=soft(8, 4, 8, times=tuple(map(float, range(8))))))
+    fused = qformer(pictures=3).fuse([view, frames], 500, "")
+    attached = cast(list[PromptEmbeddings], list(fused.attachments))
+    assert [one.vectors.shape for one in attached] == [(4, 8)] * 3
+    assert [one.vectors[0, 0] for one in attached] == [0.0, 2 * 32, 6 * 32]
+    _, block = fused.blocks
+    assert isinstance(block, PlacedBlock)
+    assert (block.pieces, block.cut) == ((2, 6), ("6 of 8 frames of the video",))
+    assert [part for part in block.parts if isinstance(part, str)][-1] == "t=6.0s"
+    with pytest.raises(LimitExceeded, match=r"2 pictures and videos.*at most 1 pictures"):
+        qformer(pictures=1).fuse([view, frames], 500, "")
+
+
+async def test_a_bridge_without_eyes_says_so() -> None:
+    wanted = Wanted(ref(), WIDE, "auto", AS_SET)
+    with pytest.raises(ModalityNotBridged):
+        await qformer(sees=False, hears=True).perceive(wanted)
 
 
 def test_a_silent_recording_without_stretches_is_only_told() -> None:
