@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from encoders.checkpoint_parts import read_header
 from encoders.errors import ModelUnavailable
 from encoders.torch_device import Placement
 from encoders.types import ModelSpec
@@ -149,10 +150,9 @@ def own_loaded_bytes(directory: Path) -> int:
 
 
 def _parameters(path: Path) -> int:
-    """How many numbers a safetensors file holds: eight bytes of length, then JSON with every tensor's shape."""
+    """How many numbers a safetensors file holds, by its header."""
     try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header = read_header(path)
         return sum(math.prod(facts["shape"]) for name, facts in header.items() if name != "__metadata__")
-    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise ModelUnavailable(f"'{path.name}' is no safetensors file; fetch the checkpoint again.") from None

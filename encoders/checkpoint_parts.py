@@ -19,10 +19,11 @@ from encoders.errors import ModelUnavailable
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["load_part", "part_parameters", "read_part", "shards", "take_weights"]
+__all__ = ["load_part", "part_parameters", "read_header", "read_part", "shards", "take_weights"]
 
 _Module = TypeVar("_Module")
 
+_MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
 _INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
 
 
@@ -36,7 +37,7 @@ def shards(directory: Path, prefix: str) -> dict[str, list[str]]:
         for name, file in _places(directory):
             if name.startswith(prefix):
                 found.setdefault(file, []).append(name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _unreadable(directory) from None
     if not found:
         raise ModelUnavailable(
@@ -101,17 +102,32 @@ def part_parameters(directory: Path, prefix: str) -> int:
     total = 0
     try:
         for file, names in shards(directory, prefix).items():
-            header = _header(directory / file)
+            header = read_header(directory / file)
             total += sum(math.prod(header[name]["shape"]) for name in names)
-    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise _unreadable(directory) from None
     return total
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """A safetensors file's header: eight bytes of length, then JSON with every tensor's shape.
+
+    Raises ``OSError`` or ``ValueError`` for what is no such file.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > _MAX_HEADER_BYTES:
+            raise ValueError("no safetensors file")
+        header = json.loads(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("no safetensors file")
+    return header
 
 
 def _places(directory: Path) -> Iterator[tuple[str, str]]:
     """Every tensor's name with its file's."""
     if not (directory / _INDEX).is_file():
-        for name in _header(directory / _WHOLE):
+        for name in read_header(directory / _WHOLE):
             if name != "__metadata__":
                 yield name, _WHOLE
         return
@@ -119,18 +135,6 @@ def _places(directory: Path) -> Iterator[tuple[str, str]]:
         if file != Path(file).name or not file.endswith(".safetensors"):
             raise ValueError("a shard outside the folder, or of another format")
         yield name, file
-
-
-def _header(path: Path) -> dict[str, Any]:
-    """A safetensors file's header: eight bytes of length, then JSON with every tensor's shape."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > path.stat().st_size:
-            raise ValueError("no safetensors file")
-        header = json.loads(file.read(length))
-    if not isinstance(header, dict):
-        raise ValueError("no safetensors file")
-    return header
 
 
 def _unreadable(directory: Path) -> ModelUnavailable:

@@ -62,25 +62,36 @@ def split_decoder(directory: Path, target: Path, prefix: str, name: str) -> None
     """Write the decoder of the checkpoint in ``directory`` (weights under ``prefix``) to ``target``.
 
     A folder there that this has made of the same bytes stays; one that the owner of the machine has put there stays
-    too. Raises ``ModelUnavailable`` when the decoder is not a plain causal language model, or is not whole.
+    too. Raises ``ModelUnavailable`` when the decoder is not a plain causal language model, is not whole, or cannot
+    be written.
     """
     if holds_own_files(target):
         return
     revision = content_revision(directory, (target.name,))
     if _is_good(target, revision):
         return
+    spec = ModelSpec(f"{name}/{target.name}", "chat", ("text",), None, "unknown", revision, "1")
+    try:
+        _make(directory, target, prefix, spec, f"split off {name}")
+    except OSError as error:
+        raise ModelUnavailable(
+            f"The decoder of '{directory.name}' could not be split off into a folder of its own: "
+            f"{error.strerror or 'a file cannot be read or written'}."
+        ) from error
+
+
+def _make(directory: Path, target: Path, prefix: str, spec: ModelSpec, source: str) -> None:
     building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=directory))
     try:
         _write(directory, building, prefix)
-        spec = ModelSpec(f"{name}/{target.name}", "chat", ("text",), None, "unknown", revision, "1")
-        write_manifest(building, spec, f"split off {name}")
+        write_manifest(building, spec, source)
         for path in (building, *building.iterdir()):
             path.chmod(0o755 if path.is_dir() else 0o644)
         shutil.rmtree(target, ignore_errors=True)
         try:
             building.rename(target)
         except OSError:
-            if not _is_good(target, revision):  # else another process was faster
+            if not _is_good(target, spec.revision):  # else another process was faster
                 raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -121,7 +132,7 @@ def _write(directory: Path, target: Path, prefix: str) -> None:
             weight_map.update(dict.fromkeys(tensors, written))
             shapes.update({key: tuple(one.shape) for key, one in tensors.items()})
             total_bytes += sum(one.nbytes for one in tensors.values())
-    except (OSError, SafetensorError) as error:
+    except SafetensorError as error:
         raise ModelUnavailable(
             f"The decoder of '{directory.name}' could not be split off: its weights cannot be read, or the disk is "
             "full."

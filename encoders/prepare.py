@@ -61,6 +61,8 @@ def prepare_model(name: str, models_dir: Path, progress: Progress) -> None:
     if found.source == WeightSource.DIRECTORY:
         finish = getattr(model_file(spec, models_dir), "finish", None)
         if finish is not None:
+            for derived in spec.extra.get("derived", ()):
+                _sweep(derived, models_dir / name)
             finish(name, models_dir / name, progress)
         progress(1.0, "ready")
         return
@@ -117,10 +119,10 @@ def _put_in_place(spec: ModelSpec, building: Path, models_dir: Path) -> None:
     raise ModelUnavailable(f"The model '{spec.name}' is being prepared by several processes; try again.")
 
 
-def _sweep(name: str, models_dir: Path) -> None:
-    """Remove the temporary directories that killed preparations of this model have left."""
+def _sweep(name: str, folder: Path) -> None:
+    """Remove the temporary directories that killed preparations of this model, or of a part of it, have left."""
     limit = time.time() - _ABANDONED_SECONDS
-    for left in models_dir.glob(f".{name}.*"):
+    for left in folder.glob(f".{name}.*"):
         try:
             changed = max(path.stat().st_mtime for path in (left, *left.rglob("*")))
         except FileNotFoundError:  # a preparation that runs is writing there

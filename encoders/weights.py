@@ -163,12 +163,17 @@ def _sha256_once(path: Path, _size_bytes: int, _changed_ns: int) -> str:
 
 
 def write_manifest(directory: Path, spec: ModelSpec, source: str) -> None:
-    """Write ``manymodal.json`` for the files now in ``directory``. It is written last."""
+    """Write ``manymodal.json`` for the files now in ``directory``, but not for those in folders that the spec calls
+    derived: they are made again when they are not good. It is written last.
+    """
     files = {}
     for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if name.partition("/")[0] in spec.extra.get("derived", ()):
+            continue
         if path.is_file() and path.name != MANIFEST_NAME:
             size_bytes, changed_ns = _stamp(path)
-            files[path.relative_to(directory).as_posix()] = {
+            files[name] = {
                 "size_bytes": size_bytes,
                 "changed_ns": changed_ns,
                 "sha256": sha256_of(path),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from encoders import decoder_split
 from encoders.errors import ModelUnavailable
 from encoders.prepare import prepare_model
 from encoders.registry import find
+from encoders.weights import MANIFEST_NAME, WeightSource, resolve, write_manifest
 
 
 def quiet(_fraction: float, _text: str) -> None:
@@ -94,6 +96,48 @@ def test_it_is_made_once_and_again_when_the_checkpoint_changes(tmp_path: Path):
     prepare_model("blip", tmp_path, quiet)
     assert (folder / "decoder" / "tokenizer.json").is_file()
     assert not list(folder.glob(".decoder.*"))
+
+
+def test_a_fetched_checkpoint_stays_good_without_what_was_made_of_it(tmp_path: Path):
+    folder = tiny_blip2(tmp_path / "blip2-opt-2.7b", "opt")
+    spec = find(folder.name, tmp_path)
+    write_manifest(folder, spec, "hub")  # as a preparation does after it has fetched and split
+    assert not [name for name in json.loads((folder / MANIFEST_NAME).read_text())["files"] if "/" in name]
+    shutil.rmtree(folder / "decoder")
+    assert resolve(spec, tmp_path).source == WeightSource.DIRECTORY  # and not: fetch gigabytes again
+    prepare_model(folder.name, tmp_path, quiet)
+    assert (folder / "decoder" / "model.safetensors").is_file()
+    assert find(folder.name, tmp_path).revision == spec.revision
+
+
+def test_what_a_killed_split_left_is_removed_by_a_later_one(tmp_path: Path):
+    folder = tiny_blip2(tmp_path / "blip", "opt")
+    left, running = folder / ".decoder.killed", folder / ".decoder.running"
+    for path in (left, running):
+        path.mkdir()
+        (path / "model.safetensors").write_bytes(b"half")
+    for path in (left / "model.safetensors", left):
+        os.utime(path, (1, 1))
+    prepare_model("blip", tmp_path, quiet)
+    assert not left.exists()
+    assert running.exists()
+
+
+@pytest.mark.parametrize("fails", ["shutil.copyfile", "tempfile.mkdtemp", "pathlib.Path.rename"])
+def test_a_disk_that_fails_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+):
+    folder = tiny_blip2(tmp_path / "blip", "opt")
+    shutil.rmtree(folder / "decoder")
+
+    def full(*_given: Any, **_named: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fails, full)
+        with pytest.raises(ModelUnavailable, match="No space left on device"):
+            split(folder)
+    assert not [path for path in folder.iterdir() if path.is_dir()]
 
 
 def test_a_decoder_that_the_owner_put_there_stays(tmp_path: Path):
