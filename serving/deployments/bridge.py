@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 
 from encoders.batching.micro_batcher import MicroBatcher
@@ -51,7 +53,8 @@ class BridgeDeployment:
     async def project_audio(self, tokens: AudioTokens) -> SoftTokens:
         """One piece for each stretch of sound, as long as the bridge was trained on; the last may be shorter."""
         manifest = self._bridge.manifest
-        heard, starts = stretches(tokens, manifest.speech_piece_seconds)
+        # Half an hour of sound is a copy of 180 MB: in a thread, so that others are answered meanwhile.
+        heard, starts = await asyncio.to_thread(stretches, tokens, manifest.speech_piece_seconds)
         duration = len(tokens.tokens) * tokens.seconds_per_token
         if not starts:
             vectors = np.zeros((0, manifest.queries, manifest.decoder_width), np.float32)
