@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from encoders.types import EncodedImage, ImageTokens, Pixels, Quality
 from encoders.vision.tiles import TilePlan
 
-__all__ = ["TokenEncoder", "VisionEncoder", "vision_of"]
+__all__ = ["TokenEncoder", "VisionEncoder", "tokens_of", "vision_of"]
 
 
 @runtime_checkable
@@ -56,6 +56,10 @@ class TokenEncoder(Protocol):
         """Whether it can look at tiles of a picture: not one that reads pictures at their own shape."""
         ...
 
+    def at(self, quality: Quality) -> TokenEncoder:
+        """This model at ``quality``, sharing its weights."""
+        ...
+
     def tokens(self, images: Sequence[Pixels], tiles: TilePlan | None = None) -> tuple[ImageTokens, ...]:
         """Patch tokens of each picture, order kept. Without ``tiles`` the whole picture is the only view."""
         ...
@@ -65,3 +69,13 @@ def vision_of(model: Any) -> VisionEncoder:
     """What the micro-batcher of pictures runs: a joint model's vision side, or the vision model itself."""
     side: VisionEncoder = getattr(model, "vision", model)
     return side
+
+
+def tokens_of(model: Any) -> TokenEncoder | None:
+    """What gives a bridge its tokens; ``None`` when the model has none.
+
+    It looks at fast quality, whatever the model was loaded at: a bridge is trained on such tokens, and soft tokens
+    that are kept must not depend on a setting that their key does not have.
+    """
+    side = vision_of(model)
+    return side.at(Quality.FAST) if isinstance(side, TokenEncoder) else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from encoders.errors import ModelUnavailable
 from encoders.types import ImageTokens, Pixels
-from encoders.vision.encoder import TokenEncoder, vision_of
+from encoders.vision.encoder import tokens_of
 from encoders.vision.tiles import TilePlan
 
 __all__ = ["TokenSight", "TokenSightEncoder"]
@@ -27,12 +27,12 @@ class TokenSightEncoder:
 
     def __init__(self, model: Any) -> None:
         """``ModelUnavailable`` when the model gives no patch tokens."""
-        side = vision_of(model)
-        if not isinstance(side, TokenEncoder):
+        side = tokens_of(model)
+        if side is None:
             raise ModelUnavailable(
                 "The vision model that a bridge is to take tokens from has none; choose a vision transformer."
             )
-        self._model: TokenEncoder = side
+        self._model = side
 
     def prepare(self, items: Sequence[TokenSight]) -> list[TokenSight]:
         """As they are: the model resizes in its own pass, which is much shorter than looking."""

@@ -17,7 +17,7 @@ from encoders.decoding.sandbox import MediaDecoder
 from encoders.models.blip2 import DECODER_FOLDER, is_blip2
 from encoders.torch_device import Placement, placement
 from encoders.types import ModelSpec
-from encoders.vision.encoder import TokenEncoder, vision_of
+from encoders.vision.encoder import tokens_of
 from encoders.weights import content_revision
 from fusion.bridge_folder import MANIFEST_NAME, WEIGHTS_NAME, Branch, BridgeManifest, write_bridge
 from fusion.errors import TrainingRefused
@@ -175,8 +175,8 @@ def _encoded(
         return Encoded(pairs, ())
     if spec.task != "vision":
         raise TrainingRefused(f"The model '{spec.name}' is for {spec.task}; name one for vision.")
-    encoder = vision_of(registry.load(spec.name, encoders))
-    if not isinstance(encoder, TokenEncoder):
+    encoder = tokens_of(registry.load(spec.name, encoders))
+    if encoder is None:
         raise TrainingRefused(
             f"The vision model '{spec.name}' gives no patch tokens, which a bridge is made of; name a CLIP, "
             "SigLIP, ViT or BLIP-2 model."
