@@ -5,22 +5,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from encoders.types import MediaKind
-from serving.engines.media_connector import lent
+from serving.engines.media_connector import lent, take_back
 from serving.engines.native_media import NativeMedia
 from serving.engines.placeholders import PlaceholderBreaker
 from serving.engines.soft_prompts import SoftPrompts
 from serving.errors import AttachmentRefused, InvalidRequest
 from serving.services import Attachment, NativeMedium, PromptEmbeddings
 
-__all__ = ["AttachmentWriter"]
+__all__ = ["AttachmentWriter", "WrittenBody"]
 
 _PART_TYPES = {MediaKind.IMAGE: "image_url", MediaKind.VIDEO: "video_url", MediaKind.AUDIO: "audio_url"}
 _NAMES = {MediaKind.IMAGE: "pictures", MediaKind.VIDEO: "videos", MediaKind.AUDIO: "recordings"}
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenBody:
+    """A body for vLLM, and the URLs under which its media are lent."""
+
+    body: bytes
+    urls: tuple[str, ...] = ()
+
+    def was_read(self) -> None:
+        """vLLM answers: it has looked at the media, whose pixels are let go."""
+        take_back(self.urls)
 
 
 class AttachmentWriter:
@@ -39,8 +52,8 @@ class AttachmentWriter:
         self._placeholders = placeholders
 
     @asynccontextmanager
-    async def written(self, body: bytes, attachments: tuple[Attachment, ...]) -> AsyncIterator[bytes]:
-        """The body for vLLM. Decoded media are lent to vLLM until the block ends.
+    async def written(self, body: bytes, attachments: tuple[Attachment, ...]) -> AsyncIterator[WrittenBody]:
+        """The body for vLLM. Decoded media are lent to vLLM until the block ends, or ``was_read`` is told.
 
         Every content part ``{"type": "attachment", "index": i}`` becomes ``attachments[i]``, and all are used
         exactly once. Media's placeholders in texts are broken up. Raises ``AttachmentRefused``, ``BridgeMismatch``,
@@ -48,7 +61,7 @@ class AttachmentWriter:
         then. A body without attachments and placeholders is passed on as it is.
         """
         if not attachments and not self._placeholders.may_be_in(body):
-            yield body
+            yield WrittenBody(body)
             return
         soft = tuple(item for item in attachments if isinstance(item, PromptEmbeddings))
         native = tuple(item for item in attachments if isinstance(item, NativeMedium))
@@ -57,7 +70,7 @@ class AttachmentWriter:
         with lent(await self._native.decoded(native)) as urls:
             parts = iter([_native_part(item, url) for item, url in zip(native, urls, strict=True)])
             ready = [item if isinstance(item, PromptEmbeddings) else next(parts) for item in attachments]
-            yield await asyncio.to_thread(self._write, body, ready)
+            yield WrittenBody(await asyncio.to_thread(self._write, body, ready), urls)
 
     def _check_kinds(self, media: tuple[NativeMedium, ...]) -> None:
         for kind, name in _NAMES.items():

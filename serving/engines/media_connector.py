@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["CONNECTOR", "install_connector", "lent"]
+__all__ = ["CONNECTOR", "install_connector", "lent", "take_back"]
 
 CONNECTOR = "manymodal"
 """The name our connector has in vLLM's registry."""
@@ -26,14 +26,22 @@ _lent: dict[str, Any] = {}
 
 @contextmanager
 def lent(media: Sequence[Any]) -> Iterator[tuple[str, ...]]:
-    """Lend decoded media, in vLLM's own forms; yields the URL of each. They are taken back at the end."""
+    """Lend decoded media, in vLLM's own forms; yields the URL of each. They are taken back at the end, unless that
+    was done before (``take_back``).
+    """
     urls = tuple(_SCHEME + secrets.token_hex(16) for _ in media)
     _lent.update(zip(urls, media, strict=True))
+    del media  # or it would hold them to the end
     try:
         yield urls
     finally:
-        for url in urls:
-            del _lent[url]
+        take_back(urls)
+
+
+def take_back(urls: Sequence[str]) -> None:
+    """Lend these no longer: vLLM reads media once, before it begins its answer."""
+    for url in urls:
+        _lent.pop(url, None)
 
 
 def install_connector() -> None:

@@ -78,10 +78,11 @@ class VllmEngine:
             )
         application = await self._application()
         async with self._attached.written(body, attachments) as written:
-            call = partial(call_asgi, application, method, path, headers, written)
+            call = partial(call_asgi, application, method, path, headers, written.body)
             native = any(isinstance(item, NativeMedium) for item in attachments)
             async with aclosing(answered_again(call) if native else call()) as answer:
                 async for item in answer:
+                    written.was_read()
                     yield item
 
     async def ready(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,7 +58,7 @@ def attached(index: Any) -> dict[str, Any]:
 
 async def written(made: AttachmentWriter, asked: bytes, *attachments: Attachment) -> dict[str, Any]:
     async with made.written(asked, attachments) as new:
-        return dict(json.loads(new))
+        return dict(json.loads(new.body))
 
 
 def tensor_of(encoded: str) -> Any:
@@ -69,7 +70,7 @@ async def test_every_attachment_stands_in_its_place_in_its_form() -> None:
     read_only.vectors.flags.writeable = False
     asked = body([{"type": "text", "text": "a"}, attached(2), attached(0)], "b", [attached(1)], seed=7)
     async with writer().written(asked, (soft(), native(1), read_only)) as new:
-        made = json.loads(new)
+        made = json.loads(new.body)
         first, second, third = (message["content"] for message in made["messages"])
         assert (made["seed"], second, first[0]) == (7, "b", {"type": "text", "text": "a"})
         assert [part["type"] for part in first[1:]] == ["prompt_embeds", "prompt_embeds"]
@@ -79,6 +80,10 @@ async def test_every_attachment_stands_in_its_place_in_its_form() -> None:
         assert picture["uuid"] == native(1).content_id
         lent = media_connector._lent[picture["image_url"]["url"]]
         assert np.array_equal(np.asarray(lent), await FakePixels().picture(native(1).media, 96))
+        pixels = weakref.ref(lent)
+        del lent
+        new.was_read()
+        assert pixels() is None  # no longer held while the answer is written
     assert picture["image_url"]["url"] not in media_connector._lent
 
 
@@ -99,9 +104,9 @@ async def test_a_view_of_a_large_array_is_saved_alone() -> None:
 async def test_a_body_without_any_is_passed_on_untouched() -> None:
     asked = b'{"messages": [ {"role":"user","content":"a < b"} ] }'
     async with writer().written(asked, ()) as new:
-        assert new is asked
+        assert new.body is asked
     async with writer().written(b"no JSON at all", ()) as new:
-        assert new == b"no JSON at all"
+        assert new.body == b"no JSON at all"
 
 
 @pytest.mark.parametrize("hide", [str, lambda text: text.replace("<", "\\u003c")], ids=["plain", "escaped"])
