@@ -43,7 +43,8 @@ _MESSAGE_TOKENS = 8
 class PreparedChat:
     """A request as the engine gets it, and what its media gave: ``perceived`` in the order they stand in it.
 
-    ``body`` refers to ``attachments`` by place, see ``ChatEngine.request``.
+    ``body`` refers to ``attachments`` by place, see ``ChatEngine.request``. ``media_param`` is the request field
+    that errors about media name.
     """
 
     body: bytes
@@ -52,6 +53,7 @@ class PreparedChat:
     modality: str
     usage_wanted: bool
     perceived: tuple[Perceived, ...] = ()
+    media_param: str | None = None
 
 
 class ChatPipeline:
@@ -129,6 +131,7 @@ class ChatPipeline:
             modality,
             streamed is not None and streamed.include_usage is True,
             tuple(perceived),
+            uses[0].param if len(uses) == 1 else "messages" if uses else None,
         )
 
     async def begin(self, prepared: PreparedChat, request_id: str, *, stream: bool) -> EngineAnswer:
@@ -142,15 +145,17 @@ class ChatPipeline:
         limits = self._limits
         timeout = limits.first_token_timeout_seconds if stream else limits.answer_timeout_seconds
         started = time.perf_counter()
-        answer = await call_engine(
-            self._engine,
-            _PATH,
-            headers,
-            prepared.body,
-            prepared.attachments,
-            limits=limits,
-            first_byte_timeout_seconds=timeout,
-        )
+        # A decoder that looks itself has media decoded only now.
+        with naming(prepared.media_param):
+            answer = await call_engine(
+                self._engine,
+                _PATH,
+                headers,
+                prepared.body,
+                prepared.attachments,
+                limits=limits,
+                first_byte_timeout_seconds=timeout,
+            )
         self._metrics.stage.labels("engine_first_byte").observe(time.perf_counter() - started)
         return answer
 

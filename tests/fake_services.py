@@ -416,11 +416,12 @@ class FakeEngine:
 
     Knobs: ``words`` of the answer, ``unavailable_times`` (raises so often first), ``refusal`` (status and
     error body), ``stall_after``/``die_after``/``error_after`` so many chunks, ``pause_seconds`` between
-    chunks.
+    chunks. ``failure`` is raised.
     """
 
     def __init__(self) -> None:
         self.words = ("A ", "cat ", "sits.")
+        self.failure: Exception | None = None
         self.unavailable_times = 0
         self.refusal: tuple[int, dict[str, Any]] | None = None
         self.stall_after: int | None = None
@@ -449,6 +450,8 @@ class FakeEngine:
         if self.unavailable_times:
             self.unavailable_times -= 1
             raise EngineUnavailable("The model is restarting.")
+        if self.failure is not None:
+            raise self.failure
         asked = json.loads(body)
         self.requests.append(asked)
         self.headers.append(headers)

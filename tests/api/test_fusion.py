@@ -16,7 +16,7 @@ import pytest
 from fake_platform import Platform, build_platform, http_client, openai_client
 from fake_services import fake_mp4, fake_png, fake_wav
 
-from encoders.errors import EncoderOverloaded
+from encoders.errors import CorruptMedia, EncoderOverloaded
 from encoders.types import MediaKind
 from fusion.config import NativeConfig
 from fusion.picture_cost import PictureCost
@@ -231,6 +231,20 @@ async def test_a_client_that_leaves_cancels_the_bridge(qformer: Build) -> None:
     await asyncio.wait({asking})
     await platform.bridge.cancelled.wait()
     assert not platform.engine.requests
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_pictures_that_only_the_decoder_opens_are_refused_by_their_place(
+    native: Build, stream: bool
+) -> None:
+    """Its replica has them decoded, and does not know where they came from."""
+    platform = native()
+    platform.engine.failure = CorruptMedia("The picture is damaged.")
+    for pictures, param in ((1, "messages[0].content[1]"), (2, "messages")):
+        with pytest.raises(openai.BadRequestError) as caught:
+            await chat(platform, *[image()] * pictures, stream=stream)
+        assert (caught.value.param, caught.value.code) == (param, "corrupt_media")
+        assert "The picture is damaged." in caught.value.message
 
 
 async def test_tenants_share_no_prefixes_and_no_ids(native: Build, config: GatewayConfig) -> None:
