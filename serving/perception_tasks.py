@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from encoders.types import ModelSpec
+from fusion.types import SoftTokens
 from serving.artifact_codec import Artifact, decode_artifact, encode_artifact
 from serving.catalogue import ServedModel
 from serving.config import GatewayConfig
@@ -27,6 +28,7 @@ CODEC_VERSION = 4
 Kind = TypeVar("Kind")
 
 _MAX_CONCURRENT_TASKS = 16
+_LARGE_BYTES = 1 << 20  # soft tokens of a video are tens of megabytes, for which the event loop does not wait
 
 _log = logging.getLogger("manymodal.gateway")
 
@@ -60,7 +62,10 @@ class PerceptionTasks:
             try:
                 async with asyncio.timeout(self._timeout_seconds), self.slots:
                     with self._metrics.time_stage(f"perceive_{task}"):
-                        return encode_artifact(await ask())
+                        made = await ask()
+                        if isinstance(made, SoftTokens):
+                            return await asyncio.to_thread(encode_artifact, made)
+                        return encode_artifact(made)
             except TimeoutError as error:
                 raise self.too_slow() from error
 
@@ -68,14 +73,14 @@ class PerceptionTasks:
         modality = modality_of(media.content_type)
         data, tier = await self.derived.get_or_compute(media.tenant, media.sha256, key, modality, compute)
         try:
-            artifact = decode_artifact(data, kind)
+            artifact = await _decoded(data, kind)
         except msgspec.MsgspecError as error:
             if tier == "miss":
                 raise
             _log.warning("A stored artifact (%s) cannot be read and is computed again: %s", task, error)
             tier = "miss"
             data = await self.derived.recompute(media.tenant, media.sha256, key, modality, compute)
-            artifact = decode_artifact(data, kind)
+            artifact = await _decoded(data, kind)
         self._metrics.cache.labels(task, tier).inc()
         return artifact, tier
 
@@ -98,6 +103,12 @@ class PerceptionTasks:
             f"The media could not be read within {self._timeout_seconds:g} seconds; the encoders are busy. "
             "Please try again."
         )
+
+
+async def _decoded(data: bytes, kind: type[Kind]) -> Kind:
+    if len(data) < _LARGE_BYTES:
+        return decode_artifact(data, kind)
+    return await asyncio.to_thread(decode_artifact, data, kind)
 
 
 def identity_of(*models: ServedModel) -> tuple[str, str, str]:
