@@ -15,6 +15,7 @@ from tiny_blip2 import QUERIES, tiny_blip2
 from tiny_vlms import tiny_llava, tiny_qwen2_audio, tiny_qwen3_vl
 from vllm_engines import Answer, ask, attached, running_engine
 
+from encoders.decoder_split import CHAT_TEMPLATE
 from encoders.types import FrameSampling, MediaKind
 from serving.errors import AttachmentRefused
 from serving.services import PromptEmbeddings
@@ -60,6 +61,27 @@ async def test_blip2_takes_pixels(tmp_path: Path) -> None:
         pixels = processor.image_processor(await picture(number), return_tensors="pt")["pixel_values"]
         assert answer.status == 200, answer.body
         assert answer.tokens == generated(model, blip2_inputs(model, prompt, pixels))
+
+
+async def test_blip2_without_a_template_is_asked_in_its_decoders_words(tmp_path: Path) -> None:
+    """vLLM has a template of its own, which leaves out the token that a text begins with."""
+    from transformers import AutoProcessor, Blip2ForConditionalGeneration
+
+    folder = tiny_blip2(tmp_path, "llama")
+    (folder / "chat_template.jinja").unlink()
+    template = tmp_path / "template.jinja"
+    template.write_text(CHAT_TEMPLATE)
+    with running_engine(
+        folder, FakePixels(), native_limits={MediaKind.IMAGE: 1}, chat_template=template
+    ) as engine:
+        answer = await ask(engine, [attached(0), QUESTION], native(1))
+    model = Blip2ForConditionalGeneration.from_pretrained(folder).eval()
+    processor = AutoProcessor.from_pretrained(folder)
+    tokenizer = processor.tokenizer
+    prompt = tokenizer.encode(f"{tokenizer.bos_token}Question: {QUESTION} Answer:", add_special_tokens=False)
+    pixels = processor.image_processor(await picture(1), return_tensors="pt")["pixel_values"]
+    assert answer.status == 200, answer.body
+    assert answer.tokens == generated(model, blip2_inputs(model, prompt, pixels))
 
 
 def blip2_inputs(model: Any, prompt: list[int], pixels: Any) -> dict[str, Any]:
