@@ -158,7 +158,9 @@ def _break(found: re.Match[str]) -> str:
 def _without_escapes(call: Any) -> Any:
     """A tool's call with its arguments' JSON written without escapes like ``\\u003c``."""
     function = call.get("function") if isinstance(call, dict) else None
-    arguments = function.get("arguments") if isinstance(function, dict) else None
+    if not isinstance(function, dict):
+        return call
+    arguments = function.get("arguments")
     if not isinstance(arguments, str) or "\\u" not in arguments:
         return call
     try:

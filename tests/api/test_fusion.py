@@ -37,9 +37,11 @@ Build = Callable[..., Platform]
 def qformer(tmp_path: Path, config: GatewayConfig) -> Build:
     """A platform with a bridge; keywords are fields of ``GatewayConfig``, ``context_tokens`` is the model's."""
 
-    def build(*, hears: bool = False, context_tokens: int = 2048, **fields: Any) -> Platform:
+    def build(
+        *, hears: bool = False, context_tokens: int = 2048, pictures: int | None = None, **fields: Any
+    ) -> Platform:
         speech = config.speech_model if hears else None
-        bridge = ServedBridge("blip", "r1", MODEL, QUERIES, config.vision_model, speech)
+        bridge = ServedBridge("blip", "r1", MODEL, QUERIES, config.vision_model, speech, pictures)
         chat = replace(config.chat_model, fusion="qformer", context_tokens=context_tokens)
         return build_platform(tmp_path, replace(config, chat_model=chat, bridge=bridge, **fields))
 
@@ -134,6 +136,17 @@ async def test_detail_chooses_the_views(qformer: Build, detail: str, views: int)
     assert platform.bridge.asked_views == [views]
     assert soft(platform)[0].vectors.shape == (views * QUERIES, 8)
     assert answer.model_extra["manymodal"]["media"][0]["views"] == views
+
+
+async def test_in_the_place_of_one_picture_stands_one_view_or_frame(qformer: Build) -> None:
+    platform = qformer(pictures=1)
+    await chat(platform, image(detail="high"))
+    answer = await chat(platform, video(SILENT))
+    assert [soft(platform, request)[0].vectors.shape for request in (0, 1)] == [(QUERIES, 8)] * 2
+    (medium,) = answer.model_extra["manymodal"]["media"]
+    assert (len(medium["frames"]), medium["left_out"]) == (1, ["1 of 2 frames of the video"])
+    with pytest.raises(openai.BadRequestError, match="at most 1 pictures"):
+        await chat(platform, image(), video())
 
 
 async def test_a_video_is_frames_behind_their_times_with_what_is_said(qformer: Build) -> None:
