@@ -152,7 +152,8 @@ def raise_engine_error(status: int, detail: Mapping[str, Any]) -> Never:
         param = detail.get("param")
         too_long = "maximum context length" in message or "max_model_len" in message
         raise InvalidRequest(
-            message[:_MAX_MESSAGE_CHARACTERS],
+            # What vLLM says next is for whoever starts it.
+            message.partition(" Make sure that `max_model_len`")[0][:_MAX_MESSAGE_CHARACTERS],
             param if isinstance(param, str) else ("messages" if too_long else None),
             "context_length_exceeded" if too_long else None,
         )

@@ -87,3 +87,14 @@ async def test_refusals(status, error):
     assert type(refused.value) is error
     assert len(str(refused.value)) <= 500
     assert ("tool_choice" in str(refused.value)) == (error is InvalidRequest)
+
+
+async def test_what_the_engine_tells_its_operator_is_left_out():
+    told = (
+        "The decoder prompt (length 5000) is longer than the maximum model length of 4096. Make sure that "
+        "`max_model_len` is no smaller than the number of text tokens plus multimodal tokens."
+    )
+    with pytest.raises(InvalidRequest) as caught:
+        await call(FakeScriptedEngine(refusal(400, told)))
+    assert caught.value.message == told.partition(" Make sure")[0]
+    assert (caught.value.param, caught.value.code) == ("messages", "context_length_exceeded")
