@@ -78,7 +78,8 @@ class ChatSettings(_Section):
     bridge of a BLIP-2 checkpoint is in the model itself), or by looking itself (``native``). ``soft_tokens_as`` is
     where soft tokens stand: among those of words, in any decoder (``prompt_embeds``), or in the places of pictures,
     in a vision language model that is then served whole but for what looks (``image_embeds``). ``views`` are how
-    many views of a picture become soft tokens. ``side_channel`` sends streamed bodies from the engine to the
+    many views of a picture become soft tokens. ``read_pictures`` writes down what is written in them, too, unless
+    the decoder looks itself; reading takes longer than looking. ``side_channel`` sends streamed bodies from the engine to the
     gateway over a local socket instead of Ray's handle: faster, but both must run on one machine.
     """
 
@@ -87,6 +88,7 @@ class ChatSettings(_Section):
     bridge: str | None = None
     soft_tokens_as: SoftTokenForm = "prompt_embeds"
     views: Annotated[LevelSettings, _left_out_stays(_VIEWS)] = _VIEWS
+    read_pictures: bool = True
     native: NativeSettings = NativeSettings()
     context_tokens: int = Field(gt=0)
     max_streams: int = Field(gt=0)

@@ -197,7 +197,9 @@ class Settings(BaseSettings):
             allowed_hosts=self.allowed_hosts,
             limits=self.limits,
             decode_limits=self.decoding,
-            fusion=FusionConfig(media_token_budget=self.chat.media_token_budget),
+            fusion=FusionConfig(
+                media_token_budget=self.chat.media_token_budget, read_pictures=self.chat.read_pictures
+            ),
             index=self.search.spec(),
             gate_file=self.search.gate_file,
             bridge=self.chat.served_bridge(self.models_dir, speech),

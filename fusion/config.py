@@ -36,6 +36,7 @@ class BridgeConfig:
 class FusionConfig:
     """How much of a prompt media may take in the ``text`` strategy.
 
+    With ``read_pictures`` what is written in pictures is part of it, and of that of soft tokens.
     Labels under ``min_label_probability`` are left out; those under ``sure_label_probability`` are written
     with "perhaps". Video frames carry at most ``max_frame_labels`` each.
     """
@@ -45,6 +46,7 @@ class FusionConfig:
     max_frame_labels: int = 3
     min_label_probability: float = 0.05
     sure_label_probability: float = 0.2
+    read_pictures: bool = True
 
 
 @dataclass(frozen=True, slots=True)

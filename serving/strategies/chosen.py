@@ -22,16 +22,20 @@ def chosen_strategy(
     config: GatewayConfig, perceiver: Perceiver, bridge: Bridge | None, count_tokens: Callable[[str], int]
 ) -> Strategy:
     """The strategy of the served chat model. Raises ``ValueError`` for settings that do not belong together."""
+    reads = config.fusion.read_pictures
     composer = PromptComposer(count_tokens, config.fusion.media_token_budget)
     match config.chat_model.fusion:
         case "qformer":
             if bridge is None or config.bridge is None:
                 raise ValueError("The strategy 'qformer' needs a bridge.")
             soft = SoftMedia(bridge, config.bridge, perceiver.tasks)
-            return QFormerStrategy(perceiver, soft, composer, config.views, config.chat_model.context_tokens)
+            context_tokens = config.chat_model.context_tokens
+            return QFormerStrategy(
+                perceiver, soft, composer, config.views, context_tokens, read_pictures=reads
+            )
         case "native":
             if config.native is None:
                 raise ValueError("The strategy 'native' needs to know what the decoder takes in.")
             return NativeStrategy(perceiver, composer, config.native, config.cache_secret)
         case "text":
-            return TextStrategy(perceiver, TextFusion(config.fusion, count_tokens))
+            return TextStrategy(perceiver, TextFusion(config.fusion, count_tokens), read_pictures=reads)

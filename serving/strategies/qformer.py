@@ -34,11 +34,14 @@ class QFormerStrategy:
         composer: PromptComposer,
         views: Levels,
         context_tokens: int,
+        *,
+        read_pictures: bool = True,
     ) -> None:
         self._perceiver = perceiver
         self._soft = soft
         self._composer = composer
         self._views = views
+        self._read_pictures = read_pictures
         # More frames than the context holds are never asked for.
         self._most_pieces = max(1, context_tokens // soft.tokens)
 
@@ -53,7 +56,8 @@ class QFormerStrategy:
             if self._soft.pictures is not None:
                 views = 1
             works["soft"] = self._soft.image(media, views)
-            works["ocr"] = self._perceiver.read_text(media)
+            if self._read_pictures:
+                works["ocr"] = self._perceiver.read_text(media)
         if info.kind is MediaKind.VIDEO:
             sampling = options.sampling or self._perceiver.sampling
             fewer = replace(sampling, max_frames=min(sampling.max_frames, self._most_pieces))

@@ -16,13 +16,16 @@ __all__ = ["TextStrategy"]
 class TextStrategy:
     """Satisfies ``Strategy``."""
 
-    def __init__(self, perceiver: Perceiver, fusion: TextFusion) -> None:
+    def __init__(self, perceiver: Perceiver, fusion: TextFusion, *, read_pictures: bool = True) -> None:
         self._perceiver = perceiver
+        self._read_pictures = read_pictures
         self._fusion = fusion
 
     async def perceive(self, wanted: Wanted) -> Perceived:
         """Labels and text of a picture, labelled frames of a video, and what is said."""
-        perceived = await self._perceiver.perceive(wanted.media, wanted.info, wanted.options)
+        perceived = await self._perceiver.perceive(
+            wanted.media, wanted.info, wanted.options, ocr=self._read_pictures
+        )
         return replace(perceived, detail=wanted.detail)
 
     def fuse(self, perceived: Sequence[Perceived], budget_tokens: int, question: str) -> FusedMedia:

@@ -117,6 +117,23 @@ async def test_a_picture_is_soft_tokens_in_front_of_the_question(qformer: Build)
     assert "encode_image" not in platform.perception.calls
 
 
+async def test_pictures_are_only_read_if_wanted(
+    qformer: Build, config: GatewayConfig, tmp_path: Path
+) -> None:
+    silent = replace(config.fusion, read_pictures=False)
+    written = image(fake_png({"cat": 0.8}, ("EXIT",)))
+    platform = qformer(fusion=silent)
+    answer = await chat(platform, written)
+    assert content(platform) == [{"type": "attachment", "index": 0}, {"type": "text", "text": "What is it?"}]
+    assert answer.model_extra["manymodal"]["media"][0]["cache"] == {"soft": "miss"}
+    (tmp_path / "text").mkdir()
+    described = build_platform(tmp_path / "text", replace(config, fusion=silent))
+    await chat(described, written)
+    assert "EXIT" not in content(described)
+    for one in (platform, described):
+        assert "read_text" not in one.perception.calls
+
+
 async def test_different_pictures_are_different_tokens_in_their_places(qformer: Build) -> None:
     platform = qformer()
     dog = fake_png({"dog": 0.8})
