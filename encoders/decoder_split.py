@@ -21,6 +21,7 @@ from encoders.weights import content_revision, holds_own_files, read_manifest, w
 
 __all__ = ["CHAT_TEMPLATE", "split_decoder"]
 
+_JINJA = "chat_template.jinja"
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -30,8 +31,7 @@ _TOKENIZER_FILES = (
     "merges.txt",
     "tokenizer.model",
     "spiece.model",
-    "chat_template.jinja",
-    "chat_template.json",
+    _JINJA,
 )
 
 CHAT_TEMPLATE = """\
@@ -182,14 +182,26 @@ def _check(target: Path, shapes: Mapping[str, tuple[int, ...]], name: str) -> No
 
 
 def _write_tokenizer(directory: Path, target: Path) -> None:
-    """The checkpoint's tokenizer files, and a chat template where they hold none."""
+    """The checkpoint's tokenizer files, and the chat template where a tokenizer looks for it: the tokenizer's own,
+    else the processor's, else ours.
+    """
     copied = [name for name in _TOKENIZER_FILES if (directory / name).is_file()]
     for name in copied:
         shutil.copyfile(directory / name, target / name)
-    told = (
-        json.loads((target / "tokenizer_config.json").read_text("utf-8"))
-        if "tokenizer_config.json" in copied
-        else {}
-    )
-    if not told.get("chat_template") and not {"chat_template.jinja", "chat_template.json"} & set(copied):
-        (target / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+    if _JINJA not in copied and not _template_in(directory / "tokenizer_config.json"):
+        template = _template_in(directory / "chat_template.json") or CHAT_TEMPLATE
+        (target / _JINJA).write_text(template, encoding="utf-8")
+
+
+def _template_in(path: Path) -> str | None:
+    """The chat template in a file of JSON, if there is one. Raises ``ModelUnavailable`` when it cannot be read."""
+    if not path.is_file():
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelUnavailable(
+            f"The file '{path.name}' of '{path.parent.name}' is damaged; fetch the checkpoint again."
+        ) from error
+    found = facts.get("chat_template") if isinstance(facts, dict) else None
+    return found if isinstance(found, str) else None

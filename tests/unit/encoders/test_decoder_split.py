@@ -72,7 +72,11 @@ def test_it_answers_as_the_checkpoints_own_decoder(tmp_path: Path, kind: Decoder
     assert type(alone) is type(whole)
     ids = torch.arange(3, 40)[None]
     with torch.no_grad():
-        assert torch.equal(alone.eval()(input_ids=ids).logits, whole(input_ids=ids).logits)
+        # Weights to the bit. Logits were seen 2e-3 apart on this very machine, once in a while, with equal weights.
+        assert alone.state_dict().keys() == whole.state_dict().keys()
+        assert all(torch.equal(value, whole.state_dict()[key]) for key, value in alone.state_dict().items())
+        ours, theirs = alone.eval()(input_ids=ids).logits, whole(input_ids=ids).logits
+        torch.testing.assert_close(ours, theirs, atol=1e-2, rtol=1e-2)
     tokenizer = AutoTokenizer.from_pretrained(decoder)
     assert tokenizer.chat_template == CHAT_TEMPLATE
     assert tokenizer("what is it").input_ids == blip2_tokenizer()("what is it").input_ids
@@ -226,6 +230,22 @@ def test_without_a_template_the_decoder_is_asked_as_it_was_trained(tmp_path: Pat
         written(("system", "Be short."), ("user", question), ("assistant", "Two."), ("user", "Sure?"))
         == f"Be short.\n{marker}\n{marker}<s>Question: How many cats? Answer: Two. Question: Sure? Answer:"
     )
+
+
+@pytest.mark.parametrize("where", ["chat_template.json", "tokenizer_config.json"])
+def test_a_template_of_the_checkpoint_reaches_the_decoder_from_wherever_it_lies(tmp_path: Path, where: str):
+    from transformers import AutoTokenizer
+
+    folder = tiny_blip2(tmp_path / "blip", "opt")
+    shutil.rmtree(folder / "decoder")
+    (folder / "chat_template.jinja").unlink()
+    facts = json.loads((folder / where).read_text()) if (folder / where).exists() else {}
+    (folder / where).write_text(json.dumps({**facts, "chat_template": "{{ messages[0].content }}!"}))
+    assert AutoTokenizer.from_pretrained(split(folder)).chat_template == "{{ messages[0].content }}!"
+    shutil.rmtree(folder / "decoder")
+    (folder / where).write_text("{")
+    with pytest.raises(ModelUnavailable, match="is damaged"):
+        split(folder)
 
 
 def test_the_vision_tower_is_read_from_its_own_weights_alone(tmp_path: Path):
