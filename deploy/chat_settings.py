@@ -79,8 +79,8 @@ class ChatSettings(_Section):
     where soft tokens stand: among those of words, in any decoder (``prompt_embeds``), or in the places of pictures,
     in a vision language model that is then served whole but for what looks (``image_embeds``). ``views`` are how
     many views of a picture become soft tokens. ``read_pictures`` writes down what is written in them, too, unless
-    the decoder looks itself; reading takes longer than looking. ``side_channel`` sends streamed bodies from the engine to the
-    gateway over a local socket instead of Ray's handle: faster, but both must run on one machine.
+    the decoder looks itself; reading takes longer than looking. ``side_channel`` sends streamed bodies from the
+    engine to the gateway over a local socket instead of Ray's handle: faster, but both must run on one machine.
     """
 
     model: str
