@@ -218,11 +218,12 @@ async def _second_questions(
             before[f"{medium} as text"] = [await text_twin(session, [part])]
         measured: dict[str, list[float]] = {one: [] for one in before}
         order = list(before)
+        numbers = {one: place for place, one in enumerate(order)}  # questions of equal length
         for number in range(rounds):
             waits: dict[str, list[float]] = {one: [] for one in before}
             for index in range(requests):
                 for one in order:
-                    waits[one].append(await ask(session, before[one], f"{number}-{index}-{one}"))
+                    waits[one].append(await ask(session, before[one], f"{number}-{index}-{numbers[one]}"))
                 order.append(order.pop(0))
             for one, values in waits.items():
                 measured[one].append(statistics.median(values))

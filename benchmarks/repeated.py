@@ -74,11 +74,12 @@ async def _measure(base_url: str, photo: bytes, rounds: int, requests: int) -> d
         before["text"] = [await text_twin(session, before["file_id"])]
         measured: dict[str, list[float]] = {name: [] for name in ("text", "file_id", "data_url")}
         order = list(measured)
+        numbers = {name: place for place, name in enumerate(order)}  # questions of equal length
         for number in range(rounds):
             waits: dict[str, list[float]] = {name: [] for name in measured}
             for index in range(requests):
                 for name in order:
-                    waits[name].append(await ask(session, before[name], f"{number}-{index}-{name}"))
+                    waits[name].append(await ask(session, before[name], f"{number}-{index}-{numbers[name]}"))
                 order.append(order.pop(0))
             for name, values in waits.items():
                 measured[name].append(statistics.median(values))

@@ -21,6 +21,8 @@ from fusion.bridge_folder import MANIFEST_NAME, read_manifest
 from fusion.errors import FusionError, TrainingRefused
 from fusion.training.trainer import BridgeTrainer
 
+pytestmark = pytest.mark.timeout(600)
+
 Train = Callable[..., Result]
 
 

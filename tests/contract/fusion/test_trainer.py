@@ -28,6 +28,8 @@ from fusion.training.pairs import Pair
 from fusion.training.picture_tokens import PictureTokens
 from fusion.training.trainer import BridgeTrainer
 
+pytestmark = pytest.mark.timeout(600)
+
 PATCHES, WIDTH = 5, 16
 SMALL = TrainingConfig(
     steps=6,
