@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from fusion.errors import PromptTooLong
 from fusion.sections import share_budget
 
-__all__ = ["Need", "Share", "share_out", "spread"]
+__all__ = ["Need", "Share", "share_out", "spread", "standing"]
 
 _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 
@@ -73,3 +73,15 @@ def _stand(need: Need, share: int) -> tuple[int, ...]:
 def spread(items: int, wanted: int) -> tuple[int, ...]:
     """Indexes of ``wanted`` of so many items, evenly spread."""
     return tuple(int((place + 0.5) * items / wanted) for place in range(wanted))
+
+
+def standing(pieces: tuple[int, ...], asked_for: Collection[int]) -> tuple[int, ...]:
+    """As many pieces as ``pieces``, with those of ``asked_for`` among them: each takes the place of the nearest."""
+    stand = set(pieces)
+    for piece in sorted(set(asked_for) - stand):
+        others = stand - set(asked_for)
+        if not others:
+            break
+        stand.remove(min(others, key=lambda other: (abs(other - piece), other)))
+        stand.add(piece)
+    return tuple(sorted(stand))

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from encoders.types import MediaKind
-from fusion.budget import Need, Share, share_out
+from fusion.budget import Need, Share, share_out, standing
 from fusion.errors import PromptTooLong
+from fusion.phrases import phrases_of
 from fusion.relevance import relevance
 from fusion.sections import Keep, TokenCounter, choose
 from fusion.timeline import Passage, Timeline, align
@@ -89,6 +90,7 @@ class _Draft:
     noun: str = ""
     keep: Keep = Keep.FIRST
     labels: tuple[str, ...] = field(default=())
+    asked_for: frozenset[int] = frozenset()
 
 
 class PromptComposer:
@@ -106,10 +108,12 @@ class PromptComposer:
         """One block per look, in order, together within ``budget_tokens``.
 
         Where not all that is written or said fits, lines that share words with ``question`` are kept before others.
+        Where not all frames fit, those on screen while something is said that the question quotes stand among them.
         Raises ``PromptTooLong`` when not even one piece of every medium fits.
         """
         called = names_of([look.medium.info.kind for look in looks])
-        drafts = [self._draft(look, name) for look, name in zip(looks, called, strict=True)]
+        phrases = phrases_of(question)
+        drafts = [self._draft(look, name, phrases) for look, name in zip(looks, called, strict=True)]
         needs = [self._need(draft) for draft in drafts]
         room = budget_tokens
         for _ in range(_FIT_TRIES):
@@ -126,7 +130,7 @@ class PromptComposer:
             "Send fewer media or less text."
         )
 
-    def _draft(self, look: Look, name: str) -> _Draft:
+    def _draft(self, look: Look, name: str, phrases: Sequence[str]) -> _Draft:
         medium = look.medium
         if medium.info.kind is MediaKind.IMAGE:
             numbered = not name.startswith("The ")
@@ -137,9 +141,17 @@ class PromptComposer:
         draft = _Draft(
             look, self._opening(look, name), f"{name} says, by time:", (), "passages of speech", Keep.ENDS
         )
+        timeline = _timeline(look)
+        draft.asked_for = frozenset(
+            frame
+            for phrase in phrases
+            for moment in timeline.while_said(phrase)
+            for shot in moment.shots
+            for frame in shot.frames
+        )
         draft.lines = tuple(
             self._line(f'{said.start_seconds:.1f}s to {said.end_seconds:.1f}s: "{text}"', piece)
-            for piece, said, text in _spoken(_timeline(look))
+            for piece, said, text in _spoken(timeline)
         )
         if not draft.lines and medium.transcript is not None:
             draft.opening += " Nobody speaks in it."
@@ -176,22 +188,23 @@ class PromptComposer:
 
     def _block(self, draft: _Draft, share: Share, question: str) -> MixedBlock:
         look = draft.look
+        pieces = standing(share.pieces, draft.asked_for)
         lines, cut = self._kept(draft, share.text_tokens, question)
         left_out = []
         seen = max(look.pieces, look.of_pieces)
-        if len(share.pieces) < seen:
+        if len(pieces) < seen:
             noun = {MediaKind.IMAGE: "views of the picture", MediaKind.VIDEO: "frames of the video"}.get(
                 look.medium.info.kind, "stretches of the recording"
             )
-            left_out.append(f"{seen - len(share.pieces)} of {seen} {noun}")
+            left_out.append(f"{seen - len(pieces)} of {seen} {noun}")
         if cut:
             left_out.append(cut)
         parts: list[str | Slot] = [draft.opening] if draft.opening else []
         if draft.labels:
-            parts += _by_time(draft, share.pieces, lines)
+            parts += _by_time(draft, pieces, lines)
         else:
-            if share.pieces:
-                parts.append(Slot(share.pieces, len(share.pieces) * look.piece_tokens + look.rest_tokens))
+            if pieces:
+                parts.append(Slot(pieces, len(pieces) * look.piece_tokens + look.rest_tokens))
             if lines:
                 parts += [draft.headline, *(line.text for line in lines)]
         if cut and lines:
@@ -200,7 +213,7 @@ class PromptComposer:
         tokens = sum(
             (part.tokens if isinstance(part, Slot) else self._count(part)) + _JOINT_TOKENS for part in written
         )
-        return MixedBlock(written, tokens, share.pieces, tuple(left_out))
+        return MixedBlock(written, tokens, pieces, tuple(left_out))
 
     def _kept(self, draft: _Draft, room: int, question: str) -> tuple[Sequence[_Line], str]:
         """The lines that fit, and in words what was cut."""

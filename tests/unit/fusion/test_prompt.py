@@ -170,3 +170,21 @@ def test_questions_before_media_are_put_behind_them() -> None:
     assert question_last(["What?", block]) == (block, "What?")
     assert question_last(["A", block, "B"]) == ("A", block, "B")
     assert question_last([block, "B"]) == (block, "B")
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_the_frame_on_screen_while_something_is_said_stands_if_the_question_quotes_it(joined: bool) -> None:
+    times = tuple(0.1 + 0.2 * place for place in range(15))
+    budget = 50
+    usual, quoted = (
+        composer().compose([video(times, joined=joined)], budget, question)[0]
+        for question in ("What is on screen?", 'What is on screen when he says "look at that"?')
+    )
+    assert len(usual.pieces) == len(quoted.pieces) < len(times)
+    said = {place for place, time in enumerate(times) if 0.5 <= time < 1.4}
+    assert set(quoted.pieces) & said == set(quoted.pieces)
+    assert not set(usual.pieces) <= said
+    assert quoted.pieces == tuple(sorted(quoted.pieces))
+    assert counted(quoted) <= budget
+    (elsewhere,) = composer().compose([video(times, joined=joined)], budget, 'Who says "never mind"?')
+    assert elsewhere.pieces == usual.pieces
