@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ def running_engine(
 ) -> Iterator[VllmEngine]:
     """An engine named ``m`` with a context of 512 tokens, unless the settings say otherwise."""
     settings = {"context_tokens": 512, "max_streams": 8, "served_model_name": "m"} | settings
+    root_level = logging.root.level
     with pytest.MonkeyPatch.context() as patch:
         for name, value in _ENVIRONMENT.items():
             patch.setenv(name, value)
@@ -74,6 +76,8 @@ def running_engine(
             engine._llm.shutdown()
             # vLLM leaves its ZeroMQ context to the collector, which warns of it.
             engine._llm.engine_core.resources.ctx.destroy(linger=0)
+            # What vLLM imports raises the root logger's level; later tests look for warnings.
+            logging.root.setLevel(root_level)
 
 
 def attached(index: int) -> dict[str, Any]:
