@@ -204,7 +204,8 @@ def test_a_video_is_analysed_by_its_scenes(platform: RunningPlatform, samples: S
                 answer = http.post("/v1/video/analyze", files={"video_file": file}, data=form)
             assert answer.status_code == httpx.codes.OK, answer.text
             analysis = answer.json()
-            assert set(analysis["manymodal"]["media"][0]["cache"].values()) == {tier}
+            # What is said in it the tour has heard already.
+            assert analysis["manymodal"]["media"][0]["cache"]["frames"] == tier
         cat = samples.stretch("cat")
         seen = [
             label["text"]
