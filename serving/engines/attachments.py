@@ -20,20 +20,21 @@ from serving.services import Attachment, NativeMedium, PromptEmbeddings
 
 __all__ = ["AttachmentWriter", "WrittenBody"]
 
+_SMALL_BYTES = 128 << 10  # checked and written in less time than a thread takes to be asked
 _PART_TYPES = {MediaKind.IMAGE: "image_url", MediaKind.VIDEO: "video_url", MediaKind.AUDIO: "audio_url"}
 _NAMES = {MediaKind.IMAGE: "pictures", MediaKind.VIDEO: "videos", MediaKind.AUDIO: "recordings"}
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenBody:
-    """A body for vLLM, and the URLs under which its media are lent."""
+    """A body for vLLM, and the tickets under which what it speaks of is lent."""
 
     body: bytes
-    urls: tuple[str, ...] = ()
+    tickets: tuple[str, ...] = ()
 
     def was_read(self) -> None:
         """vLLM answers: it has looked at the media, whose pixels are let go."""
-        take_back(self.urls)
+        take_back(self.tickets)
 
 
 class AttachmentWriter:
@@ -65,12 +66,32 @@ class AttachmentWriter:
             return
         soft = tuple(item for item in attachments if isinstance(item, PromptEmbeddings))
         native = tuple(item for item in attachments if isinstance(item, NativeMedium))
-        await asyncio.to_thread(self._soft.check, soft)
         self._check_kinds(native)
-        with lent(await self._native.decoded(native)) as urls:
-            parts = iter([_native_part(item, url) for item, url in zip(native, urls, strict=True)])
-            ready = [item if isinstance(item, PromptEmbeddings) else next(parts) for item in attachments]
-            yield WrittenBody(await asyncio.to_thread(self._write, body, ready), urls)
+        decoded, loans = iter(await self._native.decoded(native)), iter(await self._soft_loans(soft))
+        given = [next(decoded if isinstance(item, NativeMedium) else loans) for item in attachments]
+        with lent(given) as tickets:
+            parts = [
+                _native_part(item, ticket)
+                if isinstance(item, NativeMedium)
+                else self._soft.part(loan, ticket)
+                for item, loan, ticket in zip(attachments, given, tickets, strict=True)
+            ]
+            del decoded, loans, given  # what was read must not be held to the end of the answer
+            yield WrittenBody(await self._written(body, parts), tickets)
+
+    async def _soft_loans(self, soft: tuple[PromptEmbeddings, ...]) -> list[Any]:
+        def made() -> list[Any]:
+            self._soft.check(soft)
+            return list(map(self._soft.loan, soft))
+
+        if sum(item.vectors.nbytes for item in soft if hasattr(item.vectors, "nbytes")) < _SMALL_BYTES:
+            return made()
+        return await asyncio.to_thread(made)
+
+    async def _written(self, body: bytes, parts: Sequence[dict[str, Any]]) -> bytes:
+        if len(body) < _SMALL_BYTES:
+            return self._write(body, parts)
+        return await asyncio.to_thread(self._write, body, parts)
 
     def _check_kinds(self, media: tuple[NativeMedium, ...]) -> None:
         for kind, name in _NAMES.items():
@@ -84,7 +105,7 @@ class AttachmentWriter:
                     "limit_exceeded",
                 )
 
-    def _write(self, body: bytes, attachments: Sequence[PromptEmbeddings | dict[str, Any]]) -> bytes:
+    def _write(self, body: bytes, attachments: Sequence[dict[str, Any]]) -> bytes:
         asked = _decoded(body)
         used: list[int] = []
 
@@ -97,8 +118,7 @@ class AttachmentWriter:
                     "A message refers to an attachment that is not there; tell the operator."
                 )
             used.append(index)
-            attachment = attachments[index]
-            return self._soft.part(attachment) if isinstance(attachment, PromptEmbeddings) else attachment
+            return attachments[index]
 
         try:
             asked["messages"] = list(map(self._placeholders.broken_message, asked.get("messages") or ()))

@@ -1,4 +1,4 @@
-"""Soft tokens on their way into vLLM: checked against the decoder first, then written as vLLM's own content parts.
+"""Soft tokens on their way into vLLM: checked against the decoder first, then lent as vLLM's own content parts.
 
 vLLM says of its flags for embeddings that wrong shapes may end the engine. Whatever is wrong with soft tokens is
 therefore found here, where it is an error of one request.
@@ -76,15 +76,23 @@ class SoftPrompts:
                 f"{self.place_tokens(len(vectors))}; tell the operator."
             )
 
-    def part(self, prompt: PromptEmbeddings) -> dict[str, Any]:
-        """vLLM's content part of checked soft tokens. Takes milliseconds per megabyte; call it in a thread."""
+    def loan(self, prompt: PromptEmbeddings) -> Any:
+        """Checked soft tokens as what is lent to vLLM: a tensor, or in the places of pictures its bytes in base64,
+        which take milliseconds per megabyte: call it in a thread.
+        """
         import torch
 
-        written = io.BytesIO()
         # Of read-only memory torch makes tensors only under protest, and Ray hands out nothing else. torch.save
         # writes the whole storage of a view, so what is saved must own its numbers anyway.
-        torch.save(torch.from_numpy(np.array(prompt.vectors, order="C")), written)
-        encoded = pybase64.b64encode_as_string(written.getbuffer())
+        tensor = torch.from_numpy(np.array(prompt.vectors, order="C"))
+        if self.form == "prompt_embeds":
+            return tensor
+        written = io.BytesIO()
+        torch.save(tensor, written)
+        return pybase64.b64encode_as_string(written.getbuffer())
+
+    def part(self, loan: Any, ticket: str) -> dict[str, Any]:
+        """vLLM's content part of a loan."""
         if self.form == "image_embeds":
-            return {"type": "image_embeds", "image_embeds": encoded}
-        return {"type": "prompt_embeds", "data": encoded}
+            return {"type": "image_embeds", "image_embeds": loan}
+        return {"type": "prompt_embeds", "data": ticket}

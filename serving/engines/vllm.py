@@ -19,7 +19,7 @@ from serving.config import EngineConfig
 from serving.engines.asgi import call_asgi
 from serving.engines.attachments import AttachmentWriter
 from serving.engines.image_places import ImagePlaces
-from serving.engines.media_connector import install_connector
+from serving.engines.media_connector import install_connector, install_soft_loader
 from serving.engines.native_media import NativeMedia
 from serving.engines.placeholders import PlaceholderBreaker, placeholder_of, placeholders_of
 from serving.engines.second_try import answered_again
@@ -50,6 +50,7 @@ class VllmEngine:
         self._arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(config.arguments())
         validate_parsed_serve_args(self._arguments)
         install_connector()
+        install_soft_loader()
         engine_arguments = AsyncEngineArgs.from_cli_args(self._arguments)
         vllm_config = engine_arguments.create_engine_config(UsageContext.OPENAI_API_SERVER)
         _let_media_stand_in_their_places(vllm_config.model_config)

@@ -144,3 +144,12 @@ async def test_a_reader_that_leaves_frees_the_engine(engine: VllmEngine) -> None
     # The engine core says so as well, with the next thing it says.
     assert (await ask(engine, "still there?")).status == 200
     assert await engine_metric(engine, "vllm:num_requests_running") == 0
+
+
+async def test_bytes_that_nobody_lent_are_never_opened(engine: VllmEngine) -> None:
+    """vLLM would unpickle what stands in such a part. The gateway lets none through; nor does the engine."""
+    for data in ("gAR9lC4=", "manymodal:" + "0" * 32, "é"):
+        answer = await ask(engine, [{"type": "prompt_embeds", "data": data}, "what is it?"])
+        assert answer.status == 400, answer.body
+        assert "this kind of reference" in answer.message
+    assert (await ask(engine, [attached(0), "what is it?"], soft())).status == 200

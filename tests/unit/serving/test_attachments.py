@@ -65,6 +65,16 @@ def tensor_of(encoded: str) -> Any:
     return torch.load(io.BytesIO(base64.b64decode(encoded)), weights_only=True)
 
 
+async def test_prompt_embeddings_are_lent_and_taken_back() -> None:
+    async with writer().written(body([attached(0)]), (soft(2, 2.0),)) as new:
+        ticket = json.loads(new.body)["messages"][0]["content"][0]["data"]
+        assert media_connector._lent[ticket].tolist() == [[2.0] * WIDTH] * 2
+        tensor = weakref.ref(media_connector._lent[ticket])
+        new.was_read()
+        assert tensor() is None
+    assert not media_connector._lent
+
+
 async def test_every_attachment_stands_in_its_place_in_its_form() -> None:
     read_only = soft(2, 2.0)
     read_only.vectors.flags.writeable = False
@@ -74,8 +84,8 @@ async def test_every_attachment_stands_in_its_place_in_its_form() -> None:
         first, second, third = (message["content"] for message in made["messages"])
         assert (made["seed"], second, first[0]) == (7, "b", {"type": "text", "text": "a"})
         assert [part["type"] for part in first[1:]] == ["prompt_embeds", "prompt_embeds"]
-        assert torch.equal(tensor_of(first[1]["data"]), torch.full((2, WIDTH), 2.0))
-        assert torch.equal(tensor_of(first[2]["data"]), torch.ones(3, WIDTH))
+        assert torch.equal(media_connector._lent[first[1]["data"]], torch.full((2, WIDTH), 2.0))
+        assert torch.equal(media_connector._lent[first[2]["data"]], torch.ones(3, WIDTH))
         (picture,) = third
         assert picture["uuid"] == native(1).content_id
         lent = media_connector._lent[picture["image_url"]["url"]]
@@ -97,8 +107,8 @@ async def test_soft_tokens_as_embeddings_of_pictures() -> None:
 async def test_a_view_of_a_large_array_is_saved_alone() -> None:
     """torch saves the whole memory a view looks into."""
     large = np.zeros((5_000, WIDTH), np.float32)
-    made = await written(writer(), body([attached(0)]), PromptEmbeddings(large[7:9], "decoder"))
-    assert len(made["messages"][0]["content"][0]["data"]) < 4_000
+    made = await written(writer("image_embeds"), body([attached(0)]), PromptEmbeddings(large[7:9], "decoder"))
+    assert len(made["messages"][0]["content"][0]["image_embeds"]) < 4_000
 
 
 async def test_a_body_without_any_is_passed_on_untouched() -> None:
