@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,7 +20,9 @@ from serving.services import Attachment, NativeMedium, PromptEmbeddings
 
 __all__ = ["AttachmentWriter", "WrittenBody"]
 
-_SMALL_BYTES = 128 << 10  # checked and written in less time than a thread takes to be asked
+Result = TypeVar("Result")
+
+_LARGE_BYTES = 128 << 10  # less is checked and written in less time than a thread takes to be asked
 _PART_TYPES = {MediaKind.IMAGE: "image_url", MediaKind.VIDEO: "video_url", MediaKind.AUDIO: "audio_url"}
 _NAMES = {MediaKind.IMAGE: "pictures", MediaKind.VIDEO: "videos", MediaKind.AUDIO: "recordings"}
 
@@ -67,7 +69,10 @@ class AttachmentWriter:
         soft = tuple(item for item in attachments if isinstance(item, PromptEmbeddings))
         native = tuple(item for item in attachments if isinstance(item, NativeMedium))
         self._check_kinds(native)
-        decoded, loans = iter(await self._native.decoded(native)), iter(await self._soft_loans(soft))
+        # Bytes that are no array's are refused by the check.
+        large = len(body) + sum(getattr(item.vectors, "nbytes", 0) for item in soft) >= _LARGE_BYTES
+        loans = iter(await _run(large, self._soft_loans, soft))
+        decoded = iter(await self._native.decoded(native))
         given = [next(decoded if isinstance(item, NativeMedium) else loans) for item in attachments]
         with lent(given) as tickets:
             parts = [
@@ -77,21 +82,11 @@ class AttachmentWriter:
                 for item, loan, ticket in zip(attachments, given, tickets, strict=True)
             ]
             del decoded, loans, given  # what was read must not be held to the end of the answer
-            yield WrittenBody(await self._written(body, parts), tickets)
+            yield WrittenBody(await _run(large, self._write, body, parts), tickets)
 
-    async def _soft_loans(self, soft: tuple[PromptEmbeddings, ...]) -> list[Any]:
-        def made() -> list[Any]:
-            self._soft.check(soft)
-            return list(map(self._soft.loan, soft))
-
-        if sum(item.vectors.nbytes for item in soft if hasattr(item.vectors, "nbytes")) < _SMALL_BYTES:
-            return made()
-        return await asyncio.to_thread(made)
-
-    async def _written(self, body: bytes, parts: Sequence[dict[str, Any]]) -> bytes:
-        if len(body) < _SMALL_BYTES:
-            return self._write(body, parts)
-        return await asyncio.to_thread(self._write, body, parts)
+    def _soft_loans(self, soft: tuple[PromptEmbeddings, ...]) -> list[Any]:
+        self._soft.check(soft)
+        return list(map(self._soft.loan, soft))
 
     def _check_kinds(self, media: tuple[NativeMedium, ...]) -> None:
         for kind, name in _NAMES.items():
@@ -133,6 +128,10 @@ class AttachmentWriter:
         if sorted(used) != list(range(len(attachments))):
             raise AttachmentRefused("The attachments do not fit the messages; tell the operator.")
         return msgspec.json.encode(asked)
+
+
+async def _run(in_thread: bool, work: Callable[..., Result], *arguments: Any) -> Result:
+    return await asyncio.to_thread(work, *arguments) if in_thread else work(*arguments)
 
 
 def _native_part(medium: NativeMedium, url: str) -> dict[str, Any]:
