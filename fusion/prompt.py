@@ -161,13 +161,8 @@ class PromptComposer:
 
     def _opening(self, look: Look, name: str) -> str:
         medium = look.medium
-        duration = medium.info.duration_seconds
-        if duration is None and medium.soft is not None:
-            duration = medium.soft.duration_seconds
-        if duration is None and medium.video is not None:
-            duration = medium.video.duration_seconds
         silent = medium.info.kind is MediaKind.VIDEO and not medium.info.has_audio
-        return opening(name, duration) + (" It has no sound." if silent else "")
+        return opening(name, medium.duration_seconds) + (" It has no sound." if silent else "")
 
     def _line(self, text: str, piece: int = -1) -> _Line:
         return _Line(text, self._count(text) + _JOINT_TOKENS, piece)
