@@ -41,7 +41,7 @@ from benchmarks.load import stream_answer
 from benchmarks.plots import bars
 from benchmarks.report import ratios, summary, write
 from benchmarks.servers import Server, module, server
-from benchmarks.twins import Part, ask, question, text_twin, uploaded
+from benchmarks.twins import Part, ask, by_turns, question, text_twin, uploaded
 from deploy.ports import free_port
 from deploy.ray_environment import engine_environment
 from deploy.settings import Settings, load_settings
@@ -225,20 +225,7 @@ async def _second_questions(
             await ask(session, [part], "warm-up")  # seen before, from here on
             before[medium] = [part]
             before[f"{medium} as text"] = [await text_twin(session, [part])]
-        measured: dict[str, list[float]] = {one: [] for one in before}
-        order = list(before)
-        numbers = {one: place for place, one in enumerate(order)}  # questions of equal length
-        for number in range(rounds):
-            waits: dict[str, list[float]] = {one: [] for one in before}
-            for index in range(requests):
-                for one in order:
-                    waits[one].append(await ask(session, before[one], f"{number}-{index}-{numbers[one]}"))
-                order.append(order.pop(0))
-            for one, values in waits.items():
-                measured[one].append(statistics.median(values))
-            said = ", ".join(f"{one} {values[-1] * 1000:.1f} ms" for one, values in measured.items())
-            print(f"{name} round {number + 1}: {said}", flush=True)
-    return measured
+        return await by_turns(session, before, rounds, requests, f"{name} ")
 
 
 def _throughput(name: str, folder: Path, models: Path, given: argparse.Namespace) -> dict[str, Any]:

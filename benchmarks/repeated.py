@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
-import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -21,7 +20,7 @@ import aiohttp
 from benchmarks.chat import platform_command
 from benchmarks.report import ratios, summary, write
 from benchmarks.servers import server
-from benchmarks.twins import Part, ask, text_twin, uploaded
+from benchmarks.twins import Part, ask, by_turns, text_twin, uploaded
 from deploy.ports import free_port
 from deploy.settings import load_settings
 
@@ -72,23 +71,7 @@ async def _measure(base_url: str, photo: bytes, rounds: int, requests: int) -> d
         for parts in before.values():  # seen before, from here on
             await ask(session, parts, "warm-up")
         before["text"] = [await text_twin(session, before["file_id"])]
-        measured: dict[str, list[float]] = {name: [] for name in ("text", "file_id", "data_url")}
-        order = list(measured)
-        numbers = {name: place for place, name in enumerate(order)}  # questions of equal length
-        for number in range(rounds):
-            waits: dict[str, list[float]] = {name: [] for name in measured}
-            for index in range(requests):
-                for name in order:
-                    waits[name].append(await ask(session, before[name], f"{number}-{index}-{numbers[name]}"))
-                order.append(order.pop(0))
-            for name, values in waits.items():
-                measured[name].append(statistics.median(values))
-            print(
-                f"round {number + 1}: "
-                + ", ".join(f"{name} {measured[name][-1] * 1000:.1f} ms" for name in measured),
-                flush=True,
-            )
-    return measured
+        return await by_turns(session, before, rounds, requests)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 import aiohttp
 
 from benchmarks.load import stream_answer
 
-__all__ = ["Part", "ask", "prompt_tokens", "question", "text_twin", "uploaded"]
+__all__ = ["Part", "ask", "by_turns", "prompt_tokens", "question", "text_twin", "uploaded"]
 
 Part = dict[str, Any]
 _MOST_WORDS = 8192
@@ -28,6 +29,26 @@ def question(parts: list[Part], word: str, max_tokens: int) -> dict[str, Any]:
 async def ask(session: aiohttp.ClientSession, parts: list[Part], word: str) -> float:
     """TTFT in seconds of a question about ``parts``."""
     return (await stream_answer(session, question(parts, word, max_tokens=4)))[1]
+
+
+async def by_turns(
+    session: aiohttp.ClientSession, about: dict[str, list[Part]], rounds: int, requests: int, title: str = ""
+) -> dict[str, list[float]]:
+    """TTFT in seconds of questions about each of ``about``, in changing order: by name the median of each round."""
+    measured: dict[str, list[float]] = {name: [] for name in about}
+    order = list(about)
+    numbers = {name: place for place, name in enumerate(order)}  # questions of equal length
+    for number in range(rounds):
+        waits: dict[str, list[float]] = {name: [] for name in about}
+        for index in range(requests):
+            for name in order:
+                waits[name].append(await ask(session, about[name], f"{number}-{index}-{numbers[name]}"))
+            order.append(order.pop(0))
+        for name, values in waits.items():
+            measured[name].append(statistics.median(values))
+        said = ", ".join(f"{name} {values[-1] * 1000:.1f} ms" for name, values in measured.items())
+        print(f"{title}round {number + 1}: {said}", flush=True)
+    return measured
 
 
 async def prompt_tokens(session: aiohttp.ClientSession, parts: list[Part]) -> int:
