@@ -100,7 +100,7 @@ async def test_a_job_indexes_media_and_texts_and_reports_the_rest(platform, http
             {"file_id": tiny},
             {"text": "Tea is hot.", "id": "tea"},
             {"file_id": "file-" + "0" * 32},
-            {"file_id": picture, "id": "again"},
+            {"file_id": picture, "id": "again", "metadata": {"stars": 5}},
         ],
     )
     assert (job["status"], job["total"]) == ("queued", 6)
@@ -111,16 +111,16 @@ async def test_a_job_indexes_media_and_texts_and_reports_the_rest(platform, http
     assert (statistics["total_processed"], statistics["successful"], statistics["failed"]) == (6, 3, 1)
     assert statistics["total_duration_ms"] > 0
     assert statistics["throughput"] > 0
-    assert [
-        (one["index"], one["status"], one["code"])
-        for one in sorted(await errors(http, job), key=lambda one: one["index"])
-    ] == [
-        (2, "skipped", "too_small"),
-        (4, "failed", "media_not_found"),
-        (5, "skipped", "duplicate"),
-    ]
+    ends = {one["index"]: (one["status"], one["code"]) for one in await errors(http, job)}
+    # Items are fetched at once: which of two with the same content comes first is not said.
+    (again,) = ends.keys() & {0, 5}
+    assert ends == {
+        2: ("skipped", "too_small"),
+        4: ("failed", "media_not_found"),
+        again: ("skipped", "duplicate"),
+    }
     (hit, *_) = await search(http, "tabby", "mine")
-    assert hit["id"] == "cat"
+    assert hit["id"] == {0: "again", 5: "cat"}[again]
     assert hit["metadata"] == hit["metadata"] | {"album": "one", "stars": 5, "resolution": "640x480"}
     assert (await search(http, "tea hot", "mine"))[0]["id"] == "tea"
     assert [one["id"] for one in (await http.get("/v1/ingest")).json()["data"]] == [job["id"]]
