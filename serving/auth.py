@@ -1,4 +1,4 @@
-"""Whose request this is. One dependency, so that API keys (a later issue) have one place to go."""
+"""Whose request this is: one dependency for routes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,27 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from serving.gateway import Gateway, gateway_of
+from serving.identity import CALLER_KEY, Caller
 
-__all__ = ["CurrentTenant", "current_tenant"]
+__all__ = ["CurrentCaller", "CurrentTenant", "current_caller", "current_tenant"]
+
+
+def current_caller(request: Request) -> Caller:
+    """Who asks."""
+    caller: Caller | None = request.scope.get(CALLER_KEY)
+    if caller is not None:
+        return caller
+    gateway: Gateway = gateway_of(request)
+    return Caller(gateway.config.default_tenant)
+
+
+CurrentCaller = Annotated[Caller, Depends(current_caller)]
+"""Parameter type for routes that need more than the tenant."""
 
 
 def current_tenant(request: Request) -> str:
     """The tenant every stored or searched thing of this request belongs to."""
-    gateway: Gateway = gateway_of(request)
-    return gateway.config.default_tenant
+    return current_caller(request).tenant
 
 
 CurrentTenant = Annotated[str, Depends(current_tenant)]

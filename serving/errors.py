@@ -17,8 +17,12 @@ __all__ = [
     "ERROR_TABLE",
     "ApiError",
     "AttachmentRefused",
+    "AuthenticationFailed",
+    "BatchConflict",
+    "BatchNotFound",
     "BodyTooLarge",
     "ClientGone",
+    "ContentRefused",
     "CrossOriginRefused",
     "EngineError",
     "EngineOverloaded",
@@ -35,7 +39,13 @@ __all__ = [
     "MediaKindMismatch",
     "MediaServerUnavailable",
     "ModelNotFound",
+    "NotOffered",
     "PerceptionTimeout",
+    "PermissionDenied",
+    "QuotaExceeded",
+    "RateLimited",
+    "RequestTooSlow",
+    "ResponseNotFound",
     "ServiceUnavailable",
     "UnsupportedContentType",
     "answer_for",
@@ -89,6 +99,57 @@ class UnsupportedContentType(InvalidRequest):
 
 class ModelNotFound(ApiError):
     """No such model is served for this task."""
+
+
+class NotOffered(ApiError):
+    """Part of OpenAI's API that this server does not offer; the message says why."""
+
+
+class ContentRefused(InvalidRequest):
+    """The tenant's moderation policy does not let this content through."""
+
+
+class ResponseNotFound(ApiError):
+    """This tenant has no such stored response."""
+
+
+class BatchNotFound(ApiError):
+    """This tenant has no such batch."""
+
+
+class BatchConflict(ApiError):
+    """The batch is in another state than this needs."""
+
+
+class AuthenticationFailed(ApiError):
+    """The request brings no API key, or one that is unknown, expired or revoked. All answer alike."""
+
+
+class PermissionDenied(ApiError):
+    """The API key is good, but not for this."""
+
+
+class RateLimited(ApiError):
+    """The tenant has used up what it may within some time. May be repeated after ``retry_after_seconds``."""
+
+    def __init__(
+        self,
+        message: str,
+        retry_after_seconds: int | None = None,
+        param: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message, param, code)
+        self.args = (message, retry_after_seconds, param, code)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class QuotaExceeded(RateLimited):
+    """The tenant has used up what does not come back by itself, such as stored bytes."""
+
+
+class RequestTooSlow(ApiError):
+    """The client sends its request too slowly."""
 
 
 class HostRefused(ApiError):
@@ -164,6 +225,16 @@ ERROR_TABLE: dict[type[Exception], ErrorAnswer] = {
     IngestJobConflict: ErrorAnswer(409, _INVALID, "ingest_job_conflict"),
     UnsupportedContentType: ErrorAnswer(415, _INVALID, "unsupported_content_type"),
     ModelNotFound: ErrorAnswer(404, _INVALID, "model_not_found"),
+    NotOffered: ErrorAnswer(501, _SERVER, "not_offered"),
+    ContentRefused: ErrorAnswer(400, _INVALID, "content_policy_violation"),
+    ResponseNotFound: ErrorAnswer(404, _INVALID, "response_not_found"),
+    BatchNotFound: ErrorAnswer(404, _INVALID, "batch_not_found"),
+    BatchConflict: ErrorAnswer(409, _INVALID, "batch_conflict"),
+    AuthenticationFailed: ErrorAnswer(401, _INVALID, "invalid_api_key"),
+    PermissionDenied: ErrorAnswer(403, _INVALID, "insufficient_permissions"),
+    RateLimited: ErrorAnswer(429, "rate_limit_error", "rate_limit_exceeded", 1),
+    QuotaExceeded: ErrorAnswer(429, "insufficient_quota", "insufficient_quota", 60),
+    RequestTooSlow: ErrorAnswer(408, _INVALID, "request_timeout"),
     HostRefused: ErrorAnswer(400, _INVALID, "host_not_allowed"),
     CrossOriginRefused: ErrorAnswer(403, _INVALID, "cross_origin_request"),
     BodyTooLarge: ErrorAnswer(413, _INVALID, "body_too_large"),
