@@ -31,6 +31,7 @@ from serving.retrieval.terms import SearchTerms
 from serving.services import Services
 from serving.store_check import StoreCheck
 from serving.strategies.chosen import chosen_strategy
+from serving.tenant_settings import SameForAll, TenantDirectory
 from serving.token_counter import token_counter
 from serving.upload_completion import UploadCompletion
 from storage.assembly import Storage
@@ -61,6 +62,7 @@ class Gateway:
     ingest: Ingest
     housekeeping: Housekeeping
     store_check: StoreCheck
+    tenants: TenantDirectory
 
 
 def build_gateway(
@@ -68,6 +70,7 @@ def build_gateway(
 ) -> Gateway:
     """Wire the parts. Loads the tokenizer for prompt budgets; imports no model framework."""
     catalogue = ModelCatalogue(config)
+    tenants: TenantDirectory = SameForAll(config.tenant_defaults)
     perceiver = Perceiver(services.perception, storage.derived, storage.vectors, catalogue, config, metrics)
     fetcher = MediaFetcher(config.limits, allow_private_urls=config.allow_private_urls)
     memo = InlineMemo()
@@ -100,6 +103,7 @@ def build_gateway(
         ingest=Ingest(storage, search, ingester),
         housekeeping=Housekeeping(storage, services.search, remover, HousekeepingMetrics(metrics.registry)),
         store_check=StoreCheck(storage.objects),
+        tenants=tenants,
     )
 
 
