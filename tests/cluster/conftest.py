@@ -96,9 +96,21 @@ def client_of(platform: RunningPlatform) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{platform.base_url}/v1", api_key="unused", max_retries=0)
 
 
-@pytest.fixture(scope="module")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of the shared platform last, so that it never runs beside others; the tour, which wants a platform
+    that has seen nothing, first of them.
+    """
+    items.sort(
+        key=lambda item: (
+            "platform" in getattr(item, "fixturenames", ()),
+            item.path.name != "test_platform.py",
+        )
+    )
+
+
+@pytest.fixture(scope="session")
 def platform(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
-    """One platform with a local store for a whole module."""
+    """One platform with a local store, started once for all tests: starting and stopping takes a minute."""
     with running(tmp_path_factory.mktemp("platform")) as started:
         yield started
 
