@@ -14,9 +14,9 @@ from serving.disconnect import unless_gone
 from serving.engine_call import EngineAnswer, raise_engine_error
 from serving.error_handlers import error_event
 from serving.errors import ClientGone, EngineStalled, EngineUnavailable
-from serving.sse import Event, EventRewriter
+from serving.sse import Event, EventRewriter, StreamRewriter
 
-__all__ = ["ChatStream"]
+__all__ = ["ChatStream", "checked"]
 
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
@@ -42,7 +42,7 @@ class ChatStream(Response):
         self.media_type = "text/event-stream"
         self.init_headers(_HEADERS)
         self._answer = answer
-        self._rewriter = EventRewriter(_checked(rewrite))
+        self._rewriter: StreamRewriter = EventRewriter(checked(rewrite))
         self._stall_timeout_seconds = stall_timeout_seconds
         self._on_error = on_error
 
@@ -66,6 +66,7 @@ class ChatStream(Response):
         stall = self._stall_timeout_seconds
         sending = True
         error: Exception | None = None
+        last = b""
         try:
             async with asyncio.timeout(stall) as deadline:
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -79,6 +80,8 @@ class ChatStream(Response):
                     deadline.reschedule(loop.time() + stall)
             if not self._rewriter.done:
                 error = EngineUnavailable("The model stopped in the middle of its answer. Please try again.")
+            else:
+                last = await self._closing()
         except TimeoutError:
             if sending:
                 return
@@ -90,11 +93,21 @@ class ChatStream(Response):
         async with asyncio.timeout(stall):
             if error is not None:
                 self._on_error(error)
-                await send({"type": "http.response.body", "body": error_event(error), "more_body": True})
+                last = await self._failing(error)
+            if last:
+                await send({"type": "http.response.body", "body": last, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    async def _closing(self) -> bytes:
+        """What is sent after the last event of a whole answer."""
+        return b""
 
-def _checked(rewrite: Callable[[Event], Event | None]) -> Callable[[Event], Event | None]:
+    async def _failing(self, error: Exception) -> bytes:
+        """What is sent when an answer ends with an error."""
+        return error_event(error)
+
+
+def checked(rewrite: Callable[[Event], Event | None]) -> Callable[[Event], Event | None]:
     """``rewrite``, after the engine's own error events have been turned into exceptions of ours."""
 
     def check(event: Event) -> Event | None:

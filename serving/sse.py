@@ -9,17 +9,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-__all__ = ["DONE", "Event", "EventRewriter"]
+__all__ = ["DONE", "Event", "EventRewriter", "StreamRewriter"]
 
 DONE = b"data: [DONE]\n\n"
 
 _INTERESTING = re.compile(rb'"(?:finish_reason":\s*"|usage":\s*\{|error":\s*\{)')
 
 Event = dict[str, Any]
+
+
+class StreamRewriter(Protocol):
+    """Makes what is sent of what the engine's stream brings."""
+
+    done: bool
+    """Whether the stream has come to its proper end."""
+    failure: Exception | None
+    """What went wrong in the last ``feed``; what it gave is still to be sent."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What is to be sent for ``chunk``."""
+        ...
 
 
 class EventRewriter:
