@@ -9,7 +9,15 @@ from pathlib import Path
 
 from encoders.types import Quality
 
-__all__ = ["TEXT_BATCHES", "TOKEN_BATCHES", "VISION_BATCHES", "BatchLimits", "DecodeLimits", "EncoderConfig"]
+__all__ = [
+    "MODERATION_BATCHES",
+    "TEXT_BATCHES",
+    "TOKEN_BATCHES",
+    "VISION_BATCHES",
+    "BatchLimits",
+    "DecodeLimits",
+    "EncoderConfig",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,7 @@ class BatchLimits:
 
 TEXT_BATCHES = BatchLimits(max_items=64, max_cost=2048, max_queued=4096)  # half a second on two cores
 VISION_BATCHES = BatchLimits(max_items=32, max_queued=512)
+MODERATION_BATCHES = BatchLimits(max_items=64, max_cost=12_800, max_queued=4096)  # words; a tenth of a second
 TOKEN_BATCHES = BatchLimits(max_items=16, max_queued=256)  # patch tokens are a megabyte or more for a picture
 
 
@@ -59,7 +68,7 @@ class EncoderConfig:
     more speed). ``max_memory_bytes`` is the budget that the models' declared memory must fit into; ``None``: what
     the machine (or the container) has. ``revisions`` are those that results are kept under, by model: other weights
     are refused. ``token_model`` is the vision model whose patch tokens a bridge takes; ``None``: there is no
-    bridge, and nothing is loaded for one.
+    bridge, and nothing is loaded for one. The models for moderation are loaded when they are first asked.
     """
 
     models_dir: Path
@@ -68,6 +77,8 @@ class EncoderConfig:
     text_model: str = "all-minilm-l6-v2"
     ocr_model: str = "rapidocr"
     token_model: str | None = None
+    moderation_text_model: str | None = None
+    moderation_image_model: str | None = None
     threads: int = 2
     device: str = "auto"
     quality: Quality = Quality.FAST
@@ -78,4 +89,5 @@ class EncoderConfig:
     text_batches: BatchLimits = TEXT_BATCHES
     vision_batches: BatchLimits = VISION_BATCHES
     token_batches: BatchLimits = TOKEN_BATCHES
+    moderation_batches: BatchLimits = MODERATION_BATCHES
     limits: DecodeLimits = field(default_factory=DecodeLimits)

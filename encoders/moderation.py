@@ -7,7 +7,7 @@ that a model cannot judge is absent, never 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,6 +27,15 @@ class ModerationScores:
         """From a mapping in any order."""
         return cls(tuple(sorted((name, float(value)) for name, value in probabilities.items())))
 
+    @classmethod
+    def highest(cls, several: Iterable[ModerationScores]) -> ModerationScores:
+        """The highest probability of each category in ``several``, such as the frames of a video."""
+        found: dict[str, float] = {}
+        for scores in several:
+            for name, value in scores.categories:
+                found[name] = max(value, found.get(name, 0.0))
+        return cls.of(found)
+
     def __getitem__(self, category: str) -> float:
         """The probability of one category. Raises ``KeyError`` when the model does not judge it."""
         return dict(self.categories)[category]
@@ -43,6 +52,14 @@ class ImageModerator(Protocol):
         """See ``BatchEncoder``."""
         ...
 
+    def bucket(self, prepared: Any) -> Hashable:
+        """See ``BatchEncoder``."""
+        ...
+
+    def cost(self, prepared: Any) -> int:
+        """See ``BatchEncoder``."""
+        ...
+
     def run(self, batch: Sequence[Any]) -> list[ModerationScores]:
         """See ``BatchEncoder``."""
         ...
@@ -56,6 +73,14 @@ class TextModerator(Protocol):
         ...
 
     def prepare(self, items: Sequence[str]) -> list[Any]:
+        """See ``BatchEncoder``."""
+        ...
+
+    def bucket(self, prepared: Any) -> Hashable:
+        """See ``BatchEncoder``."""
+        ...
+
+    def cost(self, prepared: Any) -> int:
         """See ``BatchEncoder``."""
         ...
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
+from encoders.moderation import ModerationScores
 from encoders.types import EncodedImage, EncodedVideo, MediaInfo, TextLine, Transcript
 from fusion.types import SoftTokens
 from storage.vectors import PackedArray
@@ -18,7 +19,15 @@ from storage.vectors import PackedArray
 __all__ = ["Artifact", "decode_artifact", "encode_artifact"]
 
 Artifact = (
-    MediaInfo | EncodedImage | EncodedVideo | Transcript | SoftTokens | tuple[TextLine, ...] | str | bytes
+    MediaInfo
+    | EncodedImage
+    | EncodedVideo
+    | ModerationScores
+    | Transcript
+    | SoftTokens
+    | tuple[TextLine, ...]
+    | str
+    | bytes
 )
 """What is stored; a perceptual hash is a string, a thumbnail bytes."""
 

@@ -17,6 +17,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
+from encoders.moderation import ModerationScores
 from encoders.types import (
     AudioTokens,
     Embeddings,
@@ -165,6 +166,18 @@ class RayPerception(_Caller):
 
     async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
         result: Embeddings = await self.call("embed_texts", texts)
+        return result
+
+    async def moderate_texts(self, texts: tuple[str, ...]) -> tuple[ModerationScores, ...]:
+        result: tuple[ModerationScores, ...] = await self.call("moderate_texts", texts)
+        return result
+
+    async def moderate_image(self, media: MediaRef) -> ModerationScores:
+        result: ModerationScores = await self.call("moderate_image", media)
+        return result
+
+    async def moderate_video(self, media: MediaRef, sampling: FrameSampling) -> ModerationScores:
+        result: ModerationScores = await self.call("moderate_video", media, sampling)
         return result
 
     async def metrics(self) -> bytes:

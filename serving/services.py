@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from encoders.moderation import ModerationScores
 from encoders.types import (
     AudioTokens,
     Embeddings,
@@ -129,6 +130,18 @@ class Perception(Protocol):
 
     async def sound(self, media: MediaRef) -> Sound:
         """The sound of a sound file or a video, for a decoder that listens itself."""
+        ...
+
+    async def moderate_texts(self, texts: tuple[str, ...]) -> tuple[ModerationScores, ...]:
+        """How probable each category of harm is that the model knows, of each text, in order."""
+        ...
+
+    async def moderate_image(self, media: MediaRef) -> ModerationScores:
+        """The same of a picture."""
+        ...
+
+    async def moderate_video(self, media: MediaRef, sampling: FrameSampling) -> ModerationScores:
+        """The same of a video or an animated picture: of each category the highest among the sampled frames."""
         ...
 
     async def metrics(self) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from encoders.errors import CorruptMedia, EncoderError, MediaTooLarge, UnsupportedMedia
+from encoders.moderation import ModerationScores
 from encoders.types import (
     AudioTokens,
     Embeddings,
@@ -130,6 +131,7 @@ class FakePerception:
         self.wait: asyncio.Event | None = None
         self.is_ready = True
         self.options: TranscribeOptions | None = None
+        self.judged: list[str] = []
 
     async def _facts(self, method: str, media: MediaRef) -> tuple[MediaKind, dict[str, Any]]:
         self.calls[method] = self.calls.get(method, 0) + 1
@@ -199,6 +201,27 @@ class FakePerception:
         _, facts = await self._facts("transcribe", media)
         self.options = options
         return fake_transcript(facts["speech"], facts.get("seconds", 3.0), options.language or "en")
+
+    async def moderate_texts(self, texts: tuple[str, ...]) -> tuple[ModerationScores, ...]:
+        """Knows the words "idiot", "vermin" and "kill you"; ``judged`` are the texts it was asked about."""
+        self.calls["moderate_texts"] = self.calls.get("moderate_texts", 0) + 1
+        self.judged += texts
+        if self.wait is not None:
+            await self.wait.wait()
+        if self.failure is not None:
+            raise self.failure
+        return tuple(_judged(text.lower()) for text in texts)
+
+    async def moderate_image(self, media: MediaRef) -> ModerationScores:
+        """A picture is as ``sexual`` as its fact of that name says."""
+        _, facts = await self._facts("moderate_image", media)
+        return ModerationScores.of({"sexual": facts.get("sexual", 0.01)})
+
+    async def moderate_video(self, media: MediaRef, sampling: FrameSampling) -> ModerationScores:
+        """A frame is as ``sexual`` as its label "nude" is probable."""
+        _, facts = await self._facts("moderate_video", media)
+        shown = facts["frames"][: sampling.max_frames]
+        return ModerationScores.of({"sexual": max(labels.get("nude", 0.01) for labels in shown)})
 
     async def image_tokens(self, media: MediaRef, views: int = 1) -> ImageTokens:
         """As many views as asked for: the whole picture and columns of it."""
@@ -541,6 +564,13 @@ class FakeEngine:
 def _labels(given: Mapping[str, float]) -> tuple[ImageLabel, ...]:
     labels = [ImageLabel(text, probability) for text, probability in given.items()]
     return tuple(sorted(labels, key=lambda label: -label.probability))
+
+
+def _judged(text: str) -> ModerationScores:
+    words = {"harassment": "idiot", "hate": "vermin", "harassment/threatening": "kill you"}
+    return ModerationScores.of(
+        {"toxic": 0.1} | {category: 0.95 if word in text else 0.02 for category, word in words.items()}
+    )
 
 
 def _digest(words: str) -> np.random.Generator:

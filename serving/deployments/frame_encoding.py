@@ -22,7 +22,7 @@ from encoders.types import (
     VideoTokens,
 )
 
-__all__ = ["encode_frames", "token_frames"]
+__all__ = ["encode_frames", "see_all", "token_frames"]
 
 _Seen = TypeVar("_Seen")
 
@@ -35,7 +35,7 @@ async def encode_frames(
     see: Callable[[Pixels], Awaitable[EncodedImage]],
 ) -> EncodedVideo:
     """Labels and embeddings of all frames. ``CorruptMedia`` when the summary is missing."""
-    frames, summary = await _see_all(decoded, see)
+    frames, summary = await see_all(decoded, see)
     return EncodedVideo(
         summary.duration_seconds,
         tuple(
@@ -53,7 +53,7 @@ async def token_frames(
     see: Callable[[Pixels], Awaitable[ImageTokens]],
 ) -> VideoTokens:
     """Patch tokens of all frames, each seen whole. ``CorruptMedia`` when the summary or every frame is missing."""
-    frames, summary = await _see_all(decoded, see)
+    frames, summary = await see_all(decoded, see)
     if not frames:
         raise CorruptMedia(UNUSABLE)
     return VideoTokens(
@@ -67,7 +67,7 @@ async def token_frames(
     )
 
 
-async def _see_all(
+async def see_all(
     decoded: AsyncGenerator[DecodedFrame | VideoSummary, None],
     see: Callable[[Pixels], Awaitable[_Seen]],
 ) -> tuple[list[tuple[float, str, _Seen]], VideoSummary]:

@@ -17,6 +17,7 @@ from encoders.config import EncoderConfig
 from encoders.decoding.sandbox import DecodedFrame, MediaDecoder
 from encoders.errors import EncoderError, ModelUnavailable, UnsupportedMedia
 from encoders.memory_budget import available_bytes, check_memory
+from encoders.moderation import ModerationScores
 from encoders.picture import brightest_enough, perceptual_hash, small_jpeg
 from encoders.text.encoder import TextEmbedding, stacked, text_of
 from encoders.types import (
@@ -44,6 +45,7 @@ from serving.concurrency import all_of
 from serving.deployments.films import film_of
 from serving.deployments.frame_encoding import encode_frames, token_frames
 from serving.deployments.media_reader import MediaReader
+from serving.deployments.moderation import SIDE_PIXELS, Moderation, moderation_specs
 from storage.backends import open_object_store
 from storage.config import StorageConfig
 from storage.errors import StorageError
@@ -70,9 +72,10 @@ class PerceptionDeployment:
         if config.token_model is not None:
             names.append(config.token_model)  # one that serves both is loaded once
         specs = {name: registry.find(name, config.models_dir) for name in names}
-        registry.check_revisions(specs.values(), config.revisions)
+        every = (*specs.values(), *moderation_specs(config).values())
+        registry.check_revisions(every, config.revisions)
         budget_bytes = config.max_memory_bytes
-        check_memory(specs.values(), available_bytes() if budget_bytes is None else budget_bytes)
+        check_memory(every, available_bytes() if budget_bytes is None else budget_bytes)
         self._reader = MediaReader(open_object_store(storage), storage.spool_folder)
         self._looking = asyncio.Semaphore(_MAX_LOOKING)
         self._decoder = MediaDecoder(config.limits, workers=config.decoder_processes)
@@ -111,6 +114,7 @@ class PerceptionDeployment:
         if config.token_model is not None and token_sights is not None:
             self._token_side = int(specs[config.token_model].extra.get("side_pixels", _VISION_SIDE_PIXELS))
             self._tokens = MicroBatcher(token_sights, config.token_batches, observer("image tokens"))
+        self._moderation = Moderation(config, observer)
 
     async def probe(self, media: MediaRef) -> MediaInfo:
         """See ``Perception.probe``."""
@@ -213,6 +217,20 @@ class PerceptionDeployment:
         """See ``Perception.embed_texts``."""
         return stacked(await self._text.submit(texts), self._dimensions)
 
+    async def moderate_texts(self, texts: tuple[str, ...]) -> tuple[ModerationScores, ...]:
+        """See ``Perception.moderate_texts``."""
+        return await self._moderation.texts(texts)
+
+    async def moderate_image(self, media: MediaRef) -> ModerationScores:
+        """See ``Perception.moderate_image``."""
+        return await self._moderation.image(await self.picture(media, SIDE_PIXELS))
+
+    async def moderate_video(self, media: MediaRef, sampling: FrameSampling) -> ModerationScores:
+        """See ``Perception.moderate_video``."""
+        smaller = replace(sampling, max_side=min(sampling.max_side, SIDE_PIXELS))
+        async with self._reader.opened(media) as source:
+            return await self._moderation.frames(self._decoder.frames(source, smaller))
+
     async def metrics(self) -> bytes:
         """See ``Perception.metrics``."""
         return generate_latest(self._counts)
@@ -232,6 +250,7 @@ class PerceptionDeployment:
             await worker.aclose()
         if self._tokens is not None:
             await self._tokens.aclose()
+        await self._moderation.aclose()
 
     def _token_model(self) -> MicroBatcher[TokenSight, ImageTokens]:
         if self._tokens is None:

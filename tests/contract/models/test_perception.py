@@ -39,7 +39,8 @@ class Stored:
 @pytest.fixture
 async def perception(models_dir: Path, tmp_path: Path) -> AsyncIterator[tuple[PerceptionDeployment, Stored]]:
     store = Stored(tmp_path)
-    deployment = PerceptionDeployment(EncoderConfig(models_dir), store.config)
+    config = EncoderConfig(models_dir, moderation_text_model="tox-block", moderation_image_model="open-nsfw")
+    deployment = PerceptionDeployment(config, store.config)
     yield deployment, store
     await deployment.aclose()
 
@@ -82,6 +83,11 @@ async def test_perception(perception: tuple[PerceptionDeployment, Stored], share
         await deployment.transcribe(large, TranscribeOptions())
     with pytest.raises(ModelUnavailable, match="No vision model is loaded"):
         await deployment.image_tokens(large)  # there is no bridge that would want them
+
+    harmless, insult = await deployment.moderate_texts(("The cat sits on the mat.", "You stupid idiot!"))
+    assert harmless["harassment"] < 0.2 < 0.8 < insult["harassment"]
+    assert (await deployment.moderate_image(large))["sexual"] < 0.2
+    assert (await deployment.moderate_video(video, FrameSampling(max_frames=2)))["sexual"] < 0.2
 
     texts = tuple(f"text {index}" for index in range(75))
     embedded = await deployment.embed_texts(texts)

@@ -23,6 +23,12 @@ def test_scores_are_sorted_by_name() -> None:
     assert pickle.loads(pickle.dumps(scores)) == scores  # noqa: S301
 
 
+def test_the_highest_of_several_frames_counts() -> None:
+    first, second = ModerationScores.of({"sexual": 0.1, "hate": 0.4}), ModerationScores.of({"sexual": 0.7})
+    assert ModerationScores.highest((first, second)).categories == (("hate", 0.4), ("sexual", 0.7))
+    assert ModerationScores.highest(()).categories == ()
+
+
 def test_no_category_is_promised_that_is_not_given() -> None:
     assert open_nsfw.SPEC.extra["categories"] == ("sexual",)
     assert set(tox_block.SPEC.extra["categories"]) == set(tox_block._CATEGORIES)

@@ -19,6 +19,12 @@ def test_models_that_do_not_load_leave_no_decoder_behind(tmp_path: Path) -> None
     assert not [one for one in threading.enumerate() if one.name.startswith("media-decoder")]
 
 
+def test_a_moderation_model_that_is_not_prepared_is_told_at_the_start(tmp_path: Path) -> None:
+    storage = StorageConfig(tmp_path / "store", tmp_path / "spool")
+    with pytest.raises(ModelUnavailable, match="prepare tox-block"):
+        PerceptionDeployment(EncoderConfig(tmp_path, moderation_text_model="tox-block"), storage)
+
+
 def test_weights_that_changed_and_memory_that_lacks_are_found_before_loading(tmp_path: Path) -> None:
     storage = StorageConfig(tmp_path / "store", tmp_path / "spool")
     with pytest.raises(ModelUnavailable, match="'rapidocr' have changed"):
