@@ -22,6 +22,7 @@ from serving.config import ChatModel, EngineConfig, FusionName, ServedBridge, So
 __all__ = ["ChatSettings", "LevelSettings", "NativeSettings"]
 
 _TEMPLATE_NAME = "chat_template.jinja"
+_TEMPLATES = Path(__file__).parent / "profiles" / "templates"
 _PICTURES = 16  # in one prompt, where nothing says another number
 _ONE_PICTURE = frozenset({"blip-2"})  # families of which vLLM takes one picture in a prompt
 _PICTURE_PLACES = frozenset(
@@ -81,6 +82,9 @@ class ChatSettings(_Section):
     many views of a picture become soft tokens. ``read_pictures`` writes down what is written in them, too, unless
     the decoder looks itself; reading takes longer than looking. ``side_channel`` sends streamed bodies from the
     engine to the gateway over a local socket instead of Ray's handle: faster, but both must run on one machine.
+    ``tool_parser`` is vLLM's name for the form in which the model calls functions (``hermes``); without it, tools
+    are refused. ``chat_template`` is used in place of the model's own: a file's path, or the name of one of the
+    platform's (``chatml-tools``).
     """
 
     model: str
@@ -98,6 +102,8 @@ class ChatSettings(_Section):
     threads: int = Field(default=0, ge=0)
     side_channel: bool
     media_token_budget: int = Field(default=1500, gt=0)
+    tool_parser: str | None = None
+    chat_template: str | None = None
     extra_arguments: tuple[str, ...] = ()
 
     @property
@@ -136,7 +142,9 @@ class ChatSettings(_Section):
                 f"The model '{self.model}' has no tokenizer.json, with which prompts are counted. Load its "
                 "tokenizer with transformers' AutoTokenizer and save it into the model's folder."
             )
-        return ChatModel(self.model, self.context_tokens, tokenizer, self.fusion)
+        return ChatModel(
+            self.model, self.context_tokens, tokenizer, self.fusion, takes_tools=self.tool_parser is not None
+        )
 
     def engine(self, models_dir: Path) -> EngineConfig:
         """Settings of the decoder's deployment."""
@@ -151,6 +159,7 @@ class ChatSettings(_Section):
             soft_tokens_as=self.soft_tokens_as if self.fusion == "qformer" else None,
             native_limits=native.limits if native is not None else {},
             chat_template=self._chat_template(models_dir),
+            tool_parser=self.tool_parser,
             extra_arguments=self.extra_arguments,
         )
 
@@ -189,7 +198,19 @@ class ChatSettings(_Section):
         return self.native.pictures or (1 if facts.get("model_type") in _ONE_PICTURE else _PICTURES)
 
     def _chat_template(self, models_dir: Path) -> Path | None:
-        """That of a BLIP-2 checkpoint which brings none: made for its decoder, when this was split off."""
+        """The one that is set, or that of a BLIP-2 checkpoint which brings none: made for its decoder, when this
+        was split off. Raises ``ModelUnavailable`` when the one that is set is not there.
+        """
+        if self.chat_template is not None:
+            ours = _TEMPLATES / f"{self.chat_template}.jinja"
+            chosen = ours if ours.parent == _TEMPLATES and ours.is_file() else Path(self.chat_template)
+            if not chosen.is_file():
+                names = ", ".join(sorted(file.stem for file in _TEMPLATES.glob("*.jinja")))
+                raise ModelUnavailable(
+                    "chat.chat_template is neither a file nor the name of one of the platform's templates "
+                    f"({names})."
+                )
+            return chosen
         folder = models_dir / self.model
         template = folder / DECODER_FOLDER / _TEMPLATE_NAME
         if not self._takes_pictures or not is_blip2(_facts(folder)) or (folder / _TEMPLATE_NAME).is_file():

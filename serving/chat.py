@@ -14,17 +14,20 @@ import msgspec
 from serving.admission import Admission, AdmittedMedia
 from serving.cache_salt import cache_salt
 from serving.catalogue import ModelCatalogue
+from serving.chat_answer import AnswerForm, complete_usage
 from serving.chat_messages import MediaUse, media_uses, question_of, texts_of, with_blocks
+from serving.chat_request import engine_fields
+from serving.chat_rules import check_rules
 from serving.concurrency import all_of
 from serving.config import GatewayConfig
 from serving.engine_call import EngineAnswer, call_engine
-from serving.errors import EngineRefused, InvalidRequest, LimitExceeded
+from serving.errors import EngineRefused, LimitExceeded
 from serving.media_parts import admit_part
 from serving.media_report import MediaReport
 from serving.metrics import GatewayMetrics
 from serving.perceive_options import AS_SET, PerceiveOptions
 from serving.perceiver import Perceived
-from serving.protocol.chat import FORWARDED_FIELDS, ChatRequest
+from serving.protocol.chat import ChatRequest
 from serving.refusals import naming
 from serving.services import Attachment, ChatEngine
 from serving.sse import Event
@@ -32,11 +35,13 @@ from serving.strategies.strategy import FusedMedia, Strategy, Wanted
 
 __all__ = ["ChatPipeline", "PreparedChat"]
 
+_AS_IS = AnswerForm()
 _PATH = "/v1/chat/completions"
 _DEFAULT_ANSWER_TOKENS = 256
 # What a chat template adds around messages; on the safe side, the engine counts exactly.
 _TEMPLATE_TOKENS = 64
 _MESSAGE_TOKENS = 8
+_FEW_CHARACTERS = 100_000  # their rules are checked in less time than a thread takes to be asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ class PreparedChat:
     """A request as the engine gets it, and what its media gave: ``perceived`` in the order they stand in it.
 
     ``body`` refers to ``attachments`` by place, see ``ChatEngine.request``. ``media_param`` is the request field
-    that errors about media name.
+    that errors about media name. The last three say in which form the answer is sent.
     """
 
     body: bytes
@@ -54,6 +59,9 @@ class PreparedChat:
     usage_wanted: bool
     perceived: tuple[Perceived, ...] = ()
     media_param: str | None = None
+    form: AnswerForm = _AS_IS
+    obfuscate: bool = False
+    logprobs: bool = False
 
 
 class ChatPipeline:
@@ -93,10 +101,7 @@ class ChatPipeline:
                 "messages",
                 "context_length_exceeded",
             )
-        if request.stream_options is not None and not request.stream:
-            raise InvalidRequest(
-                "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options"
-            )
+        await self._check(request, characters)
         uses = list(media_uses(request))
         if len(uses) > self._limits.max_media_per_request:
             raise LimitExceeded(
@@ -104,7 +109,7 @@ class ChatPipeline:
                 "(max_media_per_request) are allowed.",
                 "messages",
             )
-        body = {name: raw[name] for name in raw if name in FORWARDED_FIELDS and raw[name] is not None}
+        body = engine_fields(raw, request)
         body["model"] = self._catalogue.chat.name
         # Tenants never share what the engine keeps of prompts: how long an answer takes would tell what others ask.
         body["cache_salt"] = cache_salt(self._config.cache_secret, tenant)
@@ -115,7 +120,7 @@ class ChatPipeline:
             with self._metrics.time_stage("fuse"):
                 fused, report = await asyncio.to_thread(self._fuse, raw, request, perceived)
             body["messages"] = with_blocks(
-                raw["messages"], request, uses, fused.blocks, self._strategy.content
+                body["messages"], request, uses, fused.blocks, self._strategy.content
             )
             attachments = fused.attachments
             kinds = {item.medium.info.kind.value for item in perceived}
@@ -132,7 +137,19 @@ class ChatPipeline:
             streamed is not None and streamed.include_usage is True,
             tuple(perceived),
             uses[0].param if len(uses) == 1 else "messages" if uses else None,
+            AnswerForm(request.functions is not None, request.metadata),
+            streamed is None or streamed.include_obfuscation is not False,
+            request.logprobs is True,
         )
+
+    async def _check(self, request: ChatRequest, characters: int) -> None:
+        takes_tools = self._config.chat_model.takes_tools
+        if characters < _FEW_CHARACTERS and not (
+            request.tools or request.functions or request.response_format
+        ):
+            check_rules(request, takes_tools=takes_tools)
+        else:
+            await asyncio.to_thread(check_rules, request, takes_tools=takes_tools)
 
     async def begin(self, prepared: PreparedChat, request_id: str, *, stream: bool) -> EngineAnswer:
         """Hand the prompt to the engine and wait for the first bytes of its answer."""
@@ -168,12 +185,7 @@ class ChatPipeline:
         except msgspec.MsgspecError as error:
             raise EngineRefused("The model's engine gave an answer that could not be read.") from error
         self._count_usage(decoded.get("usage"))
-        if prepared.report is None:
-            return body
-        if isinstance(decoded.get("usage"), dict):
-            decoded["usage"] = prepared.report.extend_usage(decoded["usage"])
-        decoded["manymodal"] = prepared.report.manymodal
-        return msgspec.json.encode(decoded)
+        return msgspec.json.encode(prepared.form.whole(decoded, prepared.report))
 
     def rewriter(self, prepared: PreparedChat) -> Callable[[Event], Event | None]:
         """What is done to the few events of a stream that end a choice or count tokens."""
@@ -186,8 +198,9 @@ class ChatPipeline:
                     if not event.get("choices"):
                         return None
                     del event["usage"]
-                elif prepared.report is not None:
-                    event["usage"] = prepared.report.extend_usage(usage)
+                else:
+                    event["usage"] = complete_usage(usage, prepared.report)
+            prepared.form.event(event)
             ends = any(choice.get("finish_reason") for choice in event.get("choices") or ())
             if ends and prepared.report is not None:
                 event["manymodal"] = prepared.report.manymodal

@@ -60,12 +60,15 @@ class RequestLimits:
 
 @dataclass(frozen=True, slots=True)
 class ChatModel:
-    """The served decoder: its public name, how long its context is, and its tokenizer file for budgeting."""
+    """The served decoder: its public name, how long its context is, its tokenizer file for budgeting, and whether
+    it can be asked to call functions.
+    """
 
     name: str
     context_tokens: int
     tokenizer_file: Path | None
     fusion: FusionName = "text"
+    takes_tools: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +138,9 @@ class EngineConfig:
     have been made for ``soft_tokens_of``, which is the served name where it is empty. ``native_limits`` names the
     kinds of media the decoder takes in itself, with how many of each one prompt may hold. Their pixels are kept, up
     to ``pixel_cache_bytes``, and so is what vLLM makes of them (``processor_cache_bytes``, once in each of its
-    processes). ``chat_template`` is a file for models that bring none. ``extra_arguments`` are further flags as on
-    the command line (``("--block-size", "32")``).
+    processes). ``chat_template`` is a file for models that bring none, or none with tools. ``tool_parser`` is
+    vLLM's name for the form in which the decoder calls functions; without it none are called. ``extra_arguments``
+    are further flags as on the command line (``("--block-size", "32")``).
     """
 
     model_path: Path
@@ -153,6 +157,7 @@ class EngineConfig:
     pixel_cache_bytes: int = 256 << 20
     processor_cache_bytes: int = 1 << 30
     chat_template: Path | None = None
+    tool_parser: str | None = None
 
     def arguments(self) -> list[str]:
         """The flags, as ``python -m vllm.entrypoints.launchers.api_server.entry`` takes them."""
@@ -167,6 +172,10 @@ class EngineConfig:
         ]
         if self.enforce_eager:
             flags.append("--enforce-eager")
+        if self.tool_parser is not None:
+            flags += ["--enable-auto-tool-choice", "--tool-call-parser", self.tool_parser]
+            # Else arguments follow their schema only where a tool is said to be strict.
+            flags += ["--tool-strict-level", "parameter"]
         if self.chat_template is not None:
             flags += ["--chat-template", str(self.chat_template)]
         return [*flags, *self._media_flags(), *self.extra_arguments]

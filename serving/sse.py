@@ -18,6 +18,7 @@ __all__ = ["DONE", "Event", "EventRewriter", "StreamRewriter"]
 DONE = b"data: [DONE]\n\n"
 
 _INTERESTING = re.compile(rb'"(?:finish_reason":\s*"|usage":\s*\{|error":\s*\{)')
+_EVERY = re.compile(rb"data: *\{")
 
 Event = dict[str, Any]
 
@@ -38,13 +39,14 @@ class StreamRewriter(Protocol):
 class EventRewriter:
     """Feeds a stream of bytes through, handing interesting events to ``rewrite``.
 
-    ``rewrite`` gets a decoded event and returns the event to send, or ``None`` to drop it. ``done`` tells
-    whether the closing ``[DONE]`` has been seen, ``failure`` what ``rewrite`` raised: the bytes before that
-    event are still given out, those behind it are not.
+    With ``every`` all events are interesting. ``rewrite`` gets a decoded event and returns the event to send, or
+    ``None`` to drop it. ``done`` tells whether the closing ``[DONE]`` has been seen, ``failure`` what ``rewrite``
+    raised: the bytes before that event are still given out, those behind it are not.
     """
 
-    def __init__(self, rewrite: Callable[[Event], Event | None]) -> None:
+    def __init__(self, rewrite: Callable[[Event], Event | None], *, every: bool = False) -> None:
         self._rewrite = rewrite
+        self._interesting = _EVERY if every else _INTERESTING
         self._rest = b""
         self.done = False
         self.failure: Exception | None = None
@@ -59,7 +61,7 @@ class EventRewriter:
             chunk, self._rest = chunk[:end], chunk[end:]
         if chunk.endswith(DONE):
             self.done = True
-        if _INTERESTING.search(chunk) is None:
+        if self._interesting.search(chunk) is None:
             return chunk
         sent = b""
         try:
@@ -70,7 +72,7 @@ class EventRewriter:
         return sent
 
     def _event(self, event: bytes) -> bytes:
-        if not event.startswith(b"data:") or _INTERESTING.search(event) is None:
+        if not event.startswith(b"data:") or self._interesting.search(event) is None:
             return event + b"\n\n"
         rewritten = self._rewrite(msgspec.json.decode(event[5:]))
         return b"" if rewritten is None else b"data: " + msgspec.json.encode(rewritten) + b"\n\n"

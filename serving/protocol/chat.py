@@ -7,21 +7,34 @@ no engine-only field (prompt embeddings, chat templates, cache salts, processor 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
+from serving.protocol.tools import (
+    CalledFunction,
+    FunctionDefinition,
+    FunctionName,
+    FunctionTool,
+    ResponseFormat,
+    ToolCall,
+    ToolChoice,
+)
+
 __all__ = [
     "FORWARDED_FIELDS",
+    "AssistantMessage",
     "AudioUrlPart",
     "ChatRequest",
     "FilePart",
+    "FunctionMessage",
     "ImagePart",
     "InputAudioPart",
     "MediaPart",
     "Message",
     "RefusalPart",
     "TextPart",
+    "ToolMessage",
     "UserMessage",
     "VideoUrlPart",
 ]
@@ -141,9 +154,8 @@ class AssistantMessage(_Message):
     role: Literal["assistant"]
     content: StrictStr | Annotated[list[TextPart | RefusalPart], Field(fail_fast=True)] | None = None
     refusal: StrictStr | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    function_call: dict[str, Any] | None = None
-    audio: dict[str, Any] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(min_length=1, max_length=128, fail_fast=True)] | None = None
+    function_call: CalledFunction | None = None
 
 
 class ToolMessage(_Message):
@@ -175,16 +187,29 @@ class StreamOptions(_Strict):
     include_obfuscation: StrictBool | None = None
 
 
-class ResponseFormat(BaseModel):
-    """The answer's form. Other types of the engine (structural tags) are not part of OpenAI's API."""
+class PredictedContent(_Strict):
+    """What the answer will probably be."""
 
-    model_config = ConfigDict(extra="allow")
-    type: Literal["text", "json_object", "json_schema"]
+    type: Literal["content"]
+    content: StrictStr | Annotated[list[TextPart], Field(fail_fast=True)]
+
+
+class CacheOptions(_Strict):
+    """How long, and where, OpenAI keeps prompts; ours are kept by the engine as long as there is room."""
+
+    ttl: StrictStr | None = None
+    mode: Literal["implicit", "explicit"] | None = None
 
 
 _Number = StrictFloat | StrictInt
 _Tokens = Annotated[StrictInt, Field(ge=1)]
 _Penalty = Annotated[_Number, Field(ge=-2, le=2)]
+_StopSequence = Annotated[StrictStr, Field(min_length=1)]
+_TokenId = Annotated[StrictStr, Field(pattern=r"^[0-9]{1,9}$")]
+_Metadata = Annotated[
+    dict[Annotated[StrictStr, Field(max_length=64)], Annotated[StrictStr, Field(max_length=512)]],
+    Field(max_length=16),
+]
 
 
 class ChatRequest(_Strict):
@@ -202,43 +227,58 @@ class ChatRequest(_Strict):
     frequency_penalty: _Penalty | None = None
     presence_penalty: _Penalty | None = None
     seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: StrictStr | Annotated[list[StrictStr], Field(fail_fast=True)] | None = None
+    stop: _StopSequence | Annotated[list[_StopSequence], Field(max_length=4, fail_fast=True)] | None = None
     logprobs: StrictBool | None = None
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=20)] | None = None
-    logit_bias: dict[str, _Number] | None = None
+    logit_bias: (
+        Annotated[dict[_TokenId, Annotated[_Number, Field(ge=-100, le=100)]], Field(max_length=1024)] | None
+    ) = None
     response_format: ResponseFormat | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: StrictStr | dict[str, Any] | None = None
+    tools: Annotated[list[FunctionTool], Field(min_length=1, max_length=128, fail_fast=True)] | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: StrictBool | None = None
-    functions: list[dict[str, Any]] | None = None
-    function_call: StrictStr | dict[str, Any] | None = None
-    modalities: list[Literal["text"]] | None = None
-    reasoning_effort: StrictStr | None = None
+    functions: (
+        Annotated[list[FunctionDefinition], Field(min_length=1, max_length=128, fail_fast=True)] | None
+    ) = None
+    function_call: Literal["none", "auto"] | FunctionName | None = None
+    modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     user: StrictStr | None = None
-    metadata: dict[str, StrictStr] | None = None
+    metadata: _Metadata | None = None
     store: StrictBool | None = None
-    service_tier: StrictStr | None = None
-    prediction: dict[str, Any] | None = None
+    service_tier: Literal["auto", "default", "fast", "flex", "scale", "priority"] | None = None
+    prediction: PredictedContent | None = None
     prompt_cache_key: StrictStr | None = None
-    prompt_cache_options: dict[str, Any] | None = None
-    prompt_cache_retention: StrictStr | None = None
+    prompt_cache_options: CacheOptions | None = None
+    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
     safety_identifier: StrictStr | None = None
-    verbosity: StrictStr | None = None
-    web_search_options: dict[str, Any] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
 
 
-FORWARDED_FIELDS = frozenset(ChatRequest.model_fields) - {
-    # Known to OpenAI, of no meaning to the engine: accepted and not forwarded.
-    "metadata",
-    "store",
-    "service_tier",
-    "prediction",
-    "prompt_cache_key",
-    "prompt_cache_options",
-    "prompt_cache_retention",
-    "safety_identifier",
-    "verbosity",
-    "web_search_options",
-    "modalities",
-}
-"""Fields that go to the engine as they came."""
+FORWARDED_FIELDS = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "messages",
+        "model",
+        "n",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "reasoning_effort",
+        "response_format",
+        "seed",
+        "stop",
+        "stream",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+    }
+)
+"""Fields that go to the engine, as they came or as ``serving.chat_request`` brings them to the engine's form. The
+others are known to OpenAI and mean nothing to the engine, or are answered by the gateway.
+"""

@@ -46,10 +46,15 @@ def validated(model: type[Model], raw: Any, *, strings: bool = False) -> Model:
             (field_path(problem["loc"], raw, missing=problem["type"] == "missing"), problem)
             for problem in problems
         ]
-        path, problem = max(located, key=lambda pair: _depth(pair[0]))
+        path, problem = max(located, key=lambda pair: (_depth(pair[0]), _clarity(pair[1]["type"])))
         message, code = validation_message(problem, path)
         raise InvalidRequest(message, path, code) from None
 
 
 def _depth(path: str | None) -> int:
     return path.count(".") + path.count("[") + 1 if path else 0
+
+
+def _clarity(kind: str) -> int:
+    """Of equally deep errors the one that says most: that another branch wants another type says least."""
+    return 0 if kind.endswith("_type") else 1 if kind == "literal_error" else 2

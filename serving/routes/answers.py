@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.chat import PreparedChat
+from serving.chat_chunks import chunk_writer
 from serving.chat_stream import ChatStream
 from serving.disconnect import unless_gone
 from serving.error_handlers import error_parts
@@ -28,6 +29,10 @@ async def streamed_chat(request: Request, gateway: Gateway, prepared: PreparedCh
     return ChatStream(
         begun,
         gateway.chat.rewriter(prepared),
+        every=prepared.form.legacy,
+        write=chunk_writer(
+            usage=prepared.usage_wanted, obfuscate=prepared.obfuscate, logprobs=prepared.logprobs
+        ),
         stall_timeout_seconds=gateway.config.limits.stall_timeout_seconds,
         on_error=count,
     )

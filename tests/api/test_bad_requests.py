@@ -108,7 +108,7 @@ async def test_other_content_types(http, path):
         (chat(stream="yes"), "stream", "boolean"),
         (chat(stream_options={"include_usage": True}), "stream_options", "stream"),
         (chat(seed=2**70), "seed", ""),
-        (chat(response_format={"type": "structural_tag"}), "response_format.type", "json_schema"),
+        (chat(response_format={"type": "structural_tag"}), "response_format", "json_schema"),
         (chat(modalities=["audio"]), "modalities[0]", "text"),
         (chat(messages=[{"role": "user", "content": "x" * 3000}]), "messages", "max_text_characters"),
         (with_part({"type": "text"}), "messages[0].content[0].text", "Missing"),

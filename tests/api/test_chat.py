@@ -45,7 +45,7 @@ async def test_text_passes_through_unchanged(client, platform):
         {
             "role": "assistant",
             "content": None,
-            "tool_calls": [{"id": "1", "type": "function", "function": {}}],
+            "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
         },
         {"role": "tool", "tool_call_id": "1", "content": "4"},
     ]

@@ -1,0 +1,123 @@
+"""JSON schemas that clients send, held against the rules OpenAI has for them before the engine compiles them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from serving.errors import InvalidRequest
+
+__all__ = ["check_schema"]
+
+_TYPES = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
+_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+# Structured Outputs, "Supported schemas": what strict schemas may not hold, and how large they may be.
+_NOT_STRICT = ("allOf", "not", "dependentRequired", "dependentSchemas", "if", "then", "else")
+_MAX_STRICT_PROPERTIES = 5000
+_MAX_STRICT_DEPTH = 10
+_MAX_SCHEMAS = 20_000
+
+_Place = tuple[str, ...]
+
+
+class _Wrong(Exception):
+    """What is wrong, and where in the schema."""
+
+
+def check_schema(schema: Mapping[str, Any], what: str, param: str, code: str, *, strict: bool) -> None:
+    """Raise ``InvalidRequest`` unless ``schema`` is one; with ``strict`` also one of OpenAI's strict subset.
+
+    ``what`` names it in the error: ``response_format 'answer'``. Takes time in proportion to its size. Words that
+    are not known mean nothing, as in JSON Schema.
+    """
+    try:
+        if strict:
+            _check_strict_root(schema)
+        properties = 0
+        for schemas, (place, depth, one) in enumerate(_walk(schema)):
+            properties += _check(place, one)
+            if strict:
+                _check_strict(place, depth, one)
+            if schemas > _MAX_SCHEMAS or (strict and properties > _MAX_STRICT_PROPERTIES):
+                raise _Wrong("the schema is too large.")
+    except _Wrong as wrong:
+        raise InvalidRequest(f"Invalid schema for {what}: {wrong}", param, code) from None
+
+
+def _walk(schema: Mapping[str, Any]) -> Iterator[tuple[_Place, int, Mapping[str, Any]]]:
+    """Every schema within ``schema``, where it stands and how many objects and arrays it lies in."""
+    waiting: list[tuple[_Place, int, Any]] = [((), 1, schema)]
+    while waiting:
+        place, depth, one = waiting.pop()
+        if isinstance(one, bool):
+            continue
+        if not isinstance(one, Mapping):
+            raise _Wrong(f"{_context(place)}a schema must be an object or a boolean.")
+        yield place, depth, one
+        for word in _MAPS:
+            for name, inner in one.get(word, {}).items():
+                waiting.append(((*place, word, name), depth + (word == "properties"), inner))
+        for word in _LISTS:
+            waiting.extend(
+                ((*place, word, str(n)), depth, inner) for n, inner in enumerate(one.get(word, ()))
+            )
+        waiting.extend(
+            ((*place, word), depth + (word == "items"), one[word]) for word in _SINGLE if word in one
+        )
+
+
+def _check(place: _Place, schema: Mapping[str, Any]) -> int:
+    """Hold one schema's own words against JSON Schema; how many properties it has."""
+    kinds = schema.get("type")
+    for kind in kinds if isinstance(kinds, list) else [kinds] if "type" in schema else []:
+        if not isinstance(kind, str) or kind not in _TYPES:
+            raise _Wrong(f"{_context(place)}'type' must be one of {', '.join(sorted(_TYPES))}.")
+    for word in _MAPS:
+        if not isinstance(schema.get(word, {}), Mapping):
+            raise _Wrong(f"{_context(place)}'{word}' must be an object.")
+    for word in (*_LISTS, "enum", "required"):
+        if not isinstance(schema.get(word, []), list):
+            raise _Wrong(f"{_context(place)}'{word}' must be an array.")
+    if not all(isinstance(name, str) for name in schema.get("required", ())):
+        raise _Wrong(f"{_context(place)}'required' must hold names of properties.")
+    reference = schema.get("$ref", "#")
+    if not isinstance(reference, str) or not reference.startswith("#"):
+        raise _Wrong(f"{_context(place)}'$ref' must point into the schema itself ('#/...').")
+    return len(schema.get("properties", {}))
+
+
+def _check_strict_root(schema: Mapping[str, Any]) -> None:
+    if schema.get("type") != "object":
+        raise _Wrong("schema must be a JSON Schema of 'type: \"object\"'.")
+    if "anyOf" in schema:
+        raise _Wrong("the root of a strict schema must not be 'anyOf'.")
+
+
+def _check_strict(place: _Place, depth: int, schema: Mapping[str, Any]) -> None:
+    if depth > _MAX_STRICT_DEPTH:
+        raise _Wrong(f"{_context(place)}a strict schema may be nested {_MAX_STRICT_DEPTH} deep.")
+    for word in _NOT_STRICT:
+        if word in schema:
+            raise _Wrong(f"{_context(place)}'{word}' is not permitted in a strict schema.")
+    kinds = schema.get("type")
+    if (
+        "properties" not in schema
+        and kinds != "object"
+        and not (isinstance(kinds, list) and "object" in kinds)
+    ):
+        return
+    if schema.get("additionalProperties") is not False:
+        raise _Wrong(f"{_context(place)}'additionalProperties' is required to be supplied and to be false.")
+    missing = sorted(set(schema.get("properties", {})) - set(schema.get("required", ())))
+    if missing:
+        raise _Wrong(
+            f"{_context(place)}'required' is required to be supplied and to be an array including every key in "
+            f"properties. Missing '{missing[0][:64]}'."
+        )
+
+
+def _context(place: _Place) -> str:
+    """Where, in OpenAI's words; no more of it than a reader needs."""
+    return f"In context=({', '.join(repr(step[:64]) for step in place[-6:])}), "
