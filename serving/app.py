@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
+from serving.access.gate import AccessGate
 from serving.browser_guard import BrowserGuard
 from serving.config import GatewayConfig
 from serving.error_handlers import ErrorHandlers
@@ -76,6 +77,12 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
     handlers.install(app)
     # Last added is outermost: the request's id and time are there for everything below.
     app.add_middleware(BodyLimitMiddleware, limits=config.limits)
-    app.add_middleware(BrowserGuard, allowed_hosts=config.allowed_hosts, refuse=handlers.typed)
+    app.add_middleware(AccessGate, access=gateway.access, refuse=handlers.typed)
+    app.add_middleware(
+        BrowserGuard,
+        allowed_hosts=config.allowed_hosts,
+        refuse=handlers.typed,
+        keys_needed=config.access.mode == "keys",
+    )
     app.add_middleware(RequestMiddleware, metrics=counted)
     return app

@@ -6,19 +6,18 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from serving.gateway import Gateway, gateway_of
+from serving.errors import AuthenticationFailed
 from serving.identity import CALLER_KEY, Caller
 
 __all__ = ["CurrentCaller", "CurrentTenant", "current_caller", "current_tenant"]
 
 
 def current_caller(request: Request) -> Caller:
-    """Who asks."""
+    """Who asks, as the gate has found out (``serving.access.gate``)."""
     caller: Caller | None = request.scope.get(CALLER_KEY)
-    if caller is not None:
-        return caller
-    gateway: Gateway = gateway_of(request)
-    return Caller(gateway.config.default_tenant)
+    if caller is None:  # the gate lets nobody by without one but to routes that do not ask
+        raise AuthenticationFailed("This needs an API key.")
+    return caller
 
 
 CurrentCaller = Annotated[Caller, Depends(current_caller)]

@@ -1,4 +1,4 @@
-"""Keeps web pages away from a server without API keys that their reader's browser can reach.
+"""Keeps web pages away from a server that their reader's browser can reach.
 
 Two ways lead there: a name of the attacker's that is rebound to a loopback address (told by ``Host``), and
 forms and scripts that send requests whose answers they cannot read (told by ``Sec-Fetch-Site`` and
@@ -29,12 +29,18 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 class BrowserGuard:
     """Pure ASGI middleware: answers only to this machine's names and ``allowed_hosts`` (no port), and lets no
     page of another origin change anything. ``refuse`` words the refusal.
+
+    Where keys are needed (``keys_needed``) a page with a rebound name learns nothing. Then all addresses are
+    answered to, and every name if none is listed.
     """
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str], refuse: Refuse) -> None:
+    def __init__(
+        self, app: ASGIApp, allowed_hosts: Collection[str], refuse: Refuse, keys_needed: bool = False
+    ) -> None:
         self._app = app
         self._allowed = frozenset(name.lower() for name in allowed_hosts)
         self._refuse = refuse
+        self._keys_needed = keys_needed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (error := self._objection(scope["method"], Headers(scope=scope))):
@@ -60,7 +66,11 @@ class BrowserGuard:
 
     def _is_ours(self, host: str) -> bool:
         name = _name(host)
-        return name is not None and (name in self._allowed or _is_loopback(name))
+        if name is None:
+            return False
+        if name in self._allowed or _is_loopback(name):
+            return True
+        return self._keys_needed and (not self._allowed or _is_address(name))
 
     def _is_own_origin(self, origin: str, host: str) -> bool:
         scheme, _, authority = origin.partition("://")
@@ -76,9 +86,12 @@ def _name(host: str) -> str | None:
 
 
 def _is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
+    return name == "localhost" or (_is_address(name) and ipaddress.ip_address(name).is_loopback)
+
+
+def _is_address(name: str) -> bool:
     try:
-        return ipaddress.ip_address(name).is_loopback
+        ipaddress.ip_address(name)
     except ValueError:
         return False
+    return True

@@ -12,6 +12,7 @@ from encoders.config import DecodeLimits
 from encoders.types import FrameSampling, MediaKind, ModelSpec, Quality
 from fusion.config import FusionConfig, Levels, NativeConfig
 from search.types import IndexSpec
+from serving.access.config import AccessConfig
 from serving.ingest.config import IngestConfig
 from serving.tenant_settings import TenantSettings
 
@@ -98,7 +99,7 @@ class GatewayConfig:
     not believed. ``index`` is what collections are made with that do not say it themselves. ``gate_file`` are the
     weights of the gate that makes one vector of several parts (``fusion.vector_gate``); without it all count alike.
     The strategy ``qformer`` needs ``bridge``, and takes ``views`` of a picture; ``native`` needs ``native``.
-    ``tenant_defaults`` hold for tenants that have no settings of their own.
+    ``tenant_defaults`` hold for tenants that have no settings of their own. ``access``: whether keys are needed.
     """
 
     chat_model: ChatModel
@@ -122,6 +123,7 @@ class GatewayConfig:
     views: Levels = field(default_factory=lambda: Levels(1, 1, 5))
     native: NativeConfig | None = None
     tenant_defaults: TenantSettings = field(default_factory=TenantSettings)
+    access: AccessConfig = field(default_factory=AccessConfig)
 
 
 SoftTokenForm = Literal["prompt_embeds", "image_embeds"]

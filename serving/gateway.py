@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from fusion.vector_gate import VectorGate
+from serving.access.access import Access
+from serving.access.key_ring import KeyRing
+from serving.access.keys import KeyStore
+from serving.access.stored_tenants import StoredTenants
+from serving.access.tenant_store import TenantStore
 from serving.admission import Admission
 from serving.catalogue import ModelCatalogue
 from serving.chat import ChatPipeline
@@ -31,7 +36,7 @@ from serving.retrieval.terms import SearchTerms
 from serving.services import Services
 from serving.store_check import StoreCheck
 from serving.strategies.chosen import chosen_strategy
-from serving.tenant_settings import SameForAll, TenantDirectory
+from serving.tenant_settings import TenantDirectory
 from serving.token_counter import token_counter
 from serving.upload_completion import UploadCompletion
 from storage.assembly import Storage
@@ -63,6 +68,8 @@ class Gateway:
     housekeeping: Housekeeping
     store_check: StoreCheck
     tenants: TenantDirectory
+    tenant_store: TenantStore
+    access: Access
 
 
 def build_gateway(
@@ -70,7 +77,9 @@ def build_gateway(
 ) -> Gateway:
     """Wire the parts. Loads the tokenizer for prompt budgets; imports no model framework."""
     catalogue = ModelCatalogue(config)
-    tenants: TenantDirectory = SameForAll(config.tenant_defaults)
+    tenant_store = TenantStore(storage.objects)
+    tenants: TenantDirectory = StoredTenants(tenant_store, config.tenant_defaults, config.access)
+    ring = KeyRing(KeyStore(storage.objects, config.cache_secret), config.access)
     perceiver = Perceiver(services.perception, storage.derived, storage.vectors, catalogue, config, metrics)
     fetcher = MediaFetcher(config.limits, allow_private_urls=config.allow_private_urls)
     memo = InlineMemo()
@@ -104,6 +113,8 @@ def build_gateway(
         housekeeping=Housekeeping(storage, services.search, remover, HousekeepingMetrics(metrics.registry)),
         store_check=StoreCheck(storage.objects),
         tenants=tenants,
+        tenant_store=tenant_store,
+        access=Access(config.access, ring, config.default_tenant),
     )
 
 

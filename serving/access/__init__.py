@@ -1,0 +1,1 @@
+"""Who may come in: API keys and settings of tenants as records in the object store, and the gate before routes."""
