@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encoders.types import FrameSampling, TranscribeOptions
+from encoders.types import FrameSampling, Quality, TranscribeOptions
 
 __all__ = ["AS_SET", "PerceiveOptions"]
 
 
 @dataclass(frozen=True, slots=True)
 class PerceiveOptions:
-    """How videos are sampled and sound is transcribed; ``None`` is what the platform is set to."""
+    """How videos are sampled, sound is transcribed and pictures are looked at; ``None`` is what the platform is set
+    to.
+    """
 
     sampling: FrameSampling | None = None
     transcription: TranscribeOptions | None = None
+    quality: Quality | None = None
 
 
 AS_SET = PerceiveOptions()

@@ -18,6 +18,7 @@ from encoders.types import (
     FrameSampling,
     MediaInfo,
     MediaKind,
+    Quality,
     SeenMedium,
     TextLine,
     TranscribeOptions,
@@ -100,15 +101,16 @@ class Perceiver:
         )
         return info
 
-    async def encode_image(self, media: MediaRef) -> tuple[EncodedImage, str]:
+    async def encode_image(self, media: MediaRef, quality: Quality | None = None) -> tuple[EncodedImage, str]:
         """Labels and embedding of a picture, and the tier."""
+        wanted = quality or self._quality
         return await self.tasks.run(
             "labels",
             media,
             self._vision,
-            self._vision_params,
+            {"quality": wanted},
             EncodedImage,
-            lambda: self._perception.encode_image(media, self._quality),
+            lambda: self._perception.encode_image(media, wanted),
         )
 
     async def look(
@@ -263,7 +265,7 @@ class Perceiver:
         """Everything the ``text`` strategy and search need of one medium, its tasks side by side."""
         works: dict[str, Coroutine[Any, Any, tuple[Any, str]]] = {}
         if info.kind is MediaKind.IMAGE:
-            works["labels"] = self.encode_image(media)
+            works["labels"] = self.encode_image(media, options.quality)
             if ocr:
                 works["ocr"] = self.read_text(media)
         if info.kind is MediaKind.VIDEO:

@@ -125,6 +125,7 @@ class FakePerception:
         self._media = media
         self.calls: dict[str, int] = {}
         self.looks: list[int] = []
+        self.qualities: list[Quality] = []
         self.embedded: list[str] = []
         self.pieces: dict[str, int] = {}
         self.failure: Exception | None = None
@@ -180,6 +181,7 @@ class FakePerception:
             return error
 
     async def encode_image(self, media: MediaRef, quality: Quality = Quality.FAST) -> EncodedImage:
+        self.qualities.append(quality)
         _, facts = await self._facts("encode_image", media)
         labels = _labels(facts["labels"])
         return EncodedImage(labels, fake_embedding(" ".join(label.text for label in labels)), 640, 480)
@@ -435,15 +437,16 @@ class FakeSearchIndex:
 
 
 class FakeEngine:
-    """``serving.services.ChatEngine`` that answers as vLLM's server does.
+    """``serving.services.ChatEngine`` that answers as vLLM's server does, fields of its own included.
 
-    Knobs: ``words`` of the answer, ``unavailable_times`` (raises so often first), ``refusal`` (status and
+    It calls the function that it must call. Knobs: ``words`` of the answer, ``arguments`` of a call, ``unavailable_times`` (raises so often first), ``refusal`` (status and
     error body), ``stall_after``/``die_after``/``error_after`` so many chunks, ``pause_seconds`` between
     chunks. ``failure`` is raised.
     """
 
     def __init__(self) -> None:
         self.words = ("A ", "cat ", "sits.")
+        self.arguments = '{"city": "Paris"}'
         self.failure: Exception | None = None
         self.unavailable_times = 0
         self.refusal: tuple[int, dict[str, Any]] | None = None
@@ -502,25 +505,68 @@ class FakeEngine:
         return self.is_ready
 
     def _usage(self) -> dict[str, Any]:
-        return {"prompt_tokens": 200, "total_tokens": 203, "completion_tokens": 3}
+        return {
+            "prompt_tokens": 200,
+            "total_tokens": 203,
+            "completion_tokens": 3,
+            "prompt_tokens_details": {"cached_tokens": 0, "created_cache_tokens": 128},
+        }
 
     def _whole(self, asked: dict[str, Any]) -> dict[str, Any]:
-        message = {"role": "assistant", "content": "".join(self.words)}
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": None,
-            "finish_reason": "stop",
-            "stop_reason": None,
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": "".join(self.words),
+            "refusal": None,
+            "annotations": None,
+            "audio": None,
+            "function_call": None,
+            "reasoning": None,
         }
+        call = self._called(asked)
+        if call is not None:
+            function = {"name": call[0], "arguments": self.arguments}
+            message |= {
+                "content": "",
+                "tool_calls": [{"id": "call-1", "type": "function", "function": function}],
+            }
+        choices = [
+            {
+                "index": index,
+                "message": message,
+                "logprobs": {"content": [self._logprob(asked, word) for word in self.words]}
+                if asked.get("logprobs")
+                else None,
+                "finish_reason": "stop" if call is None else call[1],
+                "stop_reason": None,
+                "token_ids": None,
+                "routed_experts": None,
+            }
+            for index in range(asked.get("n") or 1)
+        ]
         return {
             "id": "chatcmpl-1",
             "object": "chat.completion",
             "created": 1,
             "model": asked["model"],
-            "choices": [choice],
-            "usage": self._usage(),
+            "choices": choices,
+            "service_tier": None,
+            "system_fingerprint": "vllm-fake",
+            "usage": self._usage() | {"completion_tokens_details": None},
+            "prompt_logprobs": None,
+            "prompt_token_ids": None,
+            "kv_transfer_params": None,
         }
+
+    def _called(self, asked: dict[str, Any]) -> tuple[str, str] | None:
+        """The function that is called and why the answer then ends, where one must be called."""
+        choice = asked.get("tool_choice")
+        if isinstance(choice, dict):
+            return choice["function"]["name"], "stop"
+        return (asked["tools"][0]["function"]["name"], "tool_calls") if choice == "required" else None
+
+    def _logprob(self, asked: dict[str, Any], word: str) -> dict[str, Any]:
+        one = {"token": word, "logprob": -0.5, "bytes": list(word.encode())}
+        return {**one, "top_logprobs": [one] * min(1, asked.get("top_logprobs") or 0)}
 
     async def _events(self, asked: dict[str, Any]) -> AsyncIterator[bytes]:
         def event(choices: list[dict[str, Any]], **extra: Any) -> bytes:
@@ -534,9 +580,29 @@ class FakeEngine:
             return f"data: {body}\n\n".encode()
 
         def choice(delta: dict[str, Any], reason: str | None = None) -> list[dict[str, Any]]:
-            return [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]
+            ends = {} if reason is None else {"stop_reason": None}
+            word = delta.get("content")
+            logprobs = {"content": [self._logprob(asked, word)]} if asked.get("logprobs") and word else None
+            head = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+            return [{**head, **ends, "token_ids": None}]
 
-        yield event(choice({"role": "assistant", "content": ""}))
+        opening = {"role": "assistant", "content": ""}
+        yield event(choice(opening), prompt_token_ids=None, prompt_text=None)
+        call = self._called(asked)
+        if call is not None:
+            for part in (
+                {"name": call[0]},
+                *({"arguments": piece} for piece in self.arguments.partition(":")),
+            ):
+                started = {"id": "call-1", "type": "function"} if "name" in part else {}
+                yield event(
+                    choice({"content": None, "tool_calls": [{**started, "index": 0, "function": part}]})
+                )
+            yield event(choice({}, call[1]))
+            if (asked.get("stream_options") or {}).get("include_usage"):
+                yield event([], usage=self._usage(), system_fingerprint="vllm-fake")
+            yield b"data: [DONE]\n\n"
+            return
         for count, word in enumerate(self.words):
             if count == self.stall_after:
                 await asyncio.Event().wait()
@@ -557,7 +623,7 @@ class FakeEngine:
             yield event(choice({"content": word}))
         yield event(choice({"content": ""}, "stop"))
         if (asked.get("stream_options") or {}).get("include_usage"):
-            yield event([], usage=self._usage())
+            yield event([], usage=self._usage(), system_fingerprint="vllm-fake")
         yield b"data: [DONE]\n\n"
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
+from encoders.types import Quality
 from fusion.text import TextFusion, assemble
 from fusion.types import FusedBlock
 from serving.perceiver import Perceived, Perceiver
 from serving.strategies.strategy import Block, Content, FusedMedia, Wanted
 
 __all__ = ["TextStrategy"]
+
+# One look, or several views of a picture; "auto" is what the platform is set to.
+_QUALITIES: Final = {"low": Quality.FAST, "high": Quality.BEST}
 
 
 class TextStrategy:
@@ -23,8 +28,9 @@ class TextStrategy:
 
     async def perceive(self, wanted: Wanted) -> Perceived:
         """Labels and text of a picture, labelled frames of a video, and what is said."""
+        options = replace(wanted.options, quality=_QUALITIES.get(wanted.detail))
         perceived = await self._perceiver.perceive(
-            wanted.media, wanted.info, wanted.options, ocr=self._read_pictures
+            wanted.media, wanted.info, options, ocr=self._read_pictures
         )
         return replace(perceived, detail=wanted.detail)
 

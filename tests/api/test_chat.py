@@ -9,6 +9,8 @@ import openai
 import pytest
 from fake_services import fake_mp4, fake_png, fake_wav
 
+from encoders.types import Quality
+
 MODEL = "smollm2-135m-instruct"
 
 
@@ -212,3 +214,12 @@ async def test_usage_is_json_that_any_client_can_read(http):
     assert answer.headers["x-request-id"].startswith("req_")
     assert int(answer.headers["openai-processing-ms"]) >= 0
     assert json.loads(answer.content)["usage"]["completion_tokens"] == 3
+
+
+async def test_detail_says_how_many_looks_a_picture_gets(client, platform):
+    part = image(fake_png())
+    for detail in ("low", "high", "auto"):
+        part["image_url"]["detail"] = detail
+        await client.chat.completions.create(model="default", messages=ask(part))
+    # "auto" is what the platform is set to, which is one look here: it was made for "low".
+    assert platform.perception.qualities == [Quality.FAST, Quality.BEST]
