@@ -439,9 +439,10 @@ class FakeSearchIndex:
 class FakeEngine:
     """``serving.services.ChatEngine`` that answers as vLLM's server does, fields of its own included.
 
-    It calls the function that it must call. Knobs: ``words`` of the answer, ``arguments`` of a call, ``unavailable_times`` (raises so often first), ``refusal`` (status and
-    error body), ``stall_after``/``die_after``/``error_after`` so many chunks, ``pause_seconds`` between
-    chunks. ``failure`` is raised.
+    It calls the function that it must call. Knobs: ``words`` of the answer, ``arguments`` of a call,
+    ``unavailable_times`` (raises so often first), ``refusal`` (status and error body),
+    ``stall_after``/``die_after``/``error_after`` so many chunks, ``pause_seconds`` between chunks. ``failure`` is
+    raised.
     """
 
     def __init__(self) -> None:
