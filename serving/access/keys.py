@@ -138,7 +138,7 @@ class KeyStore:
         return key
 
     def rotate(self, key_id: str, overlap_seconds: int = 0) -> tuple[ApiKey, str] | None:
-        """A new key that may do what an old one may; the old one ends after ``overlap_seconds``. ``None`` when there
+        """A new key that may do what an old one may; the old ends after ``overlap_seconds``. ``None`` when there
         is no such key or it may not be used any more.
         """
         old = self.get(key_id) if _KEY.fullmatch(f"mm_{key_id}_{'0' * 43}") else None
