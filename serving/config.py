@@ -13,6 +13,7 @@ from encoders.types import FrameSampling, MediaKind, ModelSpec, Quality
 from fusion.config import FusionConfig, Levels, NativeConfig
 from search.types import IndexSpec
 from serving.access.config import AccessConfig
+from serving.batches.config import BatchConfig
 from serving.ingest.config import IngestConfig
 from serving.tenant_settings import TenantSettings
 
@@ -118,6 +119,7 @@ class GatewayConfig:
     decode_limits: DecodeLimits = field(default_factory=DecodeLimits)
     index: IndexSpec = field(default_factory=IndexSpec)
     ingest: IngestConfig = field(default_factory=IngestConfig)
+    batches: BatchConfig = field(default_factory=BatchConfig)
     gate_file: Path | None = None
     bridge: ServedBridge | None = None
     views: Levels = field(default_factory=lambda: Levels(1, 1, 5))
