@@ -16,6 +16,7 @@ from serving.openapi import describe
 from serving.routes import (
     audio,
     audio_understanding,
+    batches,
     chat,
     collections,
     documents,
@@ -62,6 +63,7 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
         collections,
         documents,
         ingest,
+        batches,
         files,
         uploads,
         media,
@@ -85,4 +87,5 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
         keys_needed=config.access.mode == "keys",
     )
     app.add_middleware(RequestMiddleware, metrics=counted)
+    gateway.batches.application.attach(app)
     return app

@@ -13,6 +13,7 @@ from serving.access.keys import KeyStore
 from serving.access.stored_tenants import StoredTenants
 from serving.access.tenant_store import TenantStore
 from serving.admission import Admission
+from serving.batches.batches import Batches
 from serving.catalogue import ModelCatalogue
 from serving.chat import ChatPipeline
 from serving.config import GatewayConfig
@@ -65,6 +66,7 @@ class Gateway:
     remover: Remover
     completion: UploadCompletion
     ingest: Ingest
+    batches: Batches
     housekeeping: Housekeeping
     store_check: StoreCheck
     tenants: TenantDirectory
@@ -110,6 +112,7 @@ def build_gateway(
         remover=remover,
         completion=UploadCompletion(storage, admission, remover, config.limits),
         ingest=Ingest(storage, search, ingester),
+        batches=Batches(storage, config.batches, config.limits.max_body_bytes),
         housekeeping=Housekeeping(storage, services.search, remover, HousekeepingMetrics(metrics.registry)),
         store_check=StoreCheck(storage.objects),
         tenants=tenants,

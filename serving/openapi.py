@@ -1,25 +1,32 @@
-"""The OpenAPI document: FastAPI's, with the request models of routes that read their body themselves."""
+"""The OpenAPI document: FastAPI's, with the models of routes that read their body or write their answer themselves,
+every route's error answers, and links that say which route takes what another one answered.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from serving.protocol.batches import CreateBatchRequest
 from serving.protocol.chat import ChatRequest
+from serving.protocol.chat_answers import ChatCompletion, ChatCompletionChunk
 from serving.protocol.collections import ClusterRequest, CollectionRequest, DocumentRequest
 from serving.protocol.embeddings import EmbeddingLine, EmbeddingRequest
 from serving.protocol.errors import ErrorBody
-from serving.protocol.files import LinkRequest
+from serving.protocol.files import FileRequest, LinkRequest
 from serving.protocol.ingest import BatchRequest, IngestRequest
 from serving.protocol.media import MediaRequest, WarmUpRequest
 from serving.protocol.search import RecommendRequest, SearchRequest
 from serving.protocol.understanding import AudioUnderstandingRequest, VideoAnalysisRequest
 from serving.protocol.uploads import CompleteRequest, UploadRequest
 
-__all__ = ["REFERENCE", "describe"]
+__all__ = ["REFERENCE", "answers", "describe", "form"]
 
 REFERENCE = "#/components/schemas/{model}"
 """Where a model's schema lies in the document."""
@@ -37,12 +44,36 @@ _MODELS = (
     DocumentRequest,
     IngestRequest,
     BatchRequest,
+    CreateBatchRequest,
     MediaRequest,
     WarmUpRequest,
+    FileRequest,
     LinkRequest,
     UploadRequest,
     CompleteRequest,
     ErrorBody,
+)
+
+_ANSWER_MODELS = (ChatCompletion, ChatCompletionChunk)
+
+_METHODS = ("get", "post", "put", "patch", "delete")
+
+# Which routes take an id that another one answers: the route, its answer's field, the parameter, those that take it.
+_LINKS: Final = (
+    ("POST /v1/files", "id", "file_id", ("GET /v1/files/{file_id}", "GET /v1/files/{file_id}/content")),
+    ("POST /v1/files", "id", "file_id", ("POST /v1/files/{file_id}/link", "DELETE /v1/files/{file_id}")),
+    ("POST /v1/media", "id", "media_id", ("GET /v1/media/{media_id}", "DELETE /v1/media/{media_id}")),
+    ("POST /v1/media", "id", "media_id", ("GET /v1/media/{media_id}/thumbnail",)),
+    ("POST /v1/uploads", "id", "upload_id", ("POST /v1/uploads/{upload_id}/parts",)),
+    ("POST /v1/uploads", "id", "upload_id", ("POST /v1/uploads/{upload_id}/cancel",)),
+    ("POST /v1/collections", "name", "collection", ("GET /v1/collections/{collection}",)),
+    ("POST /v1/collections", "name", "collection", ("DELETE /v1/collections/{collection}",)),
+    ("POST /v1/ingest", "id", "job_id", ("GET /v1/ingest/{job_id}", "POST /v1/ingest/{job_id}/cancel")),
+    ("POST /v1/responses", "id", "response_id", ("GET /v1/responses/{response_id}",)),
+    ("POST /v1/responses", "id", "response_id", ("GET /v1/responses/{response_id}/input_items",)),
+    ("POST /v1/responses", "id", "response_id", ("DELETE /v1/responses/{response_id}",)),
+    ("POST /v1/batches", "id", "batch_id", ("GET /v1/batches/{batch_id}",)),
+    ("POST /v1/batches", "id", "batch_id", ("POST /v1/batches/{batch_id}/cancel",)),
 )
 
 
@@ -50,8 +81,81 @@ def describe(app: FastAPI) -> dict[str, Any]:
     """The document of ``app``; made once, at the first call."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        _, ours = models_json_schema([(model, "validation") for model in _MODELS], ref_template=REFERENCE)
+        known = [(model, "validation") for model in (*_MODELS, *_ANSWER_MODELS)]
+        _, ours = models_json_schema(known, ref_template=REFERENCE)  # type: ignore[arg-type]
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(ours["$defs"])
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)  # FastAPI's own, which is never answered
+        for operation in _operations(document):
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = _ERROR
+        _name_operations(app, document)
+        _link(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def answers(
+    model: type[BaseModel], event: type[BaseModel] | None = None, *, other: Mapping[str, Any] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """``responses`` for routes that write their answer themselves: ``model`` as JSON, and as a stream of ``event``.
+
+    ``other`` are further content types with their schemas. The models must be known to this module.
+    """
+    content = {"application/json": {"schema": {"$ref": REFERENCE.format(model=model.__name__)}}}
+    if event is not None:
+        content["text/event-stream"] = {"schema": {"$ref": REFERENCE.format(model=event.__name__)}}
+    for kind, schema in (other or {}).items():
+        content[kind] = {"schema": schema}
+    return {200: {"description": "OK", "content": content}}
+
+
+def form(model: type[BaseModel], file_field: str = "file") -> dict[str, Any]:
+    """``openapi_extra`` for routes that take a multipart form with a file; ``model`` are its other fields, whose own
+    models must be known to this module.
+    """
+    schema = model.model_json_schema(ref_template=REFERENCE)
+    schema.pop("$defs", None)
+    schema["properties"] = {**schema.get("properties", {}), file_field: {"type": "string", "format": "binary"}}
+    schema["required"] = [*schema.get("required", ()), file_field]
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+_ERROR: Final = {
+    "description": "Any error",
+    "content": {"application/json": {"schema": {"$ref": REFERENCE.format(model="ErrorBody")}}},
+}
+
+
+def _operations(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in document["paths"].values():
+        yield from (path[method] for method in _METHODS if method in path)
+
+
+def _name_operations(app: FastAPI, document: Mapping[str, Any]) -> None:
+    """Operations are called as their functions are: made clients then have names that can be said."""
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            for method in route.methods:
+                operation = document["paths"][route.path_format].get(method.lower())
+                if operation is not None:
+                    operation["operationId"] = route.name
+
+
+def _link(document: Mapping[str, Any]) -> None:
+    for source, field, parameter, targets in _LINKS:
+        method, path = source.lower().split(" ", 1)
+        operation = document["paths"].get(path, {}).get(method)
+        if operation is None:
+            continue
+        success = next(status for status in operation["responses"] if status.startswith("2"))
+        for target in targets:
+            verb, where = target.split(" ", 1)
+            found = document["paths"].get(where, {}).get(verb.lower())
+            if found is not None:
+                links = operation["responses"][success].setdefault("links", {})
+                links[found["operationId"]] = {
+                    "operationId": found["operationId"],
+                    "parameters": {parameter: f"$response.body#/{field}"},
+                }
