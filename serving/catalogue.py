@@ -13,6 +13,8 @@ from serving.errors import ModelNotFound
 __all__ = ["ModelCatalogue", "ServedModel", "space_model"]
 
 _ALIASES = {"chat": ("default",), "speech": ("whisper-1",)}
+_MODERATION_ALIASES = ("omni-moderation-latest", "omni-moderation-2024-09-26")
+_TEXT_MODERATION_ALIASES = ("text-moderation-latest", "text-moderation-stable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class ServedModel:
 
 
 class ModelCatalogue:
-    """The served models: chat first, then speech, text, vision and OCR."""
+    """The served models: chat first, then speech, text, vision, OCR, and for moderation, where there are some."""
 
     def __init__(self, config: GatewayConfig) -> None:
         self.created_at_seconds = int(time.time())
@@ -42,7 +44,17 @@ class ModelCatalogue:
         self.text = _encoder(config.text_model, "text")
         self.vision = _encoder(config.vision_model, "vision")
         self.ocr = _encoder(config.ocr_model, "ocr")
-        served = (self.chat, self.speech, self.text, self.vision, self.ocr)
+        self.moderation_text: ServedModel | None = None
+        self.moderation_image: ServedModel | None = None
+        served = [self.chat, self.speech, self.text, self.vision, self.ocr]
+        if (text := config.moderation_text) is not None:
+            aliases = (*_MODERATION_ALIASES, *_TEXT_MODERATION_ALIASES)
+            self.moderation_text = ServedModel(text.name, "moderation", text, aliases)
+            served.append(self.moderation_text)
+        if (image := config.moderation_image) is not None:
+            aliases = _MODERATION_ALIASES if self.moderation_text is None else ()
+            self.moderation_image = ServedModel(image.name, "moderation", image, aliases)
+            served.append(self.moderation_image)
         # A model of texts and pictures alike does two tasks under one name.
         self.all = tuple({model.name: model for model in reversed(served)}.values())[::-1]
 

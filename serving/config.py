@@ -101,6 +101,7 @@ class GatewayConfig:
     weights of the gate that makes one vector of several parts (``fusion.vector_gate``); without it all count alike.
     The strategy ``qformer`` needs ``bridge``, and takes ``views`` of a picture; ``native`` needs ``native``.
     ``tenant_defaults`` hold for tenants that have no settings of their own. ``access``: whether keys are needed.
+    ``text_tokenizer_file`` is that of the text model, for clients that send its tokens.
     """
 
     chat_model: ChatModel
@@ -126,6 +127,9 @@ class GatewayConfig:
     native: NativeConfig | None = None
     tenant_defaults: TenantSettings = field(default_factory=TenantSettings)
     access: AccessConfig = field(default_factory=AccessConfig)
+    moderation_text: ModelSpec | None = None
+    moderation_image: ModelSpec | None = None
+    text_tokenizer_file: Path | None = None
 
 
 SoftTokenForm = Literal["prompt_embeds", "image_embeds"]
