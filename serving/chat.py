@@ -25,6 +25,8 @@ from serving.errors import EngineRefused, LimitExceeded
 from serving.media_parts import admit_part
 from serving.media_report import MediaReport
 from serving.metrics import GatewayMetrics
+from serving.moderation.answers import guarded, guarded_whole
+from serving.moderation.gate import Guard, ModerationGate
 from serving.perceive_options import AS_SET, PerceiveOptions
 from serving.perceiver import Perceived
 from serving.protocol.chat import ChatRequest
@@ -62,6 +64,8 @@ class PreparedChat:
     form: AnswerForm = _AS_IS
     obfuscate: bool = False
     logprobs: bool = False
+    guard: Guard | None = None
+    choices: int = 1
 
 
 class ChatPipeline:
@@ -76,6 +80,7 @@ class ChatPipeline:
         catalogue: ModelCatalogue,
         config: GatewayConfig,
         metrics: GatewayMetrics,
+        moderation: ModerationGate,
     ) -> None:
         self._engine = engine
         self._admission = admission
@@ -85,6 +90,7 @@ class ChatPipeline:
         self._config = config
         self._limits = config.limits
         self._metrics = metrics
+        self._moderation = moderation
 
     async def prepare(
         self, tenant: str, raw: dict[str, Any], request: ChatRequest, options: PerceiveOptions = AS_SET
@@ -109,6 +115,9 @@ class ChatPipeline:
                 "(max_media_per_request) are allowed.",
                 "messages",
             )
+        guard = await self._moderation.guard(tenant, "chat_input")
+        if guard is not None:
+            await guard.texts(texts_of(request), "messages")
         body = engine_fields(raw, request)
         body["model"] = self._catalogue.chat.name
         # Tenants never share what the engine keeps of prompts: how long an answer takes would tell what others ask.
@@ -116,7 +125,7 @@ class ChatPipeline:
         report, modality, perceived = None, "text", list[Perceived]()
         attachments: tuple[Attachment, ...] = ()
         if uses:
-            perceived = await all_of(self._bring_in(tenant, use, options) for use in uses)
+            perceived = await all_of(self._bring_in(tenant, use, options, guard) for use in uses)
             with self._metrics.time_stage("fuse"):
                 fused, report = await asyncio.to_thread(self._fuse, raw, request, perceived)
             body["messages"] = with_blocks(
@@ -128,6 +137,10 @@ class ChatPipeline:
         if request.stream:
             # Asked for always, so that tokens are counted; dropped again when the client did not ask.
             body["stream_options"] = {"include_usage": True}
+        output_guard = await self._moderation.guard(tenant, "chat_output")
+        if output_guard is not None and request.stream:
+            # An answer may be cut at any place; what it has taken is counted all the same.
+            body["stream_options"]["continuous_usage_stats"] = True
         streamed = request.stream_options
         return PreparedChat(
             msgspec.json.encode(body),
@@ -140,6 +153,8 @@ class ChatPipeline:
             AnswerForm(request.functions is not None, request.metadata),
             streamed is None or streamed.include_obfuscation is not False,
             request.logprobs is True,
+            output_guard,
+            request.n or 1,
         )
 
     async def _check(self, request: ChatRequest, characters: int) -> None:
@@ -174,6 +189,8 @@ class ChatPipeline:
                 first_byte_timeout_seconds=timeout,
             )
         self._metrics.stage.labels("engine_first_byte").observe(time.perf_counter() - started)
+        if stream and prepared.guard is not None:
+            return guarded(answer, prepared.guard.pieces, prepared.choices)
         return answer
 
     async def complete(self, prepared: PreparedChat, request_id: str) -> bytes:
@@ -185,6 +202,8 @@ class ChatPipeline:
         except msgspec.MsgspecError as error:
             raise EngineRefused("The model's engine gave an answer that could not be read.") from error
         self._count_usage(decoded.get("usage"))
+        if prepared.guard is not None:
+            await guarded_whole(decoded, prepared.guard.answers)
         return msgspec.json.encode(prepared.form.whole(decoded, prepared.report))
 
     def rewriter(self, prepared: PreparedChat) -> Callable[[Event], Event | None]:
@@ -208,7 +227,9 @@ class ChatPipeline:
 
         return rewrite
 
-    async def _bring_in(self, tenant: str, use: MediaUse, options: PerceiveOptions) -> Perceived:
+    async def _bring_in(
+        self, tenant: str, use: MediaUse, options: PerceiveOptions, guard: Guard | None
+    ) -> Perceived:
         async def bring(anew: bool) -> AdmittedMedia:
             with self._metrics.time_stage("admit"):
                 return await admit_part(self._admission, tenant, use.medium, use.param, anew=anew)
@@ -216,7 +237,13 @@ class ChatPipeline:
         async def perceive(admitted: AdmittedMedia) -> Perceived:
             wanted = Wanted(admitted.record.ref, admitted.info, use.detail, options)
             with self._metrics.time_stage("perceive"), naming(use.param):
-                return await self._strategy.perceive(wanted)
+                perceived = await self._strategy.perceive(wanted)
+            if guard is not None:
+                medium = perceived.medium
+                await guard.perceived(
+                    admitted.record.ref, admitted.info, medium.text_lines, medium.transcript, use.param
+                )
+            return perceived
 
         return await self._admission.use(bring, perceive)
 

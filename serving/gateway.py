@@ -26,6 +26,8 @@ from serving.inline_memo import InlineMemo
 from serving.media_links import MediaLinks
 from serving.media_vectors import gate_of
 from serving.metrics import GatewayMetrics
+from serving.moderation.gate import ModerationGate
+from serving.moderation.scoring import Scoring
 from serving.perceiver import Perceiver
 from serving.removal import Remover
 from serving.retrieval.duplicates import CollectionDuplicates
@@ -70,6 +72,7 @@ class Gateway:
     housekeeping: Housekeeping
     store_check: StoreCheck
     tenants: TenantDirectory
+    scoring: Scoring
     tenant_store: TenantStore
     access: Access
 
@@ -83,6 +86,8 @@ def build_gateway(
     tenants: TenantDirectory = StoredTenants(tenant_store, config.tenant_defaults, config.access)
     ring = KeyRing(KeyStore(storage.objects, config.cache_secret), config.access)
     perceiver = Perceiver(services.perception, storage.derived, storage.vectors, catalogue, config, metrics)
+    scoring = Scoring(services.perception, perceiver.tasks, catalogue, config)
+    moderation = ModerationGate(tenants, scoring, perceiver, metrics.registry)
     fetcher = MediaFetcher(config.limits, allow_private_urls=config.allow_private_urls)
     memo = InlineMemo()
     admission = Admission(storage, perceiver, fetcher, config.limits, memo)
@@ -103,7 +108,9 @@ def build_gateway(
         admission=admission,
         perceiver=perceiver,
         gate=gate,
-        chat=ChatPipeline(services.engine, admission, strategy, count_tokens, catalogue, config, metrics),
+        chat=ChatPipeline(
+            services.engine, admission, strategy, count_tokens, catalogue, config, metrics, moderation
+        ),
         indexer=Indexer(services, storage.media, admission, perceiver, gate),
         searcher=Searcher(search, items, terms, LateInteraction(search)),
         recommender=Recommender(search, items, terms),
@@ -116,6 +123,7 @@ def build_gateway(
         housekeeping=Housekeeping(storage, services.search, remover, HousekeepingMetrics(metrics.registry)),
         store_check=StoreCheck(storage.objects),
         tenants=tenants,
+        scoring=scoring,
         tenant_store=tenant_store,
         access=Access(config.access, ring, config.default_tenant),
     )
