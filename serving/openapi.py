@@ -26,7 +26,7 @@ from serving.protocol.search import RecommendRequest, SearchRequest
 from serving.protocol.understanding import AudioUnderstandingRequest, VideoAnalysisRequest
 from serving.protocol.uploads import CompleteRequest, UploadRequest
 
-__all__ = ["REFERENCE", "answers", "describe", "form"]
+__all__ = ["REFERENCE", "answers", "bytes_answer", "describe", "form_body"]
 
 REFERENCE = "#/components/schemas/{model}"
 """Where a model's schema lies in the document."""
@@ -111,13 +111,21 @@ def answers(
     return {200: {"description": "OK", "content": content}}
 
 
-def form(model: type[BaseModel], file_field: str = "file") -> dict[str, Any]:
+def bytes_answer(kind: str = "*/*") -> dict[int | str, dict[str, Any]]:
+    """``responses`` for routes that answer bytes of a content type, by default of any."""
+    return {200: {"description": "OK", "content": {kind: {"schema": {"type": "string", "format": "binary"}}}}}
+
+
+def form_body(file_field: str, model: type[BaseModel] | None = None) -> dict[str, Any]:
     """``openapi_extra`` for routes that take a multipart form with a file; ``model`` are its other fields, whose own
     models must be known to this module.
     """
-    schema = model.model_json_schema(ref_template=REFERENCE)
+    schema = {"type": "object"} if model is None else model.model_json_schema(ref_template=REFERENCE)
     schema.pop("$defs", None)
-    schema["properties"] = {**schema.get("properties", {}), file_field: {"type": "string", "format": "binary"}}
+    schema["properties"] = {
+        **schema.get("properties", {}),
+        file_field: {"type": "string", "format": "binary"},
+    }
     schema["required"] = [*schema.get("required", ()), file_field]
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 

@@ -8,7 +8,9 @@ from starlette.responses import Response
 from serving.auth import CurrentTenant
 from serving.disconnect import unless_gone
 from serving.gateway import gateway_of
+from serving.openapi import answers
 from serving.protocol.chat import ChatRequest
+from serving.protocol.chat_answers import ChatCompletion, ChatCompletionChunk
 from serving.protocol.parse import validated
 from serving.routes.answers import streamed_chat
 from serving.routes.body import json_schema, read_json
@@ -18,7 +20,11 @@ __all__ = ["router"]
 router = APIRouter()
 
 
-@router.post("/v1/chat/completions", openapi_extra=json_schema(ChatRequest))
+@router.post(
+    "/v1/chat/completions",
+    openapi_extra=json_schema(ChatRequest),
+    responses=answers(ChatCompletion, ChatCompletionChunk),
+)
 async def create_chat_completion(request: Request, tenant: CurrentTenant) -> Response:
     """OpenAI's chat completion over any mix of text, images, audio and video."""
     gateway = gateway_of(request)

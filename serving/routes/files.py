@@ -14,6 +14,7 @@ from serving.content import content_response
 from serving.disconnect import unless_gone
 from serving.errors import InvalidRequest, LimitExceeded
 from serving.gateway import gateway_of
+from serving.openapi import bytes_answer, form_body
 from serving.protocol.files import (
     File,
     FileDeleted,
@@ -37,7 +38,7 @@ _MAX_LISTED = 10_000
 _EXPIRES_AFTER = {"expires_after[anchor]": "anchor", "expires_after[seconds]": "seconds"}
 
 
-@router.post("/v1/files")
+@router.post("/v1/files", openapi_extra=form_body("file", FileRequest))
 async def create_file(request: Request, tenant: CurrentTenant) -> File:
     """Store a file: multipart form with ``file``, ``purpose`` and, if wanted, ``expires_after[anchor]`` and
     ``expires_after[seconds]``.
@@ -109,7 +110,7 @@ async def delete_file(request: Request, file_id: str, tenant: CurrentTenant) -> 
 
 
 @router.head("/v1/files/{file_id}/content", include_in_schema=False)
-@router.get("/v1/files/{file_id}/content")
+@router.get("/v1/files/{file_id}/content", response_class=Response, responses=bytes_answer())
 async def get_file_content(request: Request, file_id: str, tenant: CurrentTenant) -> Response:
     """A file's bytes, whole or a range of them."""
     return await content_response(request, tenant, file_id)

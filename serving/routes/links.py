@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from serving.content import content_response
 from serving.gateway import gateway_of
+from serving.openapi import bytes_answer
 from serving.protocol.files import Link, LinkRequest
 from serving.routes.body import read_model
 from storage.errors import MediaNotFound
@@ -20,7 +21,7 @@ router = APIRouter()
 
 
 @router.head("/v1/links/{token}", include_in_schema=False)
-@router.get("/v1/links/{token}")
+@router.get("/v1/links/{token}", response_class=Response, responses=bytes_answer())
 async def follow_link(request: Request, token: str) -> Response:
     """The bytes of the file that a link was made for. Forged, expired and outlived links answer alike."""
     links = gateway_of(request).storage.links

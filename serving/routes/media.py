@@ -18,6 +18,7 @@ from serving.disconnect import unless_gone
 from serving.errors import InvalidRequest
 from serving.gateway import gateway_of
 from serving.near_duplicates import near_duplicates
+from serving.openapi import bytes_answer
 from serving.protocol.files import Link, LinkRequest
 from serving.protocol.media import MediaDeleted, MediaRequest, media_object
 from serving.routes.body import is_form, json_schema, open_form, read_model, uploaded_file
@@ -35,7 +36,7 @@ _SEEN = frozenset({MediaKind.IMAGE, MediaKind.VIDEO})
 _log = logging.getLogger("manymodal.gateway")
 
 
-@router.post("/v1/media")
+@router.post("/v1/media", openapi_extra=json_schema(MediaRequest, "file"))
 async def create_media(request: Request, tenant: CurrentTenant) -> dict[str, Any]:
     """Store a medium: multipart form with ``file``, or JSON with ``url`` or ``data`` (a ``data:`` URL)."""
     admission = gateway_of(request).admission
@@ -65,13 +66,13 @@ async def get_media(request: Request, media_id: str, tenant: CurrentTenant) -> d
 
 
 @router.head("/v1/media/{media_id}/content", include_in_schema=False)
-@router.get("/v1/media/{media_id}/content")
+@router.get("/v1/media/{media_id}/content", response_class=Response, responses=bytes_answer())
 async def get_media_content(request: Request, media_id: str, tenant: CurrentTenant) -> Response:
     """A medium's bytes, whole or a range of them."""
     return await content_response(request, tenant, media_id)
 
 
-@router.get("/v1/media/{media_id}/thumbnail")
+@router.get("/v1/media/{media_id}/thumbnail", response_class=Response, responses=bytes_answer("image/jpeg"))
 async def get_media_thumbnail(
     request: Request, media_id: str, tenant: CurrentTenant, size: Annotated[int, Query(ge=64, le=1024)] = 256
 ) -> Response:

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from serving.gateway import gateway_of
+from serving.openapi import bytes_answer
 from serving.services import ChatEngine, EngineResponse
 
 __all__ = ["router"]
@@ -21,7 +22,7 @@ _TIMEOUT_SECONDS = 5.0
 _log = logging.getLogger("manymodal.gateway")
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=Response, responses=bytes_answer("text/plain"))
 async def metrics(request: Request) -> Response:
     """The gateway's metrics, behind them those of the encoders and the engine when they answer."""
     gateway = gateway_of(request)

@@ -21,11 +21,11 @@ async def list_models(request: Request, tenant: CurrentTenant) -> ModelList:
     return ModelList(data=[_shown(catalogue, model) for model in catalogue.all])
 
 
-@router.get("/v1/models/{name:path}")
-async def get_model(request: Request, name: str, tenant: CurrentTenant) -> Model:
+@router.get("/v1/models/{model:path}")
+async def get_model(request: Request, model: str, tenant: CurrentTenant) -> Model:
     """A served model by its name or an alias."""
     catalogue = gateway_of(request).catalogue
-    return _shown(catalogue, catalogue.find(name))
+    return _shown(catalogue, catalogue.find(model))
 
 
 def _shown(catalogue: ModelCatalogue, model: ServedModel) -> Model:

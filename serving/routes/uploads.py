@@ -11,6 +11,7 @@ from serving.concurrency import to_the_end
 from serving.disconnect import unless_gone
 from serving.errors import InvalidRequest, LimitExceeded
 from serving.gateway import gateway_of
+from serving.openapi import form_body
 from serving.protocol.files import lifetime_seconds
 from serving.protocol.uploads import (
     CompleteRequest,
@@ -46,7 +47,7 @@ async def create_upload(request: Request, tenant: CurrentTenant) -> UploadObject
     return upload_object(upload)
 
 
-@router.post("/v1/uploads/{upload_id}/parts")
+@router.post("/v1/uploads/{upload_id}/parts", openapi_extra=form_body("data"))
 async def add_upload_part(request: Request, upload_id: str, tenant: CurrentTenant) -> PartObject:
     """Add a part: multipart form with ``data``. Parts may come in any order, and several at once."""
     gateway = gateway_of(request)
