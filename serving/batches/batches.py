@@ -81,8 +81,8 @@ class Batches:
     ) -> BatchView:
         """A new batch; ``runner.wake`` begins it.
 
-        Raises ``MediaNotFound``, ``InvalidRequest`` for a file of another purpose, ``LimitExceeded`` for one that is
-        too large, ``RateLimited`` for a tenant that has too many unfinished ones.
+        Raises ``MediaNotFound``, ``InvalidRequest`` for a file of another purpose, ``LimitExceeded`` for one that
+        is too large, ``RateLimited`` for a tenant that has too many unfinished ones.
         """
         record = self._media.get(tenant, input_file_id)
         if record.purpose != "batch":
@@ -124,8 +124,8 @@ class Batches:
         return self._view(view.batch)
 
     async def forget_tenant(self, tenant: str) -> int:
-        """Remove all of a tenant's batches, those under way too; how many there were. Their output is files like any
-        others. A second call finishes what one left that was broken off.
+        """Remove all of a tenant's batches, those under way too; how many there were. Their output is files like
+        any others. A second call finishes what one left that was broken off.
         """
         found = await asyncio.to_thread(self.store.ids_of, tenant)
         for batch_id in found:

@@ -15,8 +15,8 @@ class BatchConfig:
     answered. ``max_errors`` of a file that is refused are told. A tenant may have ``max_unfinished`` batches.
 
     ``requests_at_once`` are under way in one gateway, of all batches together: few, so that people who wait find
-    room beside them. Tenants take turns. ``workers`` is how many of one batch are under way or wait to be tried again.
-    ``running_batches`` are open at once, ``running_per_tenant`` of one tenant.
+    room beside them. Tenants take turns. ``workers`` is how many of one batch are under way or wait to be tried
+    again. ``running_batches`` are open at once, ``running_per_tenant`` of one tenant.
 
     Answers are kept durably after ``checkpoint_seconds``, ``checkpoint_answers`` or ``checkpoint_bytes``, whatever
     comes first; what was answered since is asked again after a crash.

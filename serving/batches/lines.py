@@ -19,8 +19,8 @@ _READ_BYTES = 256 << 10
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line that is not blank. ``number`` counts these from 0, ``place`` all lines from 1. ``data`` is ``None`` for
-    one that is too long.
+    """A line that is not blank. ``number`` counts these from 0, ``place`` all lines from 1. ``data`` is ``None``
+    for one that is too long.
     """
 
     number: int
@@ -50,7 +50,7 @@ class _Line(msgspec.Struct):
     custom_id: Any = None
     method: Any = None
     url: Any = None
-    body: msgspec.Raw | None = None
+    body: msgspec.Raw = msgspec.Raw()
 
 
 class _Body(msgspec.Struct):
@@ -111,11 +111,11 @@ def check(lines: Iterable[Line], endpoint: str, max_line_bytes: int, config: Bat
 
 
 def request_of(line: Line) -> Request:
-    """A line that was found good. Raises ``ValueError`` or ``msgspec.DecodeError`` when it is not: the file changed."""
+    """A line that was found good. Raises ``ValueError`` or ``msgspec.DecodeError`` when it is another one now."""
     if line.data is None:
         raise ValueError("too long")
     found = msgspec.json.decode(line.data, type=_Line)
-    if not isinstance(found.custom_id, str) or found.body is None:
+    if not isinstance(found.custom_id, str) or not bytes(found.body):
         raise ValueError("no request")
     return Request(line.number, found.custom_id, bytes(found.body))
 
@@ -135,8 +135,14 @@ def _checked(line: Line, endpoint: str, max_line_bytes: int) -> Problem | tuple[
         line.data.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return problem("invalid_json_line", "This line is not a JSON object.")
-    for name in ("custom_id", "method", "url", "body"):
-        if getattr(found, name) is None:
+    has_body = bytes(found.body) not in (b"", b"null")
+    for name, value in (
+        ("custom_id", found.custom_id),
+        ("method", found.method),
+        ("url", found.url),
+        ("body", has_body or None),
+    ):
+        if value is None:
             return problem("missing_required_parameter", f"Missing required parameter: '{name}'.", name)
     custom_id = found.custom_id
     if not isinstance(custom_id, str) or not 0 < len(custom_id) <= _MAX_CUSTOM_ID_CHARACTERS:
@@ -147,7 +153,7 @@ def _checked(line: Line, endpoint: str, max_line_bytes: int) -> Problem | tuple[
     if found.url != endpoint:
         return problem("mismatched_url", f"The url must be the batch's endpoint, '{endpoint}'.", "url")
     try:
-        body = msgspec.json.decode(found.body or b"", type=_Body)
+        body = msgspec.json.decode(found.body, type=_Body)
     except (msgspec.DecodeError, RecursionError):
         return problem("invalid_body", "The body must be a JSON object.", "body")
     if body.stream:

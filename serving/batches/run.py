@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import TypeVar
 
 import msgspec
 
@@ -16,7 +15,7 @@ from serving.batches.config import BatchConfig
 from serving.batches.input_file import input_lines
 from serving.batches.lines import Line, Request, check, request_of
 from serving.batches.output_files import OutputFiles
-from serving.batches.records import Batch, BatchState, EndStatus, Problem, Usage
+from serving.batches.records import Batch, BatchState, EndStatus, Problem
 from serving.batches.sending import Sender
 from serving.batches.store import BatchStore
 from serving.concurrency import all_of, to_the_end
@@ -25,8 +24,6 @@ from storage.errors import CorruptObject, MediaNotFound
 from storage.media import MediaStore
 
 __all__ = ["BatchRun", "LostBatch"]
-
-Result = TypeVar("Result")
 
 _log = logging.getLogger("manymodal.gateway")
 
@@ -44,7 +41,7 @@ class LostBatch(Exception):
 
 
 class BatchRun:
-    """``go`` does what is left. After cancelling that, ``end`` ends the batch early, ``keep`` leaves it to a later run.
+    """``go`` does what is left. After cancelling that, ``end`` ends the batch, ``keep`` leaves it to a later run.
 
     Raises ``LostBatch``, and errors of the store; the batch then goes on where the log says.
     """
@@ -162,10 +159,10 @@ class BatchRun:
     async def _work(self) -> None:
         while (ended := await self._sender.next_answer(self._batch, self._take)) is not None:
             request, answer = ended
-            size = 0 if answer is None else len(answer.body)
-            line = await _in_thread_if(
-                size > _LARGE_BYTES, lambda: answered_line(request.number, request.custom_id, answer)
-            )
+            if answer is None or len(answer.body) < _LARGE_BYTES:
+                line = answered_line(request.number, request.custom_id, answer)
+            else:
+                line = await asyncio.to_thread(answered_line, request.number, request.custom_id, answer)
             self._answered.append(line)
             self._answered_bytes += len(line.line)
             if (
@@ -275,8 +272,3 @@ class BatchRun:
         ended = state.completed + state.failed
         failed = state.failed + min(unanswered, state.total - ended)  # once, however often this is done
         return replace(state, output=refs[0], errors=refs[1], failed=failed)
-
-
-async def _in_thread_if(is_large: bool, work: Callable[[], Result]) -> Result:
-    made: Awaitable[Result] | None = asyncio.to_thread(work) if is_large else None
-    return work() if made is None else await made

@@ -66,8 +66,8 @@ class BatchRunner:
         """Look for batches that nobody runs, now and again. When cancelled, give the running ones back."""
         try:
             while True:
-                await self._logged(self.look())
-                await self._logged(self._sweep())
+                await self._logged(self.look)
+                await self._logged(self._sweep)
                 pause = self._config.poll_seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
                 await asyncio.sleep(pause)
         finally:
@@ -77,7 +77,7 @@ class BatchRunner:
         """Look for work soon, in the running event loop."""
         if not self._is_awake:  # else the look that has not begun will see it
             self._is_awake = True
-            self._beside(self.look())
+            self._beside(self.look)
 
     def notice(self, batch: Batch) -> None:
         """See to it at once that a batch was cancelled or removed."""
@@ -85,7 +85,7 @@ class BatchRunner:
         if noticing is not None:
             noticing.set()
         else:  # it may be queued behind others for hours: ending it needs no turn
-            self._beside(self._take_over(batch.tenant, batch.id))
+            self._beside(lambda: self._take_over(batch.tenant, batch.id))
 
     async def drop(self, tenant: str) -> None:
         """Stop what runs here of a tenant whose batches were removed, and wait until it has."""
@@ -128,15 +128,15 @@ class BatchRunner:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _beside(self, work: Coroutine[object, object, object]) -> None:
+    def _beside(self, work: Callable[[], Coroutine[object, object, object]]) -> None:
         task = asyncio.create_task(self._logged(work), name="batches")
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
 
-    async def _logged(self, work: Coroutine[object, object, object]) -> None:
+    async def _logged(self, work: Callable[[], Coroutine[object, object, object]]) -> None:
         """Do something whose failure must not be the end of looking."""
         try:
-            await work
+            await work()
         except StorageError as error:
             _log.warning("Batches could not be looked after: %s", error)
         except Exception as error:  # the next round may fare better; without one no batch would run again
@@ -229,7 +229,7 @@ class BatchRunner:
         return False
 
     async def _watch(self, lease: Lease[Batch]) -> None:
-        """Renew the lease. Raises ``_Stop`` when that is lost, or the batch is cancelled, removed or out of time."""
+        """Renew the lease. Raises ``_Stop`` when that is lost, or the batch cancelled, removed or out of time."""
         loop = asyncio.get_running_loop()
         batch = lease.job
         noticing = self._noticing[batch.id]
@@ -256,10 +256,10 @@ class BatchRunner:
                 continue
 
     async def _renew(self, lease: Lease[Batch]) -> None:
-        """Hold a batch while its files are written. Should that fail, the log sees to it that one gateway ends it."""
+        """Hold a batch while its files are written. Should that fail, the log sees to it that one ends it."""
         while True:
             await asyncio.sleep(self._config.lease_seconds / 3)
-            await self._logged(asyncio.to_thread(self._leases.renew, lease))
+            await self._logged(lambda: asyncio.to_thread(self._leases.renew, lease))
 
     async def _sweep(self) -> None:
         """Forget batches that ended long ago."""

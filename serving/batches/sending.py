@@ -41,8 +41,8 @@ class Sender:
     async def next_answer(
         self, batch: Batch, take: Callable[[], Awaitable[Request | None]]
     ) -> tuple[Request, OwnAnswer | None] | None:
-        """The batch's next request, which is taken when the tenant's turn has come, so that it waits in the file, and
-        its answer; ``None`` at the end.
+        """The batch's next request, which is taken when the tenant's turn has come, so that it waits in the file,
+        and its answer; ``None`` at the end.
 
         An answer that says to come back is given only after so many attempts; between them the turn is somebody
         else's. There is no answer where none came in time, or whole, at any attempt.
@@ -70,7 +70,7 @@ class Sender:
             retry=retry_if_result(lambda answer: not has_ended and _is_busy(answer)),
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
-        answer = await attempts(attempt)
+        answer: OwnAnswer | None = await attempts(attempt)
         return None if taken is None else (taken, answer)
 
     def _pause_seconds(self, state: RetryCallState) -> float:

@@ -10,9 +10,9 @@ Objects of one batch:
 - ``batch-leases/<tenant>/<batch id>/<epoch>``: see ``serving.ingest.leases``.
 
 The log is what makes every request's answer count once. An entry is written by ``put_if_absent``, so of two
-gateways that both believe to hold a batch (a paused machine, a clock that is off) one is told at its next entry that it has
-lost, and what it had answered since its last one counts for nothing. Answers lie in an object of their own, written
-before the entry that names it: an answer may be large, and what writers race for must be small (see
+gateways that both believe to hold a batch (a paused machine, a clock that is off) one is told at its next entry
+that it has lost, and what it had answered since its last one counts for nothing. Answers lie in an object of their
+own, written before the entry that names it: an answer may be large, and what writers race for must be small (see
 ``ObjectStore.copy_if_absent``).
 """
 

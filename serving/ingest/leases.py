@@ -1,9 +1,9 @@
 """Which gateway runs a job: a lease in the object store that expires unless it is renewed.
 
 A lease is an object ``ingest-leases/<tenant>/<job>/<epoch>`` that says who holds it and until when (batches have a
-folder of their own). Whoever wants the job looks at the highest epoch; if that has expired, or was given back, it writes the next one by
-``put_if_absent``, which exactly one of several succeeds in. The holder renews by writing its own epoch again, and
-has lost the job as soon as a higher one is there.
+folder of their own). Whoever wants the job looks at the highest epoch; if that has expired, or was given back, it
+writes the next one by ``put_if_absent``, which exactly one of several succeeds in. The holder renews by writing its
+own epoch again, and has lost the job as soon as a higher one is there.
 
 What this does not promise: a gateway that was stopped for longer than its lease (a paused machine), or whose clock
 is off by that much, may go on for a moment beside its successor. That is harmless for ingest: both write the same
