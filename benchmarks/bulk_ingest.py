@@ -43,7 +43,10 @@ from serving.ingest.items import IngestOptions, Item, Outcome
 from serving.ingest.statistics import IngestStatistics
 from serving.media_vectors import gate_of
 from serving.metrics import GatewayMetrics
+from serving.moderation.gate import ModerationGate
+from serving.moderation.scoring import Scoring
 from serving.perceiver import Perceiver
+from serving.tenant_settings import SameForAll, TenantSettings
 from storage.assembly import open_storage
 from storage.config import StorageConfig
 
@@ -67,14 +70,17 @@ class House:
             ChatModel("none", 2048, None), vision, speech, text, ocr, cache_secret=bytes(16)
         )
         self.search = search
+        catalogue, metrics = ModelCatalogue(config), GatewayMetrics()
         perceiver = Perceiver(
             perception,
             self.storage.derived,
             self.storage.vectors,
-            ModelCatalogue(config),
+            catalogue,
             config,
-            GatewayMetrics(),
+            metrics,
         )
+        scoring = Scoring(perception, perceiver.tasks, catalogue, config)
+        moderation = ModerationGate(SameForAll(TenantSettings()), scoring, perceiver, metrics.registry)
         self.ingester = Ingester(
             self.storage.media,
             search,
@@ -83,6 +89,7 @@ class House:
             MediaFetcher(config.limits),
             config.limits,
             IngestConfig(),
+            moderation,
         )
 
     async def ingest(self, collection: str, photos: Sequence[bytes]) -> list[Outcome]:

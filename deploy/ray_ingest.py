@@ -30,6 +30,8 @@ from encoders.decoding.sandbox import MediaDecoder
 from encoders.errors import EncoderError
 from encoders.registry import find
 from encoders.types import MediaKind, Quality, SeenMedium
+from serving.access.stored_tenants import StoredTenants
+from serving.access.tenant_store import TenantStore
 from serving.catalogue import ModelCatalogue
 from serving.concurrency import all_of
 from serving.deployments.media_reader import MediaReader
@@ -44,6 +46,8 @@ from serving.ingest.statistics import IngestStatistics
 from serving.ingest.writing import Writing
 from serving.media_vectors import gate_of
 from serving.metrics import GatewayMetrics
+from serving.moderation.gate import ModerationGate
+from serving.moderation.scoring import Scoring
 from serving.perceiver import Perceiver
 from storage.assembly import open_storage
 from storage.errors import StorageError
@@ -200,16 +204,21 @@ class _Encoding(_Stage):
     def __init__(self, wanted: ClusterIngest) -> None:
         super().__init__(wanted)
         self._perception = _Carrying(wanted.settings.encoder_config(), wanted.settings.storage_config())
+        catalogue, metrics = ModelCatalogue(self.config), GatewayMetrics()
         perceiver = Perceiver(
-            self._perception,
-            self.storage.derived,
-            self.storage.vectors,
-            ModelCatalogue(self.config),
-            self.config,
-            GatewayMetrics(),
+            self._perception, self.storage.derived, self.storage.vectors, catalogue, self.config, metrics
         )
+        scoring = Scoring(self._perception, perceiver.tasks, catalogue, self.config)
+        store = TenantStore(self.storage.objects)
+        tenants = StoredTenants(store, self.config.tenant_defaults, self.config.access)
+        moderation = ModerationGate(tenants, scoring, perceiver, metrics.registry)
         self._encoding = Encoding(
-            perceiver, gate_of(self.config), self.config.ingest, wanted.tenant, wanted.options
+            perceiver,
+            gate_of(self.config),
+            self.config.ingest,
+            wanted.tenant,
+            wanted.options,
+            self._loop.run(moderation.guard(wanted.tenant, "ingest")),
         )
 
     async def work(self, elements: list[_Arrived | Outcome]) -> list[Encoded | Outcome]:

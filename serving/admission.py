@@ -25,6 +25,8 @@ from serving.errors import InvalidRequest, ServiceUnavailable
 from serving.fetch import MediaFetcher
 from serving.inline_memo import InlineMemo
 from serving.intake import Intake, Received
+from serving.moderation.gate import ModerationGate
+from serving.moderation.uploads import look_through
 from serving.perceiver import Perceiver
 from serving.refusals import ANY_KIND, as_expected, in_field, naming, no_medium, too_large
 from serving.spooling import fill, open_spool
@@ -67,12 +69,14 @@ class Admission:
         fetcher: MediaFetcher,
         limits: RequestLimits,
         memo: InlineMemo,
+        moderation: ModerationGate,
     ) -> None:
         self._media = storage.media
         self._intake = Intake(storage, limits, memo)
         self._perceiver = perceiver
         self._fetcher = fetcher
         self._limits = limits
+        self._moderation = moderation
         self._fetching = asyncio.Semaphore(_MAX_FETCHING)
         self._storing = asyncio.Semaphore(_MAX_STORING)
 
@@ -275,6 +279,9 @@ class Admission:
             if info.kind is MediaKind.IMAGE:
                 with naming(param):
                     fingerprint = await self._perceiver.fingerprint(ref)
+        guard = await self._moderation.guard(ref.tenant, "ingest")
+        if guard is not None:
+            await look_through(guard, self._media, ref, info, self._limits, param)
         record = await self._committed(
             lambda: self._intake.commit(ref, filename, purpose, lifetime_seconds, fingerprint)
         )

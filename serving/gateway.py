@@ -13,6 +13,7 @@ from serving.access.keys import KeyStore
 from serving.access.stored_tenants import StoredTenants
 from serving.access.tenant_store import TenantStore
 from serving.admission import Admission
+from serving.audit.log import AuditLog, AuditMetrics
 from serving.batches.batches import Batches
 from serving.catalogue import ModelCatalogue
 from serving.chat import ChatPipeline
@@ -75,6 +76,7 @@ class Gateway:
     scoring: Scoring
     tenant_store: TenantStore
     access: Access
+    audit: AuditLog
 
 
 def build_gateway(
@@ -90,15 +92,17 @@ def build_gateway(
     moderation = ModerationGate(tenants, scoring, perceiver, metrics.registry)
     fetcher = MediaFetcher(config.limits, allow_private_urls=config.allow_private_urls)
     memo = InlineMemo()
-    admission = Admission(storage, perceiver, fetcher, config.limits, memo)
+    admission = Admission(storage, perceiver, fetcher, config.limits, memo, moderation)
     remover = Remover(storage, services.search, memo)
     count_tokens = token_counter(config.chat_model.tokenizer_file)
     gate = gate_of(config)
     search = services.search
-    items = QueryItems(search, admission, perceiver, gate, config.limits)
+    items = QueryItems(search, admission, perceiver, gate, config.limits, moderation)
     terms = SearchTerms(config.cache_secret, config.limits)
     strategy = chosen_strategy(config, perceiver, services.bridge, count_tokens)
-    ingester = Ingester(storage.media, search, perceiver, gate, fetcher, config.limits, config.ingest)
+    ingester = Ingester(
+        storage.media, search, perceiver, gate, fetcher, config.limits, config.ingest, moderation
+    )
     return Gateway(
         config=config,
         services=services,
@@ -111,7 +115,7 @@ def build_gateway(
         chat=ChatPipeline(
             services.engine, admission, strategy, count_tokens, catalogue, config, metrics, moderation
         ),
-        indexer=Indexer(services, storage.media, admission, perceiver, gate),
+        indexer=Indexer(services, storage.media, admission, perceiver, gate, moderation),
         searcher=Searcher(search, items, terms, LateInteraction(search)),
         recommender=Recommender(search, items, terms),
         duplicates=CollectionDuplicates(search),
@@ -126,6 +130,7 @@ def build_gateway(
         scoring=scoring,
         tenant_store=tenant_store,
         access=Access(config.access, ring, config.default_tenant),
+        audit=AuditLog(storage.objects, config.cache_secret, AuditMetrics(metrics.registry)),
     )
 
 

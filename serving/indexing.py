@@ -13,7 +13,7 @@ from encoders.types import EncodedImage
 from fusion.types import PerceivedMedium
 from fusion.vector_gate import VectorGate
 from search.types import DEFAULT_SPACE, Row, Vector
-from serving.admission import Admission
+from serving.admission import Admission, AdmittedMedia
 from serving.concurrency import to_the_end
 from serving.document_rows import (
     FRAMES_KEY,
@@ -26,6 +26,7 @@ from serving.document_rows import (
 )
 from serving.errors import InvalidRequest
 from serving.media_vectors import mixed_vector
+from serving.moderation.gate import ModerationGate
 from serving.perceiver import Perceiver
 from serving.services import Services
 from storage.errors import MediaNotFound
@@ -60,12 +61,14 @@ class Indexer:
         admission: Admission,
         perceiver: Perceiver,
         gate: VectorGate,
+        moderation: ModerationGate,
     ) -> None:
         self._search = services.search
         self._media = media
         self._admission = admission
         self._perceiver = perceiver
         self._gate = gate
+        self._moderation = moderation
 
     async def add_text(
         self,
@@ -86,6 +89,8 @@ class Indexer:
         if not parts:
             raise InvalidRequest("The text to index holds no words.", "text")
         own_metadata(metadata)  # refused before anything is computed
+        if (guard := await self._moderation.guard(tenant, "ingest")) is not None:
+            await guard.texts((text,), "text")
         if DEFAULT_SPACE in vectors:
             rows = text_rows(document, text, [text], [vectors[DEFAULT_SPACE]], metadata)
         else:
@@ -128,6 +133,7 @@ class Indexer:
             perceived = PerceivedMedium(media_id, admitted.info, image=whole)
         else:
             perceived = (await self._perceiver.perceive(admitted.record.ref, admitted.info)).medium
+        await self._let_in(admitted, perceived)
         document = document_id or media_id
         speech = await self._embed(tenant, [segment.text.strip() for segment in spoken(perceived)])
         record = admitted.record
@@ -151,6 +157,8 @@ class Indexer:
         own_metadata(metadata)
         if not text.strip():
             raise InvalidRequest("The text to index holds no words.", "text")
+        if (guard := await self._moderation.guard(tenant, "ingest")) is not None:
+            await guard.texts((text,), "text")
         weights: Mapping[str, float] = {}
         if DEFAULT_SPACE in vectors:
             perceived, vector = PerceivedMedium(media_id, admitted.info), vectors[DEFAULT_SPACE]
@@ -158,11 +166,20 @@ class Indexer:
             perceived = (await self._perceiver.perceive(admitted.record.ref, admitted.info)).medium
             fused = await mixed_vector(self._perceiver, self._gate, tenant, admitted, text)
             vector, weights = fused.vector, fused.weights
+        await self._let_in(admitted, perceived)
         document = document_id or media_id
         record = admitted.record
         row = mixed_row(document, record.ref, record.created_at_seconds, perceived, text, vector, metadata)
         written = await to_the_end(self._write_of(record, collection, document, _with((row,), vectors)))
         return replace(written, weights=weights)
+
+    async def _let_in(self, admitted: AdmittedMedia, perceived: PerceivedMedium) -> None:
+        """Hold a medium, with what was found in it, against the tenant's policy."""
+        ref = admitted.record.ref
+        guard = await self._moderation.guard(ref.tenant, "ingest")
+        if guard is not None:
+            found = perceived.text_lines, perceived.transcript
+            await guard.perceived(ref, admitted.info, *found, "media_id")
 
     async def _write_of(
         self, record: MediaRecord, collection: str, document: str, rows: tuple[Row, ...]

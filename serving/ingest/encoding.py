@@ -22,6 +22,7 @@ from serving.ingest.items import IngestOptions, Outcome
 from serving.ingest.retries import Retries, is_own_trouble, may_pass
 from serving.ingest.written_pictures import looks_written
 from serving.media_vectors import mixed_vector
+from serving.moderation.gate import Guard
 from serving.perceiver import Perceiver
 from storage.records import id_time_seconds
 from storage.types import MediaRef
@@ -41,7 +42,7 @@ class Encoded:
 
 
 class Encoding:
-    """Encodes the items of one job. Use from one event loop."""
+    """Encodes the items of one job, but for those that ``guard`` does not let through. Use from one event loop."""
 
     def __init__(
         self,
@@ -50,19 +51,21 @@ class Encoding:
         config: IngestConfig,
         tenant: str,
         options: IngestOptions,
+        guard: Guard | None = None,
     ) -> None:
         self._perceiver = perceiver
         self._gate = gate
         self._retries = Retries(config)
         self._tenant = tenant
         self._options = options
+        self._guard = guard
         self._keep_labels = config.keep_labels
         self._slow = asyncio.Semaphore(config.media_concurrency)
 
     async def encode(self, group: Sequence[Stored]) -> tuple[list[Encoded], list[tuple[Stored, Outcome]]]:
         """Rows of what could be encoded, and the ends of the others."""
+        group, ended = await self._let_in(group)
         media = [stored for stored in group if stored.ref is not None]
-        ended: list[tuple[Stored, Outcome]] = []
         perceived: list[tuple[Stored, PerceivedMedium]] = []
         for stored, result in await self._perceived(media):
             if isinstance(result, Outcome):
@@ -171,7 +174,9 @@ class Encoding:
             info = seen.info
             if info.kind is not MediaKind.IMAGE:
                 async with self._slow:
-                    return stored, await self._retries.run(lambda: self._heard(_typed(stored, info), info))
+                    heard = await self._retries.run(lambda: self._heard(_typed(stored, info), info))
+                await self._looked_through(_typed(stored, info), heard)
+                return stored, heard
             if seen.image is None:
                 return stored, item.ended(
                     "skipped",
@@ -185,9 +190,34 @@ class Encoding:
             ):
                 async with self._slow:
                     lines = await self._retries.run(lambda: self._read(ref))
-            return stored, PerceivedMedium(ref.id, info, seen.image, lines, None, None)
+            read = PerceivedMedium(ref.id, info, seen.image, lines, None, None)
+            await self._looked_through(_typed(stored, info), read)
+            return stored, read
         except Exception as error:
             return stored, failed(item, error)
+
+    async def _let_in(self, group: Sequence[Stored]) -> tuple[list[Stored], list[tuple[Stored, Outcome]]]:
+        """Those whose texts may pass, and the ends of the others."""
+        guard = self._guard
+        if guard is None:
+            return list(group), []
+        texts = [stored.text or stored.item.written or "" for stored in group]
+        refusals = await self._retries.run(lambda: guard.refusals(texts))
+        passed: list[Stored] = []
+        ended: list[tuple[Stored, Outcome]] = []
+        for stored, refusal in zip(group, refusals, strict=True):
+            if refusal is None:
+                passed.append(stored)
+            else:
+                ended.append((stored, failed(stored.item, refusal)))
+        return passed, ended
+
+    async def _looked_through(self, ref: MediaRef, medium: PerceivedMedium) -> None:
+        """Raises ``ContentRefused`` for a medium that may not pass."""
+        guard = self._guard
+        if guard is not None:
+            found = medium.text_lines, medium.transcript
+            await self._retries.run(lambda: guard.perceived(ref, medium.info, *found, None))
 
     async def _heard(self, ref: MediaRef, info: MediaInfo) -> PerceivedMedium:
         return (await self._perceiver.perceive(ref, info, ocr=False)).medium

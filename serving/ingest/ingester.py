@@ -16,6 +16,7 @@ from serving.ingest.encoding import Encoding
 from serving.ingest.items import IngestOptions, Item, Outcome
 from serving.ingest.pipeline import Pipeline, Report
 from serving.ingest.writing import Writing
+from serving.moderation.gate import Guard, ModerationGate
 from serving.perceiver import Perceiver
 from serving.services import SearchIndex
 from storage.media import MediaStore
@@ -37,6 +38,7 @@ class Ingester:
         fetcher: MediaFetcher,
         limits: RequestLimits,
         config: IngestConfig,
+        moderation: ModerationGate,
     ) -> None:
         self._media = media
         self._search = search
@@ -45,6 +47,7 @@ class Ingester:
         self._fetcher = fetcher
         self._limits = limits
         self.config = config
+        self._moderation = moderation
         # Somebody waits for the answer: few attempts.
         self._batch_config = replace(
             config,
@@ -63,14 +66,17 @@ class Ingester:
         repeated: bool = False,
     ) -> None:
         """Ingest ``items``; see ``Pipeline.run``. ``repeated`` when a run before this may have begun them."""
-        stages = self._stages(tenant, collection, options, self.config, repeated=repeated)
+        guard = await self._moderation.guard(tenant, "ingest")
+        stages = self._stages(tenant, collection, options, self.config, guard, repeated=repeated)
         await Pipeline(*stages, self.config).run(items, report)
 
     async def run_batch(
         self, tenant: str, collection: str, items: Sequence[Item], options: IngestOptions
     ) -> list[Outcome]:
         """Ingest a few items; what became of each, in their order. Raises ``ServiceTrouble``."""
-        arrivals, encoding, writing = self._stages(tenant, collection, options, self._batch_config)
+        guard = await self._moderation.guard(tenant, "ingest")
+        stages = self._stages(tenant, collection, options, self._batch_config, guard)
+        arrivals, encoding, writing = stages
         turns = asyncio.Semaphore(self.config.fetch_concurrency)
 
         async def bring(item: Item) -> Brought | Outcome:
@@ -92,6 +98,7 @@ class Ingester:
         collection: str,
         options: IngestOptions,
         config: IngestConfig,
+        guard: Guard | None,
         *,
         repeated: bool = False,
     ) -> tuple[Arrivals, Encoding, Writing]:
@@ -106,5 +113,5 @@ class Ingester:
             options,
             repeated=repeated,
         )
-        encoding = Encoding(self._perceiver, self._gate, config, tenant, options)
+        encoding = Encoding(self._perceiver, self._gate, config, tenant, options, guard)
         return arrivals, encoding, Writing(self._media, self._search, config, tenant, collection)

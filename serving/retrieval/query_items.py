@@ -12,11 +12,12 @@ from encoders.types import MediaKind
 from fusion.vector_gate import VectorGate
 from search.errors import DocumentNotFound
 from search.types import DEFAULT_SPACE, StoredDocument, Vector
-from serving.admission import Admission
+from serving.admission import Admission, AdmittedMedia
 from serving.concurrency import all_of
 from serving.config import RequestLimits
 from serving.errors import InvalidRequest, LimitExceeded
 from serving.media_vectors import fused_vector, media_vector, unit_vector
+from serving.moderation.gate import ModerationGate
 from serving.perceiver import Perceived, Perceiver
 from serving.protocol.search import MixedPart, QueryItem
 from serving.services import SearchIndex
@@ -57,12 +58,25 @@ class QueryItems:
         perceiver: Perceiver,
         gate: VectorGate,
         limits: RequestLimits,
+        moderation: ModerationGate,
     ) -> None:
         self._search = search
         self._admission = admission
         self._perceiver = perceiver
         self._gate = gate
         self._limits = limits
+        self._moderation = moderation
+
+    async def let_in(self, tenant: str, items: Sequence[QueryItem], params: Sequence[str]) -> None:
+        """Hold the texts of a query against the tenant's policy. Raises ``ContentRefused``."""
+        guard = await self._moderation.guard(tenant, "search")
+        if guard is None:
+            return
+        for item, param in zip(items, params, strict=True):
+            texts = texts_of(item)
+            for text in texts:
+                self._check_length(text, f"{param}.content")
+            await guard.texts(texts, f"{param}.content")
 
     async def understand(
         self, tenant: str, collection: str, items: Sequence[QueryItem], params: Sequence[str]
@@ -131,18 +145,29 @@ class QueryItems:
         self, tenant: str, reference: str, kinds: frozenset[MediaKind], param: str
     ) -> tuple[Vector, Perceived]:
         """The vector of a medium by reference, and what was perceived of it."""
+        guard = await self._moderation.guard(tenant, "search")
+
+        async def made(admitted: AdmittedMedia) -> tuple[Vector, Perceived]:
+            vector, seen = await media_vector(self._perceiver, tenant, admitted, param)
+            if guard is not None:
+                found = seen.medium.text_lines, seen.medium.transcript
+                await guard.perceived(admitted.record.ref, admitted.info, *found, param)
+            return vector, seen
+
         return await self._admission.use(
-            lambda anew: self._admission.from_reference(tenant, reference, kinds, param, anew=anew),
-            lambda admitted: media_vector(self._perceiver, tenant, admitted, param),
+            lambda anew: self._admission.from_reference(tenant, reference, kinds, param, anew=anew), made
         )
 
-    async def _embedded(self, tenant: str, text: str, param: str) -> Vector:
+    def _check_length(self, text: str, param: str) -> None:
         if len(text) > self._limits.max_text_characters:
             raise LimitExceeded(
                 f"The query is longer than {self._limits.max_text_characters} characters "
                 "(max_text_characters).",
                 param,
             )
+
+    async def _embedded(self, tenant: str, text: str, param: str) -> Vector:
+        self._check_length(text, param)
         vector: Vector = (await self._perceiver.embed_texts(tenant, (text,))).vectors[0]
         return vector
 

@@ -43,6 +43,7 @@ class Searcher:
         many = isinstance(request.query, list)
         params = [f"query[{index}]" if many else "query" for index in range(len(items))]
         _check_mode(request, items, params)
+        await self._items.let_in(tenant, items, params)
         query = terms.query
         if request.mode != "vector":
             query = replace(query, text=_words(items))
