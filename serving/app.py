@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from serving.access.gate import AccessGate
+from serving.audit.recorder import AuditMiddleware
 from serving.browser_guard import BrowserGuard
 from serving.config import GatewayConfig
 from serving.error_handlers import ErrorHandlers
@@ -87,5 +88,6 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
         keys_needed=config.access.mode == "keys",
     )
     app.add_middleware(RequestMiddleware, metrics=counted)
+    app.add_middleware(AuditMiddleware, log=gateway.audit, secret=config.cache_secret)
     gateway.batches.application.attach(app)
     return app

@@ -59,6 +59,7 @@ def _needed(scope: AsgiScope) -> Needed:
     """What the route needs that the router will choose: the routes are asked as the router asks them."""
     for route in scope["app"].routes:
         if route.matches(scope)[0] is Match.FULL:
+            scope["route"] = route  # for metrics and the audit log, also when nobody is let in
             return needed_for(scope["method"], route.path)
     return "any"
 

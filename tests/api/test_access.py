@@ -13,6 +13,7 @@ from fake_services import fake_png
 from serving.access.config import AccessConfig
 from serving.access.keys import KeyStore
 from serving.access.route_scopes import ROUTE_SCOPES
+from serving.audit.verification import entries, verify_audit
 from serving.identity import ALL_SCOPES, CALLER_KEY, Caller, Scope
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
@@ -179,3 +180,39 @@ async def test_auto_closes_when_a_key_is_made(tmp_path, config):
         key = new_key(platform)
         assert (await http.post("/v1/chat/completions", **CHAT)).status_code == 401
         assert (await http.post("/v1/chat/completions", headers=key, **CHAT)).status_code == 200
+
+
+async def test_what_the_audit_log_says_of_requests(http, platform):
+    """Who, what, how it ended; nothing of what was sent."""
+    key = new_key(platform, tenant="acme")
+    async with platform.app.router.lifespan_context(platform.app):
+        form = {"files": {"file": ("SECRET-name.png", fake_png())}}
+        file_id = (await http.post("/v1/files", headers=key, **form, data={"purpose": "vision"})).json()["id"]
+        await http.get(f"/v1/files/{file_id}", headers=key)
+        await http.get(f"/v1/files/{file_id}?SECRET=query")
+        await http.get("/v1/SECRET-path", headers=key)
+        await http.delete("/v1/collections/default/documents/SECRET-id", headers=key)
+        secret = [{"role": "user", "content": "SECRET-prompt"}]
+        await http.post("/v1/chat/completions", headers=key, json={"model": "default", "messages": secret})
+        await http.get("/health")
+        link = (await http.post(f"/v1/files/{file_id}/link", headers=key)).json()["url"]
+        await http.get(link)
+    objects = platform.storage.objects
+    noted = [entry for entry in entries(objects) if entry["kind"] == "request"]
+    key_id = key["authorization"].split("_")[1]
+    assert [(entry["tenant"], entry["key"], entry["route"], entry["status"]) for entry in noted] == [
+        ("acme", key_id, "/v1/files", 200),
+        ("acme", key_id, "/v1/files/{file_id}", 200),
+        (None, None, "/v1/files/{file_id}", 401),
+        ("acme", key_id, "unmatched", 404),
+        ("acme", key_id, "/v1/collections/{collection}/documents/{document_id}", 200),
+        ("acme", key_id, "/v1/chat/completions", 200),
+        ("acme", key_id, "/v1/files/{file_id}/link", 200),
+        (None, None, "/v1/links/{token}", 200),
+    ]
+    assert noted[1]["ids"] == {"file_id": file_id}
+    assert verify_audit(objects, platform.gateway.config.cache_secret).clean
+    stored = b"".join(objects.get(key) for key in platform.stored_keys("audit/"))
+    token = link.rpartition("/")[2]
+    assert b"SECRET" not in stored
+    assert token.encode() not in stored

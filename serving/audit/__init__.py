@@ -1,0 +1,1 @@
+"""Who did what, and when: an append-only log in the object store in which changes are found."""
