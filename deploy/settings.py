@@ -18,17 +18,19 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from deploy.chat_settings import ChatSettings
 from deploy.errors import SpacesDiffer
+from deploy.moderation_settings import ModerationSettings
 from deploy.search_settings import SearchSettings
 from deploy.storage_settings import StorageSettings
 from encoders.config import TEXT_BATCHES, VISION_BATCHES, BatchLimits, DecodeLimits, EncoderConfig
 from encoders.errors import ModelUnavailable
-from encoders.registry import find, space
+from encoders.registry import find, find_directory, space
 from encoders.types import FrameSampling, ModelSpec, Quality, SamplingMethod
 from fusion.config import BridgeConfig, FusionConfig
 from fusion.vector_gate import VectorGate
 from search.config import SearchConfig
 from serving.catalogue import space_model
 from serving.config import EngineConfig, GatewayConfig, RequestLimits
+from serving.tenant_settings import TenantSettings
 from storage.config import StorageConfig
 
 __all__ = [
@@ -52,13 +54,16 @@ class EncoderSettings(_Section):
     """Which model does what, and what they may use.
 
     ``quality`` ``best`` looks at a picture several times. ``device`` ``auto`` is a GPU where there is one.
-    ``max_memory_bytes`` bounds what the models say they take, without it what the machine has free does.
+    ``max_memory_bytes`` bounds what the models say they take, without it what the machine has free does. Models for
+    moderation are loaded when they are first asked; without them (an empty name) nothing is judged.
     """
 
     vision: str
     speech: str
     text: str
     ocr: str
+    moderation_text: str | None = None
+    moderation_image: str | None = None
     threads: int = Field(gt=0)
     quality: Quality = Quality.FAST
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -66,6 +71,11 @@ class EncoderSettings(_Section):
     text_batches: BatchLimits = TEXT_BATCHES
     vision_batches: BatchLimits = VISION_BATCHES
     max_memory_bytes: int | None = Field(default=None, gt=0)
+
+    @field_validator("moderation_text", "moderation_image")
+    @classmethod
+    def _empty_is_none(cls, name: str | None) -> str | None:
+        return name or None
 
     @field_validator("text_batches", "vision_batches", mode="before")
     @classmethod
@@ -132,6 +142,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     limits: RequestLimits = RequestLimits()
     decoding: DecodeLimits = DecodeLimits()
+    moderation: ModerationSettings = ModerationSettings()
 
     @field_validator("host")
     @classmethod
@@ -177,6 +188,7 @@ class Settings(BaseSettings):
         ``FusionError`` for a gate that does not.
         """
         vision, speech, text, ocr = self._encoder_specs()
+        judges = self._moderation_specs()
         if space(vision) != space(text):
             raise SpacesDiffer(
                 f"The vision model '{vision.name}' places pictures in the space '{space(vision)}', but the text "
@@ -205,6 +217,10 @@ class Settings(BaseSettings):
             bridge=self.chat.served_bridge(self.models_dir, speech),
             views=self.chat.views.levels(),
             native=self.chat.native_config(self.models_dir),
+            tenant_defaults=TenantSettings(moderation=self.moderation.policy()),
+            moderation_text=judges["text"],
+            moderation_image=judges["image"],
+            text_tokenizer_file=self._text_tokenizer(text),
         )
 
     def encoder_config(self) -> EncoderConfig:
@@ -213,6 +229,7 @@ class Settings(BaseSettings):
         specs = list(self._encoder_specs())
         if token_model is not None:
             specs.append(find(token_model, self.models_dir))
+        specs += [spec for spec in self._moderation_specs().values() if spec is not None]
         return EncoderConfig(
             models_dir=self.models_dir,
             vision_model=self.encoders.vision,
@@ -229,6 +246,8 @@ class Settings(BaseSettings):
             revisions={spec.name: spec.revision for spec in specs},
             limits=self.decoding,
             token_model=token_model,
+            moderation_text_model=self.encoders.moderation_text,
+            moderation_image_model=self.encoders.moderation_image,
         )
 
     def _encoder_specs(self) -> tuple[ModelSpec, ModelSpec, ModelSpec, ModelSpec]:
@@ -249,6 +268,33 @@ class Settings(BaseSettings):
                     f"encoders.{field}; `manymodal models available` lists what each model is for."
                 )
         return vision, speech, text, ocr
+
+    def _moderation_specs(self) -> dict[Literal["text", "image"], ModelSpec | None]:
+        """Of the models that judge texts and pictures, where there are some."""
+        encoders = self.encoders
+        found: dict[Literal["text", "image"], ModelSpec | None] = {"text": None, "image": None}
+        names: dict[Literal["text", "image"], str | None] = {
+            "text": encoders.moderation_text,
+            "image": encoders.moderation_image,
+        }
+        for modality, name in names.items():
+            if name is None:
+                continue
+            spec = found[modality] = find(name, self.models_dir)
+            if spec.task != "moderation" or modality not in spec.modalities:
+                raise ModelUnavailable(
+                    f"The model '{name}' is for {spec.task} ({', '.join(spec.modalities)}) and cannot be "
+                    f"encoders.moderation_{modality}; `manymodal models available` lists what each model is for."
+                )
+        return found
+
+    def _text_tokenizer(self, text: ModelSpec) -> Path | None:
+        """The text model's tokenizer, where it has one in the usual form and is prepared."""
+        try:
+            file = find_directory(text, self.models_dir) / "tokenizer.json"
+        except ModelUnavailable:
+            return None
+        return file if file.is_file() else None
 
     def bridge_config(self) -> BridgeConfig | None:
         """Settings of the bridge's deployment; ``None`` where none is served."""
@@ -304,6 +350,7 @@ class Settings(BaseSettings):
             encoders.vision,
             encoders.speech,
             encoders.ocr,
+            *filter(None, (encoders.moderation_text, encoders.moderation_image)),
             *self.chat.token_models(self.models_dir).values(),
         )
         return tuple(dict.fromkeys(names))
