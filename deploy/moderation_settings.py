@@ -14,7 +14,8 @@ Threshold = Annotated[float, Field(ge=0, le=1)]
 
 
 class ModerationSettings(BaseModel):
-    """See ``serving.moderation.policy.ModerationPolicy``. The thresholds also decide what ``/v1/moderations`` flags.
+    """See ``serving.moderation.policy.ModerationPolicy``. The thresholds also decide what ``/v1/moderations``
+    flags.
 
     A picture is pornographic by the advice of open_nsfw's makers above 0.8: ``thresholds: {sexual: 0.8}``.
     """

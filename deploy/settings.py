@@ -7,24 +7,24 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from deploy.chat_settings import ChatSettings
+from deploy.encoder_settings import EncoderSettings
 from deploy.errors import SpacesDiffer
 from deploy.moderation_settings import ModerationSettings
 from deploy.search_settings import SearchSettings
 from deploy.storage_settings import StorageSettings
-from encoders.config import TEXT_BATCHES, VISION_BATCHES, BatchLimits, DecodeLimits, EncoderConfig
+from encoders.config import DecodeLimits, EncoderConfig
 from encoders.errors import ModelUnavailable
-from encoders.registry import find, find_directory, space
-from encoders.types import FrameSampling, ModelSpec, Quality, SamplingMethod
+from encoders.registry import find, space
+from encoders.types import FrameSampling, SamplingMethod
 from fusion.config import BridgeConfig, FusionConfig
 from fusion.vector_gate import VectorGate
 from search.config import SearchConfig
@@ -48,40 +48,6 @@ DeploymentName = Literal["gateway", "perception", "search", "engine", "bridge"]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class EncoderSettings(_Section):
-    """Which model does what, and what they may use.
-
-    ``quality`` ``best`` looks at a picture several times. ``device`` ``auto`` is a GPU where there is one.
-    ``max_memory_bytes`` bounds what the models say they take, without it what the machine has free does. Models for
-    moderation are loaded when they are first asked; without them (an empty name) nothing is judged.
-    """
-
-    vision: str
-    speech: str
-    text: str
-    ocr: str
-    moderation_text: str | None = None
-    moderation_image: str | None = None
-    threads: int = Field(gt=0)
-    quality: Quality = Quality.FAST
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    compiled: bool = False
-    text_batches: BatchLimits = TEXT_BATCHES
-    vision_batches: BatchLimits = VISION_BATCHES
-    max_memory_bytes: int | None = Field(default=None, gt=0)
-
-    @field_validator("moderation_text", "moderation_image")
-    @classmethod
-    def _empty_is_none(cls, name: str | None) -> str | None:
-        return name or None
-
-    @field_validator("text_batches", "vision_batches", mode="before")
-    @classmethod
-    def _left_out_stays(cls, given: Any, field: ValidationInfo) -> Any:
-        default = cls.model_fields[str(field.field_name)].default
-        return {**asdict(default), **given} if isinstance(given, dict) else given
 
 
 class VideoSettings(_Section):
@@ -187,8 +153,8 @@ class Settings(BaseSettings):
         texts and pictures would not be comparable, ``BridgeUnavailable`` for a bridge that does not fit, and
         ``FusionError`` for a gate that does not.
         """
-        vision, speech, text, ocr = self._encoder_specs()
-        judges = self._moderation_specs()
+        vision, speech, text, ocr = self.encoders.specs(self.models_dir)
+        text_judge, image_judge = self.encoders.moderation_specs(self.models_dir)
         if space(vision) != space(text):
             raise SpacesDiffer(
                 f"The vision model '{vision.name}' places pictures in the space '{space(vision)}', but the text "
@@ -218,18 +184,18 @@ class Settings(BaseSettings):
             views=self.chat.views.levels(),
             native=self.chat.native_config(self.models_dir),
             tenant_defaults=TenantSettings(moderation=self.moderation.policy()),
-            moderation_text=judges["text"],
-            moderation_image=judges["image"],
-            text_tokenizer_file=self._text_tokenizer(text),
+            moderation_text=text_judge,
+            moderation_image=image_judge,
+            text_tokenizer_file=self.encoders.text_tokenizer(self.models_dir),
         )
 
     def encoder_config(self) -> EncoderConfig:
         """Settings of the encoders' deployment."""
         token_model = self.chat.token_models(self.models_dir).get("vision")
-        specs = list(self._encoder_specs())
+        specs = list(self.encoders.specs(self.models_dir))
         if token_model is not None:
             specs.append(find(token_model, self.models_dir))
-        specs += [spec for spec in self._moderation_specs().values() if spec is not None]
+        specs += filter(None, self.encoders.moderation_specs(self.models_dir))
         return EncoderConfig(
             models_dir=self.models_dir,
             vision_model=self.encoders.vision,
@@ -250,55 +216,9 @@ class Settings(BaseSettings):
             moderation_image_model=self.encoders.moderation_image,
         )
 
-    def _encoder_specs(self) -> tuple[ModelSpec, ModelSpec, ModelSpec, ModelSpec]:
-        """Of the models for vision, speech, text and OCR."""
-        encoders, folder = self.encoders, self.models_dir
-        vision, speech, text, ocr = (
-            find(name, folder) for name in (encoders.vision, encoders.speech, encoders.text, encoders.ocr)
-        )
-        for spec, field, fits in (
-            (vision, "vision", vision.task == "vision"),
-            (speech, "speech", speech.task == "speech"),
-            (text, "text", text.task == "text" or (text.task == "vision" and "text" in text.modalities)),
-            (ocr, "ocr", ocr.task == "ocr"),
-        ):
-            if not fits:
-                raise ModelUnavailable(
-                    f"The model '{spec.name}' is for {spec.task} ({', '.join(spec.modalities)}) and cannot be "
-                    f"encoders.{field}; `manymodal models available` lists what each model is for."
-                )
-        return vision, speech, text, ocr
-
-    def _moderation_specs(self) -> dict[Literal["text", "image"], ModelSpec | None]:
-        """Of the models that judge texts and pictures, where there are some."""
-        encoders = self.encoders
-        found: dict[Literal["text", "image"], ModelSpec | None] = {"text": None, "image": None}
-        names: dict[Literal["text", "image"], str | None] = {
-            "text": encoders.moderation_text,
-            "image": encoders.moderation_image,
-        }
-        for modality, name in names.items():
-            if name is None:
-                continue
-            spec = found[modality] = find(name, self.models_dir)
-            if spec.task != "moderation" or modality not in spec.modalities:
-                raise ModelUnavailable(
-                    f"The model '{name}' is for {spec.task} ({', '.join(spec.modalities)}) and cannot be "
-                    f"encoders.moderation_{modality}; `manymodal models available` lists what each model is for."
-                )
-        return found
-
-    def _text_tokenizer(self, text: ModelSpec) -> Path | None:
-        """The text model's tokenizer, where it has one in the usual form and is prepared."""
-        try:
-            file = find_directory(text, self.models_dir) / "tokenizer.json"
-        except ModelUnavailable:
-            return None
-        return file if file.is_file() else None
-
     def bridge_config(self) -> BridgeConfig | None:
         """Settings of the bridge's deployment; ``None`` where none is served."""
-        served = self.chat.served_bridge(self.models_dir, self._encoder_specs()[1])
+        served = self.chat.served_bridge(self.models_dir, self.encoders.specs(self.models_dir)[1])
         if served is None:
             return None
         return self.chat.bridge_config(self.models_dir, served, self.encoders.device, self.encoders.threads)
