@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serving.protocol.chat import ChatRequest, ImagePart, MediaPart, TextPart, UserMessage
+from serving.protocol.chat import (
+    AssistantMessage,
+    ChatRequest,
+    ImagePart,
+    MediaPart,
+    RefusalPart,
+    TextPart,
+    UserMessage,
+)
 from serving.strategies.strategy import Block, Content
 
 __all__ = ["MediaUse", "media_uses", "question_of", "texts_of", "with_blocks"]
@@ -32,12 +40,21 @@ class MediaUse:
 
 
 def texts_of(request: ChatRequest) -> Iterator[str]:
-    """Every text of every message."""
+    """Every text of every message: what was said, refused, and written as a function's arguments."""
     for message in request.messages:
         if isinstance(message.content, str):
             yield message.content
-        else:
-            yield from (part.text for part in message.content or () if isinstance(part, TextPart))
+        for part in message.content if isinstance(message.content, list) else ():
+            if isinstance(part, TextPart):
+                yield part.text
+            elif isinstance(part, RefusalPart):
+                yield part.refusal
+        if isinstance(message, AssistantMessage):
+            if message.refusal is not None:
+                yield message.refusal
+            yield from (call.function.arguments for call in message.tool_calls or ())
+            if message.function_call is not None:
+                yield message.function_call.arguments
 
 
 def question_of(request: ChatRequest) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from serving.chat_messages import texts_of
 from serving.errors import InvalidRequest
 from serving.json_schemas import check_schema
 from serving.protocol.chat import (
     AssistantMessage,
     ChatRequest,
     FunctionMessage,
-    RefusalPart,
-    TextPart,
     ToolMessage,
 )
 from serving.protocol.tools import (
@@ -22,7 +19,7 @@ from serving.protocol.tools import (
     NamedToolChoice,
 )
 
-__all__ = ["check_rules", "spoken_texts"]
+__all__ = ["check_rules"]
 
 
 def check_rules(request: ChatRequest, *, takes_tools: bool = True) -> None:
@@ -34,20 +31,6 @@ def check_rules(request: ChatRequest, *, takes_tools: bool = True) -> None:
     _check_tools(request, takes_tools)
     _check_format(request)
     _check_history(request)
-
-
-def spoken_texts(request: ChatRequest) -> Iterator[str]:
-    """Every text of every message, earlier refusals included."""
-    for message in request.messages:
-        if isinstance(message.content, str):
-            yield message.content
-        for part in message.content if isinstance(message.content, list) else ():
-            if isinstance(part, TextPart):
-                yield part.text
-            elif isinstance(part, RefusalPart):
-                yield part.refusal
-        if isinstance(message, AssistantMessage) and message.refusal is not None:
-            yield message.refusal
 
 
 def _check_lengths(request: ChatRequest) -> None:
@@ -122,9 +105,7 @@ def _check_format(request: ChatRequest) -> None:
             "invalid_json_schema",
             strict=wanted.json_schema.strict is True,
         )
-    if isinstance(wanted, JsonObjectFormat) and not any(
-        "json" in text.lower() for text in spoken_texts(request)
-    ):
+    if isinstance(wanted, JsonObjectFormat) and not any("json" in text.lower() for text in texts_of(request)):
         raise InvalidRequest(
             "'messages' must contain the word 'json' in some form, to use 'response_format' of type "
             "'json_object'.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -46,7 +47,7 @@ def validated(model: type[Model], raw: Any, *, strings: bool = False) -> Model:
             (field_path(problem["loc"], raw, missing=problem["type"] == "missing"), problem)
             for problem in problems
         ]
-        path, problem = max(located, key=lambda pair: (_depth(pair[0]), _clarity(pair[1]["type"])))
+        path, problem = max(located, key=lambda pair: (_depth(pair[0]), _clarity(pair[1])))
         message, code = validation_message(problem, path)
         raise InvalidRequest(message, path, code) from None
 
@@ -55,6 +56,11 @@ def _depth(path: str | None) -> int:
     return path.count(".") + path.count("[") + 1 if path else 0
 
 
-def _clarity(kind: str) -> int:
-    """Of equally deep errors the one that says most: that another branch wants another type says least."""
-    return 0 if kind.endswith("_type") else 1 if kind == "literal_error" else 2
+def _clarity(problem: Mapping[str, Any]) -> int:
+    """Of equally deep errors the one that says most: what kind of thing is wanted says more than what it lacks,
+    that another branch wants another type says least.
+    """
+    kind = problem["type"]
+    if kind == "literal_error":
+        return 3 if problem["loc"][-1] == "type" else 1
+    return 0 if kind.endswith("_type") else 2
