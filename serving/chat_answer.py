@@ -91,6 +91,7 @@ def complete_usage(usage: Mapping[str, Any], report: MediaReport | None) -> dict
         },
         "completion_tokens_details": {
             "reasoning_tokens": thought.get("reasoning_tokens") or 0,
+            "text_tokens": completion - (thought.get("reasoning_tokens") or 0),
             "audio_tokens": 0,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,

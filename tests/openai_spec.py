@@ -103,10 +103,14 @@ class SchemaFields:
         return any(path.startswith((f"{one}.", f"{one}[")) or one in ("", path) for one in self.open_paths)
 
 
-def differences(theirs: SchemaFields, ours: SchemaFields, *, allowed: Iterable[str] = ()) -> list[str]:
+def differences(
+    theirs: SchemaFields, ours: SchemaFields, *, answered: bool = False, allowed: Iterable[str] = ()
+) -> list[str]:
     """Fields and listed values that ``theirs`` has and ``ours`` has not.
 
-    What lies in a missing field is not listed again. ``allowed`` are patterns of ``fnmatch``, where ``[]`` means
+    Of what is ``answered`` only the values of ``type`` are compared so, which say what kinds of things there are;
+    of others, those that are listed as ``!`` are ours and not known to them. What lies in a missing field is not
+    listed again. ``allowed`` are patterns of ``fnmatch``, where ``[]`` means
     itself, over ``path`` and ``path=value``.
     """
     patterns = [pattern.replace("[]", "[[]]") for pattern in allowed]
@@ -116,9 +120,11 @@ def differences(theirs: SchemaFields, ours: SchemaFields, *, allowed: Iterable[s
 
     missing = {path for path in theirs.paths if not ours.allows(path)}
     found = {path for path in missing if not any(part in missing for part in _parents(path))}
-    for path, values in theirs.values.items():
-        if path in ours.paths and path in ours.values:
-            found |= {f"{path}={value}" for value in values - ours.values[path]}
+    for path in theirs.values.keys() & ours.values.keys():
+        if not answered or path.rpartition(".")[2] == "type":
+            found |= {f"{path}={value}" for value in theirs.values[path] - ours.values[path]}
+        if answered:
+            found |= {f"!{path}={value}" for value in ours.values[path] - theirs.values[path]}
     return sorted(name for name in found if not known(name))
 
 

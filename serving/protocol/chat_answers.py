@@ -87,6 +87,7 @@ class CompletionTokensDetails(BaseModel):
     """Nothing is predicted and no sound is made here."""
 
     reasoning_tokens: int = 0
+    text_tokens: int = 0
     audio_tokens: int = 0
     accepted_prediction_tokens: int = 0
     rejected_prediction_tokens: int = 0

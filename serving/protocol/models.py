@@ -16,6 +16,7 @@ class Model(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "manymodal"
+    shutdown_date: str | None = None
     manymodal: dict[str, Any]
 
 
