@@ -40,6 +40,7 @@ from serving.retrieval.terms import SearchTerms
 from serving.services import Services
 from serving.store_check import StoreCheck
 from serving.strategies.chosen import chosen_strategy
+from serving.tenant_data import TenantData
 from serving.tenant_settings import TenantDirectory
 from serving.token_counter import token_counter
 from serving.upload_completion import UploadCompletion
@@ -75,6 +76,7 @@ class Gateway:
     tenants: TenantDirectory
     scoring: Scoring
     tenant_store: TenantStore
+    tenant_data: TenantData
     access: Access
     audit: AuditLog
 
@@ -103,6 +105,8 @@ def build_gateway(
     ingester = Ingester(
         storage.media, search, perceiver, gate, fetcher, config.limits, config.ingest, moderation
     )
+    ingest = Ingest(storage, search, ingester)
+    batches = Batches(storage, config.batches, config.limits.max_body_bytes)
     return Gateway(
         config=config,
         services=services,
@@ -122,13 +126,14 @@ def build_gateway(
         media_links=MediaLinks(storage),
         remover=remover,
         completion=UploadCompletion(storage, admission, remover, config.limits),
-        ingest=Ingest(storage, search, ingester),
-        batches=Batches(storage, config.batches, config.limits.max_body_bytes),
+        ingest=ingest,
+        batches=batches,
         housekeeping=Housekeeping(storage, services.search, remover, HousekeepingMetrics(metrics.registry)),
         store_check=StoreCheck(storage.objects),
         tenants=tenants,
         scoring=scoring,
         tenant_store=tenant_store,
+        tenant_data=TenantData(storage, search, ingest, batches, memo, config.cache_secret),
         access=Access(config.access, ring, config.default_tenant),
         audit=AuditLog(storage.objects, config.cache_secret, AuditMetrics(metrics.registry)),
     )

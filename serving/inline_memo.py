@@ -29,6 +29,12 @@ class InlineMemo:
         with self._lock:
             self._ids[tenant, sha256] = media_id
 
+    def forget_tenant(self, tenant: str) -> None:
+        """Remember nothing of a tenant's any more."""
+        with self._lock:
+            for key in [key for key in self._ids if key[0] == tenant]:
+                self._ids.pop(key, None)
+
     def forget(self, tenant: str, sha256: str) -> None:
         """Remember no id of these bytes any more."""
         with self._lock:

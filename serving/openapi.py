@@ -23,6 +23,7 @@ from serving.protocol.files import FileRequest, LinkRequest
 from serving.protocol.ingest import BatchRequest, IngestRequest
 from serving.protocol.media import MediaRequest, WarmUpRequest
 from serving.protocol.search import RecommendRequest, SearchRequest
+from serving.protocol.tenants import TenantRequest
 from serving.protocol.understanding import AudioUnderstandingRequest, VideoAnalysisRequest
 from serving.protocol.uploads import CompleteRequest, UploadRequest
 
@@ -51,6 +52,7 @@ _MODELS = (
     LinkRequest,
     UploadRequest,
     CompleteRequest,
+    TenantRequest,
     ErrorBody,
 )
 
@@ -58,7 +60,7 @@ _ANSWER_MODELS = (ChatCompletion, ChatCompletionChunk)
 
 _METHODS = ("get", "post", "put", "patch", "delete")
 
-# Which routes take an id that another one answers: the route, its answer's field, the parameter, those that take it.
+# Which routes take an id that another answers: the route, its answer's field, the parameter, those that take it.
 _LINKS: Final = (
     ("POST /v1/files", "id", "file_id", ("GET /v1/files/{file_id}", "GET /v1/files/{file_id}/content")),
     ("POST /v1/files", "id", "file_id", ("POST /v1/files/{file_id}/link", "DELETE /v1/files/{file_id}")),
@@ -117,8 +119,8 @@ def bytes_answer(kind: str = "*/*") -> dict[int | str, dict[str, Any]]:
 
 
 def form_body(file_field: str, model: type[BaseModel] | None = None) -> dict[str, Any]:
-    """``openapi_extra`` for routes that take a multipart form with a file; ``model`` are its other fields, whose own
-    models must be known to this module.
+    """``openapi_extra`` for routes that take a multipart form with a file; ``model`` are its other fields, whose
+    own models must be known to this module.
     """
     schema = {"type": "object"} if model is None else model.model_json_schema(ref_template=REFERENCE)
     schema.pop("$defs", None)

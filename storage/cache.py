@@ -143,6 +143,15 @@ class MemoryCache:
         with self._lock:
             self._take(key)
 
+    def delete_under(self, prefix: str) -> int:
+        """Forget all keys that begin with ``prefix``; how many there were. Looks at every key."""
+        with self._lock:
+            segments = (self._newcomers, self._protected)
+            found = [key for segment in segments for key in segment if key.startswith(prefix)]
+            for key in found:
+                self._take(key)
+        return len(found)
+
     def statistics(self) -> CacheStatistics:
         """A consistent snapshot of the counters."""
         with self._lock:

@@ -157,6 +157,13 @@ class DerivedCache:
         self._forgotten.update(flight for flight in flights if flight in self._flights)
         await self._drop(keys)
 
+    def forget_under(self, prefix: str) -> int:
+        """Drop all of memory's values whose keys begin with ``prefix`` (``storage.keys.tenant_tag``), those of
+        ``VectorCache`` too where it shares the memory; how many there were. What is being computed is not kept.
+        """
+        self._forgotten.update(flight for flight in self._flights if flight.startswith(prefix))
+        return self._memory.delete_under(prefix)
+
     async def warm_up(self, sources: Iterable[Source]) -> WarmUpReport:
         """Load what was derived from ``sources`` from the store into memory and Redis; compute nothing.
 

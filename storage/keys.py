@@ -14,7 +14,8 @@ Where the objects of media lie (``<sha256>`` is the hash of their bytes):
 - ``staging/<nonce>``: a large stream whose hash is not known yet.
 
 An artifact key answers "was exactly this work done before?". It is an HMAC-SHA256 under the platform's
-secret, so a key shown in a log or a cache listing tells nothing about the bytes behind it.
+secret, so a key shown in a log or a cache listing tells nothing about the bytes behind it. It begins with a tag of
+the tenant, under the same secret, by which caches find all that is one tenant's.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ __all__ = [
     "record_key",
     "reference_prefix",
     "tenant_of",
+    "tenant_tag",
     "trash_prefix",
 ]
 
@@ -56,6 +58,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=@+-]{0,199}")
 _TENANT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MIN_SECRET_BYTES = 16
+_TAG_HEX = 16
 _ENCODING_VERSION = 1  # part of every artifact key: raise it when the encoding below changes
 
 
@@ -192,7 +195,14 @@ def artifact_key(
         allow_nan=False,
         separators=(",", ":"),
     )
-    return hmac.new(secret, message.encode("ascii"), hashlib.sha256).hexdigest()
+    digest = hmac.new(secret, message.encode("ascii"), hashlib.sha256).hexdigest()
+    return tenant_tag(secret, tenant) + digest[_TAG_HEX:]
+
+
+def tenant_tag(secret: bytes, tenant: str) -> str:
+    """What all artifact keys of a tenant begin with: 16 hex digits."""
+    message = b"tenant\0" + tenant.encode("utf-8", "surrogatepass")
+    return hmac.new(secret, message, hashlib.sha256).hexdigest()[:_TAG_HEX]
 
 
 def _plain(value: Any) -> Any:

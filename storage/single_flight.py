@@ -7,7 +7,7 @@ belongs to no caller, and the first caller's cancellation does not take the othe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -35,6 +35,10 @@ class SingleFlight(Generic[T]):
     def __contains__(self, key: str) -> bool:
         """Whether ``key`` is being worked on."""
         return key in self._flights
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys that are being worked on."""
+        return iter(tuple(self._flights))
 
     async def run(self, key: str, work: Callable[[], Awaitable[T]]) -> T:
         """The result of ``work``, or of the same key's work already under way.
