@@ -31,7 +31,7 @@ def problems(*lines: object, max_line_bytes: int = 10_000) -> list[tuple[int | N
 )
 def test_lines_are_those_of_the_whole_however_it_comes(data: bytes, size: int, limit: int) -> None:
     pieces = [data[at : at + size] for at in range(0, len(data), size)]
-    expected = []
+    expected: list[tuple[int, int, bytes | None]] = []
     for place, line in enumerate(data.split(b"\n"), 1):
         if len(line) > limit:
             expected.append((len(expected), place, None))
