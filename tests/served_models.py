@@ -7,7 +7,7 @@ from pathlib import Path
 from encoders import registry
 from encoders.types import ModelSpec
 
-__all__ = ["served_models"]
+__all__ = ["moderation_models", "served_models"]
 
 
 def served_models() -> tuple[ModelSpec, ModelSpec, ModelSpec, ModelSpec]:
@@ -17,3 +17,11 @@ def served_models() -> tuple[ModelSpec, ModelSpec, ModelSpec, ModelSpec]:
         for name in ("efficientnet-lite2", "whisper-base", "all-minilm-l6-v2", "rapidocr")
     )
     return vision, speech, text, ocr
+
+
+def moderation_models() -> dict[str, ModelSpec]:
+    """Those that judge texts and pictures, as fields of ``GatewayConfig``."""
+    return {
+        "moderation_text": registry.find("tox-block", Path("nowhere")),
+        "moderation_image": registry.find("open-nsfw", Path("nowhere")),
+    }

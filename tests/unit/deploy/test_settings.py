@@ -211,8 +211,50 @@ def test_models_do_what_they_are_for(
 def test_encoders_are_told_the_revisions_that_results_are_kept_under(tmp_path: Path) -> None:
     settings = load_settings({"data_dir": tmp_path})
     gateway, encoders = settings.gateway_config(), settings.encoder_config()
-    served = (gateway.vision_model, gateway.speech_model, gateway.text_model, gateway.ocr_model)
+    served = [gateway.vision_model, gateway.speech_model, gateway.text_model, gateway.ocr_model]
+    served += filter(None, (gateway.moderation_text, gateway.moderation_image))
+    assert len(served) == 6
     assert encoders.revisions == {spec.name: spec.revision for spec in served}
+
+
+def test_moderation_is_set_by_model_and_by_policy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MANYMODAL_ENCODERS__MODERATION_IMAGE", "")
+    monkeypatch.setenv("MANYMODAL_MODERATION__PLACES", '["chat_input", "search"]')
+    monkeypatch.setenv("MANYMODAL_MODERATION__THRESHOLDS", '{"hate": 0.25}')
+    settings = load_settings({"data_dir": tmp_path})
+    config = settings.gateway_config()
+    assert config.moderation_text is not None
+    assert config.moderation_image is None
+    assert settings.encoder_config().moderation_image_model is None
+    assert "open-nsfw" not in settings.model_names()
+    policy = config.tenant_defaults.moderation
+    assert policy.places == {"chat_input", "search"}
+    assert policy.category_of({"hate": 0.25, "harassment": 0.49, "toxic": 0.99}) == "hate"
+    assert policy.category_of({"hate": 0.2, "harassment": 0.49}) is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("MODERATION__THRESHOLDS", '{"toxic": 0.5}', "no category 'toxic'"),
+        ("MODERATION__THRESHOLD", "1.5", "less than or equal to 1"),
+        ("MODERATION__PLACES", '["everywhere"]', "chat_input"),
+    ],
+)
+def test_policies_that_mean_nothing_are_refused(
+    variable: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"MANYMODAL_{variable}", value)
+    with pytest.raises(ValueError, match=said):
+        load_settings()
+
+
+def test_a_model_that_judges_something_else_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MANYMODAL_ENCODERS__MODERATION_TEXT", "open-nsfw")
+    with pytest.raises(ModelUnavailable, match="cannot be encoders.moderation_text"):
+        load_settings({"data_dir": tmp_path}).gateway_config()
 
 
 @pytest.mark.parametrize(
