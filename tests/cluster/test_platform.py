@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import time
 import wave
 from pathlib import Path
@@ -240,6 +241,34 @@ def test_speech_is_written_down_and_asked_about(platform: RunningPlatform, sampl
         assert answer["answer"].strip()
         assert answer["text"] == said["text"]
         assert answer["manymodal"]["media"][0]["cache"] == {"transcript": "hit"}
+
+
+def test_a_batch_answers_what_a_request_does(client: openai.OpenAI) -> None:
+    questions = [f"What is the capital of {country}?" for country in ("France", "Italy", "Spain")]
+    asked = {"model": "default", "max_tokens": 16, "temperature": 0}
+    lines = [
+        {
+            "custom_id": question,
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {**asked, "messages": [{"role": "user", "content": question}]},
+        }
+        for question in questions
+    ]
+    data = "\n".join(map(json.dumps, lines)).encode()
+    file = client.files.create(file=("questions.jsonl", data), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    deadline = time.monotonic() + 60
+    while batch.status != "completed" and time.monotonic() < deadline:
+        time.sleep(0.2)
+        batch = client.batches.retrieve(batch.id)
+    assert batch.output_file_id, batch
+    answers = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
+    said = {one["custom_id"]: one["response"]["body"]["choices"][0]["message"]["content"] for one in answers}
+    assert said.keys() == set(questions)
+    assert said[questions[0]] == ask(client, questions[0], temperature=0)
 
 
 def test_a_killed_engine_core_is_said_and_replaced(platform: RunningPlatform, client: openai.OpenAI) -> None:
