@@ -42,6 +42,7 @@ from serving.store_check import StoreCheck
 from serving.strategies.chosen import chosen_strategy
 from serving.tenant_data import TenantData
 from serving.tenant_settings import TenantDirectory
+from serving.token_arrays import TokenArrays
 from serving.token_counter import token_counter
 from serving.upload_completion import UploadCompletion
 from storage.assembly import Storage
@@ -74,6 +75,7 @@ class Gateway:
     housekeeping: Housekeeping
     store_check: StoreCheck
     tenants: TenantDirectory
+    token_arrays: TokenArrays
     scoring: Scoring
     tenant_store: TenantStore
     tenant_data: TenantData
@@ -131,6 +133,9 @@ def build_gateway(
         housekeeping=Housekeeping(storage, services.search, remover, HousekeepingMetrics(metrics.registry)),
         store_check=StoreCheck(storage.objects),
         tenants=tenants,
+        token_arrays=TokenArrays(
+            config.text_tokenizer_file, config.text_model.name, config.limits.max_embedding_characters
+        ),
         scoring=scoring,
         tenant_store=tenant_store,
         tenant_data=TenantData(storage, search, ingest, batches, memo, config.cache_secret),

@@ -20,7 +20,7 @@ class EmbeddingRequest(BaseModel):
     """OpenAI's request; inputs may also be the content parts of chat, so that media get vectors as texts do, and
     lists of such parts and texts, which get one vector together.
 
-    Token arrays are recognised so that they can be refused with a reason.
+    Token arrays are of the served text model's own tokenizer, see ``serving.token_arrays``.
     """
 
     model_config = ConfigDict(extra="forbid")

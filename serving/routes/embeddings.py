@@ -24,12 +24,13 @@ from serving.openapi import REFERENCE
 from serving.protocol.chat import MediaPart, Part, TextPart
 from serving.protocol.embeddings import EmbeddingLine, EmbeddingList, EmbeddingRequest
 from serving.routes.body import json_schema, read_model
+from serving.token_arrays import token_arrays_in
 
 __all__ = ["router"]
 
 router = APIRouter()
 
-Given: TypeAlias = str | int | Part | list[str | Part] | list[int]
+Given: TypeAlias = str | Part | list[str | Part]
 
 _NDJSON = "application/x-ndjson"
 _MAX_PARTS = 16
@@ -83,7 +84,12 @@ async def _listed(request: Request, tenant: str) -> Response:
     wanted = await read_model(request, EmbeddingRequest)
     model = gateway.catalogue.text
     gateway.catalogue.check(model, wanted.model)
-    items = _items(wanted.input, gateway.config.limits)
+    arrays = token_arrays_in(wanted.input)
+    if arrays is None:
+        items = _items(wanted.input, gateway.config.limits)
+    else:
+        _check_count(len(arrays), gateway.config.limits)
+        items = _items(await gateway.token_arrays.texts(arrays), gateway.config.limits)
     _check_dimensions(wanted.dimensions, gateway.config.text_model)
     work = embed_items(gateway.admission, gateway.perceiver, gateway.gate, tenant, items)
     made = await unless_gone(request, work)
@@ -123,21 +129,14 @@ def _items(given: str | Sequence[Given], limits: RequestLimits) -> list[Item]:
     items: list[Item] = []
     for item in listed:
         if isinstance(item, list):
-            parts = [
-                _part(part) for part in item
-            ]  # of token arrays, which may be long, the reason is told first
+            parts = [_part(part) for part in item]
             if not 1 <= len(parts) <= _MAX_PARTS:
                 raise InvalidRequest(f"An item of several parts has 1 to {_MAX_PARTS} of them.", "input")
             items.append(parts)
         else:
             items.append(_part(item))
     parts = [part for item in items for part in parts_of(item)]
-    if len(parts) > limits.max_embedding_inputs:
-        raise LimitExceeded(
-            f"'input' holds {len(parts)} texts; at most {limits.max_embedding_inputs} are taken "
-            "(max_embedding_inputs).",
-            "input",
-        )
+    _check_count(len(parts), limits)
     texts = [part for part in parts if isinstance(part, str)]
     if len(parts) - len(texts) > limits.max_media_per_request:
         raise LimitExceeded(
@@ -157,10 +156,14 @@ def _items(given: str | Sequence[Given], limits: RequestLimits) -> list[Item]:
     return items
 
 
-def _part(given: str | int | Part) -> str | MediaPart:
-    if isinstance(given, int):
-        raise InvalidRequest(
-            "Token arrays are not supported: send the texts themselves, their tokenizer is this model's own.",
+def _check_count(count: int, limits: RequestLimits) -> None:
+    if count > limits.max_embedding_inputs:
+        raise LimitExceeded(
+            f"'input' holds {count} texts; at most {limits.max_embedding_inputs} are taken "
+            "(max_embedding_inputs).",
             "input",
         )
+
+
+def _part(given: str | Part) -> str | MediaPart:
     return given.text if isinstance(given, TextPart) else given
