@@ -7,7 +7,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from serving.auth import CurrentTenant
+from serving.auth import CurrentCaller, CurrentTenant
+from serving.batches.sending import ENDPOINTS
+from serving.errors import PermissionDenied
 from serving.gateway import gateway_of
 from serving.protocol.batches import Batch, BatchList, CreateBatchRequest, batch_object
 from serving.protocol.files import lifetime_seconds
@@ -19,10 +21,15 @@ router = APIRouter()
 
 
 @router.post("/v1/batches", openapi_extra=json_schema(CreateBatchRequest), response_model_exclude_none=True)
-async def create_batch(request: Request, tenant: CurrentTenant) -> Batch:
-    """Answer the requests of an uploaded file."""
+async def create_batch(request: Request, tenant: CurrentTenant, caller: CurrentCaller) -> Batch:
+    """Answer the requests of an uploaded file. The key must be good for these requests, too."""
     batches = gateway_of(request).batches
     wanted = await read_model(request, CreateBatchRequest)
+    needed = ENDPOINTS[wanted.endpoint]
+    if needed not in caller.scopes:
+        raise PermissionDenied(
+            f"This API key has no permission for this endpoint: it lacks the scope '{needed}'.", "endpoint"
+        )
     lifetime = lifetime_seconds("batch", wanted.output_expires_after)
     view = await asyncio.to_thread(
         batches.create, tenant, wanted.endpoint, wanted.input_file_id, wanted.metadata, lifetime
