@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from deploy.batch_settings import BatchSettings
 from deploy.chat_settings import ChatSettings
 from deploy.encoder_settings import EncoderSettings
 from deploy.errors import SpacesDiffer
@@ -109,6 +110,7 @@ class Settings(BaseSettings):
     limits: RequestLimits = RequestLimits()
     decoding: DecodeLimits = DecodeLimits()
     moderation: ModerationSettings = ModerationSettings()
+    batches: BatchSettings = BatchSettings()
 
     @field_validator("host")
     @classmethod
@@ -179,6 +181,7 @@ class Settings(BaseSettings):
                 media_token_budget=self.chat.media_token_budget, read_pictures=self.chat.read_pictures
             ),
             index=self.search.spec(),
+            batches=self.batches.config(),
             gate_file=self.search.gate_file,
             bridge=self.chat.served_bridge(self.models_dir, speech),
             views=self.chat.views.levels(),
