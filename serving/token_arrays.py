@@ -1,14 +1,15 @@
 """Texts that come as token ids, as some of OpenAI's clients send them, back as texts.
 
-The ids are those of the served text model's own tokenizer. Those of OpenAI's tokenizers mean other words here; most of
-them lie outside its vocabulary and are refused. Text is what travels on, so that a text has one vector and one cache
-entry, however it was sent.
+The ids are those of the served text model's own tokenizer. Those of OpenAI's tokenizers mean other words here; most
+of them lie outside its vocabulary and are refused. Text is what travels on, so that a text has one vector and one
+cache entry, however it was sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -58,8 +59,8 @@ class TokenArrays:
     # In a thread:
 
     def _read(self, arrays: Sequence[Sequence[int]]) -> list[str]:
-        tokenizer, (before, after) = self._tokenizer, self._around
-        size = tokenizer.get_vocab_size(with_added_tokens=True)
+        tokenizer = self._tokenizer
+        size = tokenizer.size
         texts = []
         for index, ids in enumerate(arrays):
             wrong = next((one for one in ids if not 0 <= one < size), None)
@@ -69,36 +70,53 @@ class TokenArrays:
                     f"'{self._model}'. Token arrays must come from that model's own tokenizer; or send the texts.",
                     "input",
                 )
-            own = list(ids)
-            if before and own[: len(before)] == before:
-                own = own[len(before) :]
-            if after and own[-len(after) :] == after:
-                own = own[: -len(after)]
-            text = tokenizer.decode(own, skip_special_tokens=False)
+            text = tokenizer.text(ids)
             if not text.strip():
                 raise InvalidRequest(f"The tokens in 'input' (array {index}) stand for no text.", "input")
             texts.append(text)
         return texts
 
     @cached_property
-    def _tokenizer(self) -> Tokenizer:
+    def _tokenizer(self) -> _Tokenizer:
         from tokenizers import Tokenizer  # costs 50 ms and is seldom needed
 
-        return Tokenizer.from_file(str(self._file))
-
-    @cached_property
-    def _around(self) -> tuple[list[int], list[int]]:
-        """The special tokens that the tokenizer puts before and after a text."""
-        tokenizer = self._tokenizer
+        tokenizer = Tokenizer.from_file(str(self._file))
+        padding = tokenizer.padding
+        tokenizer.no_padding()
         encoding = tokenizer.encode("a")
         special = list(encoding.special_tokens_mask)
-        if 0 not in special:
-            return [], []
-        first = special.index(0)
-        last = len(special) - special[::-1].index(0)
-        padding = [place for place, attended in enumerate(encoding.attention_mask) if not attended]
-        end = padding[0] if padding else len(special)
-        return list(encoding.ids[:first]), list(encoding.ids[last:end])
+        own = [place for place, one in enumerate(special) if not one] or [0]
+        return _Tokenizer(
+            tokenizer,
+            list(encoding.ids[: own[0]]),
+            list(encoding.ids[own[-1] + 1 :]),
+            None if padding is None else int(padding["pad_id"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokenizer:
+    """A tokenizer, and the special tokens that it puts before, after and around a text."""
+
+    tokenizer: Tokenizer
+    before: list[int]
+    after: list[int]
+    padding: int | None
+
+    @property
+    def size(self) -> int:
+        return int(self.tokenizer.get_vocab_size(with_added_tokens=True))
+
+    def text(self, ids: Sequence[int]) -> str:
+        own = list(ids)
+        if self.padding is not None:
+            kept = [place for place, one in enumerate(own) if one != self.padding]
+            own = own[kept[0] : kept[-1] + 1] if kept else []
+        if self.before and own[: len(self.before)] == self.before:
+            own = own[len(self.before) :]
+        if self.after and own[-len(self.after) :] == self.after:
+            own = own[: -len(self.after)]
+        return str(self.tokenizer.decode(own, skip_special_tokens=False))
 
 
 def _is_array(given: Any) -> TypeGuard[list[int]]:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["CORPUS", "tiny_bert", "tiny_bert_weights", "tiny_decoder", "write_layout"]
+__all__ = [
+    "CORPUS",
+    "tiny_bert",
+    "tiny_bert_weights",
+    "tiny_decoder",
+    "word_tokenizer",
+    "write_layout",
+]
 
 CORPUS = (
     "a photo of a cat on a red sofa",
@@ -21,6 +28,25 @@ CORPUS = (
 )
 
 _SIZE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+def word_tokenizer(file: Path, words: Sequence[str]) -> Path:
+    """A tokenizer of whole words, numbered from 4 on; 2 and 3 stand around every text."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+
+    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+    numbers = {word: number for number, word in enumerate((*special, *words))}
+    tokenizer = Tokenizer(WordLevel(numbers, "[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.add_special_tokens(list(special))
+    tokenizer.save(str(file))
+    return file
 
 
 def tiny_bert(directory: Path, pooling: str = "mean", **layout: Any) -> Path:

@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 import openai
 import pytest
-from fake_platform import build_platform, http_client
+from fake_platform import build_platform, http_client, openai_client
 from fake_services import fake_embedding, fake_mp4, fake_png, fake_wav
+from openai_spec import openai_spec
+from tiny_text_models import word_tokenizer
 
 MODEL = "all-minilm-l6-v2"
 
@@ -131,3 +133,69 @@ async def test_refused_media(http, parts, param):
     answer = await http.post("/v1/embeddings", json={"model": MODEL, "input": parts})
     assert answer.status_code == (404 if param is None else 400)
     assert answer.json()["error"]["param"] == param
+
+
+@pytest.fixture
+async def token_http(tmp_path, config):
+    """A platform whose text model's tokenizer knows the words "a red house" as 4, 5 and 6."""
+    file = word_tokenizer(tmp_path / "tokenizer.json", ["a", "red", "house", "blue"])
+    async with http_client(build_platform(tmp_path, replace(config, text_tokenizer_file=file))) as http:
+        yield http
+
+
+async def test_token_arrays_have_the_vectors_of_their_texts(token_http):
+    async with openai_client(token_http) as client:
+        whole = await client.embeddings.create(model=MODEL, input=[4, 5, 6])
+        several = await client.embeddings.create(model=MODEL, input=[[4, 5, 6], [2, 4, 7, 6, 3]])
+    vectors = [np.asarray(one.embedding, np.float32) for one in (*whole.data, *several.data)]
+    for vector, text in zip(vectors, ("a red house", "a red house", "a blue house"), strict=True):
+        np.testing.assert_array_equal(vector, fake_embedding(text))
+    assert several.usage.prompt_tokens == 6
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([4, 8], "token 8 in 'input' (array 0) is none of the 8"),
+        ([[4], [4, -1]], "(array 1)"),
+        ([2**70], "none of the 8"),
+        ([2, 3], "stand for no text"),
+        ([[4]] * 9, "at most 8"),
+        ([[4], []], "input"),
+        ([4, "a"], "input"),
+        ([4, 5.5], "input"),
+        ([True], "input"),
+        ([[4], "a"], "input"),
+    ],
+)
+async def test_wrong_token_arrays_are_refused(token_http, given, said):
+    answer = await token_http.post("/v1/embeddings", json={"model": MODEL, "input": given})
+    assert answer.status_code == 400, answer.text
+    error = answer.json()["error"]
+    assert said in error["message"] + str(error["param"])
+    assert (
+        await token_http.post("/v1/embeddings", json={"model": MODEL, "input": [[4]] * 8})
+    ).status_code == 200
+
+
+async def test_answers_are_openais(token_http):
+    for given in ("a", ["a", "b"], [4], [[4], [5]]):
+        for form in ("float", "base64"):
+            body = {"model": MODEL, "input": given, "encoding_format": form}
+            answer = (await token_http.post("/v1/embeddings", json=body)).json()
+            if form == "base64":  # OpenAI's document knows numbers only
+                for one in answer["data"]:
+                    one["embedding"] = np.frombuffer(base64.b64decode(one["embedding"]), "<f4").tolist()
+            assert openai_spec().problems("CreateEmbeddingResponse", answer) == []
+            assert openai_spec().unknown("CreateEmbeddingResponse", answer) == set()
+
+
+async def test_text_and_media_by_id_and_data_url_in_one_call(platform, http):
+    picture = fake_png({"cat": 0.9})
+    stored = (await http.post("/v1/media", files={"file": ("a.png", picture)})).json()["id"]
+    inline = "data:image/png;base64," + base64.b64encode(picture).decode()
+    parts = [{"type": "image_url", "image_url": {"url": url}} for url in (stored, inline)]
+    answer = await http.post("/v1/embeddings", json={"model": MODEL, "input": ["cat", *parts]})
+    vectors = [one["embedding"] for one in answer.json()["data"]]
+    assert vectors[0] == vectors[1] == vectors[2]
+    assert platform.perception.calls["encode_image"] == 1

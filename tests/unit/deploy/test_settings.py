@@ -49,6 +49,14 @@ def test_decoding_limits_reach_decoder_and_cache_keys_alike(
     assert settings.gateway_config().decode_limits == settings.encoder_config().limits
 
 
+def test_one_batch_may_use_all_the_room_that_batches_have(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MANYMODAL_BATCHES__REQUESTS_AT_ONCE", "64")
+    batches = load_settings({"data_dir": tmp_path}).gateway_config().batches
+    assert (batches.requests_at_once, batches.workers, batches.max_unfinished) == (64, 64, 100)
+
+
 def test_options_win_over_the_environment_and_both_over_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MANYMODAL_PORT", "8111")
     monkeypatch.setenv("MANYMODAL_CHAT__CONTEXT_TOKENS", "2048")
@@ -253,7 +261,7 @@ def test_a_model_that_judges_something_else_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MANYMODAL_ENCODERS__MODERATION_TEXT", "open-nsfw")
-    with pytest.raises(ModelUnavailable, match="cannot be encoders.moderation_text"):
+    with pytest.raises(ModelUnavailable, match=r"cannot be encoders\.moderation_text"):
         load_settings({"data_dir": tmp_path}).gateway_config()
 
 
