@@ -18,6 +18,14 @@ from serving.batches.own_app import OwnAnswer
 from serving.batches.turns import TenantTurns
 
 GOOD = batch_line("a")
+_PARTS = [
+    b"\n",
+    json.dumps(GOOD).encode() + b"\n",
+    b'{"custom_id":"b","method":"POST","url":"/v1/embeddings","body":{"a":1}}\n',
+    b'{"custom_id":',
+    b'"body":{',
+    b"}",
+]
 
 
 def problems(*lines: object, max_line_bytes: int = 10_000) -> list[tuple[int | None, str]]:
@@ -65,6 +73,18 @@ def test_lines_are_those_of_the_whole_however_it_comes(data: bytes, size: int, l
 )
 def test_what_is_wrong_with_a_line_is_told(line: object, code: str) -> None:
     assert problems(line) == [(1, code)]
+
+
+@given(st.lists(st.binary(max_size=40) | st.sampled_from(_PARTS), max_size=12))
+def test_whatever_a_file_holds_is_read_or_told(parts: list[bytes]) -> None:
+    data = b"".join(parts)
+    checked = check(lines_of([data], 500), EMBEDDINGS, 500, BatchConfig(max_errors=1000))
+    lines = list(lines_of([data], 500))
+    assert checked.total == len(lines)
+    if not checked.problems:
+        for line in lines:
+            assert request_of(line).body.startswith(b"{")
+    assert all(one.line is None or 0 < one.line <= data.count(b"\n") + 1 for one in checked.problems)
 
 
 def test_what_is_right_passes() -> None:
