@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import msgspec
 from fastapi import APIRouter, Query, Request
@@ -86,7 +86,7 @@ async def _listed(request: Request, tenant: str) -> Response:
     gateway.catalogue.check(model, wanted.model)
     arrays = token_arrays_in(wanted.input)
     if arrays is None:
-        items = _items(wanted.input, gateway.config.limits)
+        items = _items(cast("str | Sequence[Given]", wanted.input), gateway.config.limits)
     else:
         _check_count(len(arrays), gateway.config.limits)
         items = _items(await gateway.token_arrays.texts(arrays), gateway.config.limits)
