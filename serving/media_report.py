@@ -79,7 +79,7 @@ def _facts(item: Perceived, pieces: Sequence[int] | None = None) -> dict[str, An
     if medium.transcript is not None:
         entry["seconds_heard"] = round(medium.transcript.duration_seconds, 3)
         entry["transcript_segments"] = len(medium.transcript.segments)
-    entry["cache"] = {task: "miss" if tier == "miss" else "hit" for task, tier in item.tiers.items()}
+    entry["cache"] = {task: "miss" if tier == "miss" else "hit" for task, tier in sorted(item.tiers.items())}
     return entry
 
 
