@@ -13,50 +13,15 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from serving.protocol.batches import CreateBatchRequest
-from serving.protocol.chat import ChatRequest
-from serving.protocol.chat_answers import ChatCompletion, ChatCompletionChunk
-from serving.protocol.collections import ClusterRequest, CollectionRequest, DocumentRequest
 from serving.protocol.embeddings import EmbeddingLine, EmbeddingRequest
 from serving.protocol.errors import ErrorBody
-from serving.protocol.files import FileRequest, LinkRequest
-from serving.protocol.ingest import BatchRequest, IngestRequest
-from serving.protocol.media import MediaRequest, WarmUpRequest
-from serving.protocol.search import RecommendRequest, SearchRequest
-from serving.protocol.tenants import TenantRequest
-from serving.protocol.understanding import AudioUnderstandingRequest, VideoAnalysisRequest
-from serving.protocol.uploads import CompleteRequest, UploadRequest
 
-__all__ = ["REFERENCE", "answers", "bytes_answer", "describe", "form_body"]
+__all__ = ["REFERENCE", "answers", "bytes_answer", "describe", "form_body", "reference"]
 
 REFERENCE = "#/components/schemas/{model}"
 """Where a model's schema lies in the document."""
 
-_MODELS = (
-    ChatRequest,
-    VideoAnalysisRequest,
-    AudioUnderstandingRequest,
-    EmbeddingRequest,
-    EmbeddingLine,
-    SearchRequest,
-    RecommendRequest,
-    CollectionRequest,
-    ClusterRequest,
-    DocumentRequest,
-    IngestRequest,
-    BatchRequest,
-    CreateBatchRequest,
-    MediaRequest,
-    WarmUpRequest,
-    FileRequest,
-    LinkRequest,
-    UploadRequest,
-    CompleteRequest,
-    TenantRequest,
-    ErrorBody,
-)
-
-_ANSWER_MODELS = (ChatCompletion, ChatCompletionChunk)
+_MODELS = (EmbeddingRequest, EmbeddingLine, ErrorBody)  # those that are named by ``REFERENCE`` alone
 
 _METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -83,10 +48,10 @@ def describe(app: FastAPI) -> dict[str, Any]:
     """The document of ``app``; made once, at the first call."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        known = [(model, "validation") for model in (*_MODELS, *_ANSWER_MODELS)]
-        _, ours = models_json_schema(known, ref_template=REFERENCE)  # type: ignore[arg-type]
+        _, ours = models_json_schema([(model, "validation") for model in _MODELS], ref_template=REFERENCE)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(ours["$defs"])
+        _hoist(document["paths"], schemas)
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)  # FastAPI's own, which is never answered
         for operation in _operations(document):
@@ -98,16 +63,22 @@ def describe(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
+def reference(model: type[BaseModel]) -> dict[str, Any]:
+    """A schema that refers to ``model``, which is brought along: it need not be known to this module."""
+    _, known = models_json_schema([(model, "validation")], ref_template=REFERENCE)
+    return {"$ref": REFERENCE.format(model=model.__name__), "$defs": known["$defs"]}
+
+
 def answers(
     model: type[BaseModel], event: type[BaseModel] | None = None, *, other: Mapping[str, Any] | None = None
 ) -> dict[int | str, dict[str, Any]]:
     """``responses`` for routes that write their answer themselves: ``model`` as JSON, and as a stream of ``event``.
 
-    ``other`` are further content types with their schemas. The models must be known to this module.
+    ``other`` are further content types with their schemas.
     """
-    content = {"application/json": {"schema": {"$ref": REFERENCE.format(model=model.__name__)}}}
+    content = {"application/json": {"schema": reference(model)}}
     if event is not None:
-        content["text/event-stream"] = {"schema": {"$ref": REFERENCE.format(model=event.__name__)}}
+        content["text/event-stream"] = {"schema": reference(event)}
     for kind, schema in (other or {}).items():
         content[kind] = {"schema": schema}
     return {200: {"description": "OK", "content": content}}
@@ -119,11 +90,8 @@ def bytes_answer(kind: str = "*/*") -> dict[int | str, dict[str, Any]]:
 
 
 def form_body(file_field: str, model: type[BaseModel] | None = None) -> dict[str, Any]:
-    """``openapi_extra`` for routes that take a multipart form with a file; ``model`` are its other fields, whose
-    own models must be known to this module.
-    """
+    """``openapi_extra`` for routes that take a multipart form with a file; ``model`` are its other fields."""
     schema = {"type": "object"} if model is None else model.model_json_schema(ref_template=REFERENCE)
-    schema.pop("$defs", None)
     schema["properties"] = {
         **schema.get("properties", {}),
         file_field: {"type": "string", "format": "binary"},
@@ -136,6 +104,18 @@ _ERROR: Final = {
     "description": "Any error",
     "content": {"application/json": {"schema": {"$ref": REFERENCE.format(model="ErrorBody")}}},
 }
+
+
+def _hoist(node: Any, schemas: dict[str, Any]) -> None:
+    """Move the models that schemas brought along to where references look for them."""
+    if isinstance(node, dict):
+        for name, schema in node.pop("$defs", {}).items():
+            schemas.setdefault(name, schema)
+        for value in node.values():
+            _hoist(value, schemas)
+    elif isinstance(node, list):
+        for value in node:
+            _hoist(value, schemas)
 
 
 def _operations(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from serving.errors import ClientGone, InvalidRequest, UnsupportedContentType
 from serving.gateway import gateway_of
-from serving.openapi import REFERENCE
+from serving.openapi import REFERENCE, reference
 from serving.protocol.parse import decode_json, validated
 from storage.errors import StoreUnavailable
 
@@ -155,9 +155,7 @@ def json_schema(model: type[BaseModel], file_field: str | None = None) -> dict[s
     """``openapi_extra`` for routes that read their body themselves; with ``file_field`` also as a form that may
     bring a file.
     """
-    content: dict[str, Any] = {
-        "application/json": {"schema": {"$ref": REFERENCE.format(model=model.__name__)}}
-    }
+    content: dict[str, Any] = {"application/json": {"schema": reference(model)}}
     if file_field is not None:
         schema = model.model_json_schema(ref_template=REFERENCE)
         schema["properties"][file_field] = {"type": "string", "format": "binary"}
