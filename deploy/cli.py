@@ -15,11 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from deploy.audit_command import audit_app
 from deploy.errors import DeployError
 from deploy.given_settings import given_settings
 from deploy.ingest_command import ingest_cluster
+from deploy.keys_command import keys_app
 from deploy.planning.command import plan
 from deploy.settings import Settings
+from deploy.tenants_command import tenants_app
 from deploy.train_command import train_bridge
 from encoders.errors import EncoderError
 from fusion.errors import FusionError
@@ -40,6 +43,9 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Models: which there are, where their weights come from, preparing them.")
 app.add_typer(models_app, name="models")
+app.add_typer(keys_app, name="keys")
+app.add_typer(tenants_app, name="tenants")
+app.add_typer(audit_app, name="audit")
 register_client_commands(app, models_app)
 app.command()(plan)
 app.command("ingest-cluster")(ingest_cluster)
@@ -49,6 +55,9 @@ _console = Console()
 _errors = Console(stderr=True)
 
 Profile = Annotated[str | None, typer.Option(help="Profile: which models and deployments (default: laptop).")]
+Host = Annotated[
+    str | None, typer.Option(help="Address of the API (default: 127.0.0.1); others need API keys.")
+]
 Port = Annotated[int | None, typer.Option(help="Port of the API (default: the profile's, 8000).")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder for media, collections and caches.")]
 ModelsDir = Annotated[Path | None, typer.Option(help="Folder of prepared models.")]
@@ -57,12 +66,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command()
 def serve(
-    profile: Profile = None, port: Port = None, data_dir: DataDir = None, models_dir: ModelsDir = None
+    profile: Profile = None,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    models_dir: ModelsDir = None,
 ) -> None:
     """Start the platform and keep serving until Ctrl-C, which drains and stops everything."""
     from deploy.platform import running_platform
 
-    settings = given_settings(profile=profile, port=port, data_dir=data_dir, models_dir=models_dir)
+    settings = given_settings(profile=profile, host=host, port=port, data_dir=data_dir, models_dir=models_dir)
     _prepare(settings, settings.model_names())
     # A service manager's SIGTERM means what Ctrl-C means.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -87,6 +100,7 @@ def demo(
     profile: Profile = None, port: Port = None, data_dir: DataDir = None, models_dir: ModelsDir = None
 ) -> None:
     """Start the platform, run a tour over sample media, and stop it."""
+    from deploy.access import temporary_key
     from deploy.demo.samples import make_samples
     from deploy.demo.tour import run_tour
     from deploy.platform import running_platform
@@ -96,7 +110,8 @@ def demo(
     samples = make_samples(settings.make_data_dir() / "samples")
     with running_platform(settings, _show_progress) as platform:
         _console.print(f"[bold green]Ready[/] in {platform.start_seconds:.0f} s: {platform.base_url}\n")
-        run_tour(platform.base_url, samples, _console)
+        with temporary_key(settings) as key:
+            run_tour(platform.base_url, samples, _console, key)
     _console.print("Stopped. Keep it running with [bold]make serve[/].")
 
 

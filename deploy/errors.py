@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "DeployError",
+    "NoApiKeys",
     "NothingStored",
     "PlatformStartFailed",
     "PortTaken",
@@ -19,6 +20,10 @@ class DeployError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+class NoApiKeys(DeployError):
+    """The API is to be reached from elsewhere, and nobody has a key to it."""
 
 
 class PortTaken(DeployError):

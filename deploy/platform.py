@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from deploy.access import require_usable_key
 from deploy.errors import PlatformStartFailed, PortTaken
 from deploy.ports import free_port, is_free
 from deploy.ray_environment import ray_environment
@@ -22,6 +23,8 @@ __all__ = ["Platform", "running_platform"]
 
 Progress = Callable[[str, str, float], None]
 """Told a deployment's name, its new state, and the seconds since the start."""
+
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - compared with, not listened on
 
 _LOGS = "Run `manymodal doctor`; Ray's logs are in /tmp/ray/session_latest/logs."
 
@@ -42,13 +45,14 @@ def running_platform(
     """Start Ray and every deployment, yield once ``/ready`` says so, and stop everything at the end.
 
     Leaving the context drains: running answers may finish within ``drain_seconds``. ``on_progress`` is told
-    each deployment's state as it changes. Raises ``PortTaken`` or ``PlatformStartFailed``.
+    each deployment's state as it changes. Raises ``PortTaken``, ``NoApiKeys`` or ``PlatformStartFailed``.
     """
     started = time.perf_counter()
 
     def report(name: str, state: str) -> None:
         on_progress(name, state, time.perf_counter() - started)
 
+    require_usable_key(settings)
     if not is_free(settings.host, settings.port):
         raise PortTaken(
             f"Port {settings.port} on {settings.host} is already in use. "
@@ -79,7 +83,8 @@ def running_platform(
         )
         deadline = started + settings.start_timeout_seconds
         _run(settings, report, deadline)
-        base_url = f"http://{settings.host}:{settings.port}"
+        host = "127.0.0.1" if settings.host == _EVERYWHERE else settings.host
+        base_url = f"http://{host}:{settings.port}"
         _wait_until_ready(base_url, deadline)
         yield Platform(base_url, time.perf_counter() - started)
     finally:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from deploy.access_settings import AccessSettings
 from deploy.batch_settings import BatchSettings
 from deploy.chat_settings import ChatSettings
 from deploy.encoder_settings import EncoderSettings
@@ -103,6 +104,7 @@ class Settings(BaseSettings):
     drain_seconds: int = Field(gt=0)
     start_timeout_seconds: int = Field(gt=0)
     allowed_hosts: tuple[str, ...] = ()
+    access: AccessSettings = AccessSettings()
     storage: StorageSettings = StorageSettings()
     search: SearchSettings = SearchSettings()
     secret: SecretStr | None = None
@@ -114,15 +116,19 @@ class Settings(BaseSettings):
 
     @field_validator("host")
     @classmethod
-    def _only_loopback(cls, host: str) -> str:
-        # Until API keys exist, whoever reaches the port may use everything.
-        address = ipaddress.ip_address(host)
-        if not (address.version == 4 and address.is_loopback):
-            raise ValueError(
-                "the platform has no API keys yet and therefore serves loopback addresses only; "
-                "use 127.0.0.1 and put an authenticating proxy in front"
-            )
+    def _address(cls, host: str) -> str:
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            raise ValueError("must be an IPv4 address, such as 127.0.0.1, or 0.0.0.0 for all") from None
+        if address.version != 4:
+            raise ValueError("must be an IPv4 address; put a proxy in front for IPv6")
         return host
+
+    @model_validator(mode="after")
+    def _open_to_this_machine_only(self) -> Settings:
+        self.access.config(self.host)
+        return self
 
     @field_validator("secret")
     @classmethod
@@ -175,6 +181,7 @@ class Settings(BaseSettings):
             sampling=self.video.sampling(),
             quality=self.encoders.quality,
             allowed_hosts=self.allowed_hosts,
+            access=self.access.config(self.host),
             limits=self.limits,
             decode_limits=self.decoding,
             fusion=FusionConfig(

@@ -36,7 +36,8 @@ _MODELS = [
 
 
 class FakeHttpPlatform:
-    """What it was sent is in ``requests`` (path, body); what it keeps in ``media`` and ``documents``.
+    """What it was sent is in ``requests`` (path, body) and ``keys`` (headers), what it keeps in ``media`` and
+    ``documents``.
 
     Knobs: ``words`` of the chat answer, ``finish_reason``, ``break_off`` (an error event after the words),
     ``transcript`` (verbose_json), ``hits`` (a search's body to its results), ``refusals`` (path to status and
@@ -52,6 +53,7 @@ class FakeHttpPlatform:
     def reset(self) -> None:
         """Forget everything, so that one server serves many tests."""
         self.requests: list[tuple[str, Any]] = []
+        self.keys: list[str | None] = []
         self.media: dict[str, dict[str, Any]] = {}
         self.documents: dict[str, dict[str, Any]] = {}
         self.words = ["A ", "cat."]
@@ -79,6 +81,7 @@ class FakeHttpPlatform:
         return [body for where, body in self.requests if where == path]
 
     async def _serve(self, request: Request, path: str) -> Response:
+        self.keys.append(request.headers.get("authorization"))
         if path in self.refusals:
             status, refusal = self.refusals[path]
             return PlainTextResponse(refusal, status) if isinstance(refusal, str) else _error(status, refusal)

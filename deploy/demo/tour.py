@@ -28,13 +28,13 @@ __all__ = ["run_tour"]
 T = TypeVar("T")
 
 
-def run_tour(base_url: str, samples: Samples, console: Console) -> TourReport:
+def run_tour(base_url: str, samples: Samples, console: Console, api_key: str | None = None) -> TourReport:
     """Walk through the platform at ``base_url`` with ``samples``, printing to ``console``.
 
     Raises ``TourFailed`` with a sentence that says which step gave what instead of what it must.
     """
     steps: list[Step] = []
-    with Server(base_url) as server:
+    with Server(base_url, api_key) as server:
         library = Library(server, samples, console)
         picture, together, video = QUESTIONS["picture"], QUESTIONS["together"], QUESTIONS["video"]
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from typing import Any, get_args
 
 from serving.limits.config import TenantLimits
-from serving.moderation.policy import ModerationPolicy, Place
+from serving.moderation.policy import CATEGORIES, ModerationPolicy, Place
 from serving.tenant_settings import TenantSettings
 from storage.checked_json import from_checked_json, to_checked_json
 from storage.errors import CorruptObject, ObjectNotFound
@@ -89,6 +89,9 @@ def _settings(record: Mapping[str, Any]) -> TenantSettings:
     if not places <= frozenset(get_args(Place)):
         raise ValueError(f"Moderation has the places {', '.join(get_args(Place))}.")
     thresholds = {str(name): value for name, value in moderation["thresholds"].items()}
+    for name in thresholds:
+        if name not in CATEGORIES:
+            raise ValueError(f"Moderation has no category '{name}'; it has {', '.join(CATEGORIES)}.")
     for value in (moderation["threshold"], *thresholds.values()):
         if type(value) not in (int, float) or not (math.isfinite(value) and 0 <= value <= 1):
             raise ValueError("A threshold of moderation lies between 0 and 1.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serving.cli.failures import UnusableInput
-from serving.cli.options import DEFAULT_URL, AsJson, Url, connected, harmless, print_json
+from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected, harmless, print_json
 
 if TYPE_CHECKING:
     from serving.cli.client import Server
@@ -40,10 +40,11 @@ def chat(
         float | None, typer.Option(min=0.0, max=2.0, help="0 is the likeliest answer.")
     ] = None,
     url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask about text, pictures, recordings and videos in any combination; each option may be repeated."""
-    with connected(url) as server:
+    with connected(url, api_key) as server:
         question = _question(prompt)
         media = [("image_url", image), ("audio_url", audio), ("video_url", video)]
         content: list[dict[str, Any]] = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,10 @@ __all__ = ["Server", "base_url", "open_file"]
 # Reading waits long: a half-hour recording is transcribed in one answer.
 _TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 
+_KEY = re.compile(r"[!-~]{1,512}")
+
 _NEXT_STEPS = {
+    "invalid_api_key": "Give it as MANYMODAL_API_KEY or --api-key.",
     "collection_not_found": "For example: `manymodal index PATH`.",
     "model_not_found": "`manymodal models` lists what is served.",
 }
@@ -45,13 +49,22 @@ def base_url(url: str) -> str:
 
 
 class Server:
-    """A running platform. Use it as a context manager; every method raises ``ClientFailure``."""
+    """A running platform. Use it as a context manager; every method raises ``ClientFailure``.
 
-    def __init__(self, url: str) -> None:
+    ``api_key`` is sent with every request, where one is given.
+    """
+
+    def __init__(self, url: str, api_key: str | None = None) -> None:
         self.url = base_url(url)
         # A proxy in the environment must not come between a client and its own machine.
         self._trust_environment = not _is_loopback(urlsplit(self.url).hostname or "")
-        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT, trust_env=self._trust_environment)
+        self._api_key = api_key.strip() if api_key else None
+        if self._api_key is not None and not _KEY.fullmatch(self._api_key):
+            raise UnusableInput("The API key has characters that no key has.")
+        headers = {} if self._api_key is None else {"authorization": f"Bearer {self._api_key}"}
+        self._http = httpx.Client(
+            base_url=self.url, headers=headers, timeout=_TIMEOUT, trust_env=self._trust_environment
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +81,7 @@ class Server:
         """The official client, pointed here. Call it inside ``with server.translating():``."""
         return openai.OpenAI(
             base_url=f"{self.url}/v1",
-            api_key="none",
+            api_key=self._api_key or "none",
             max_retries=0,
             http_client=openai.DefaultHttpxClient(trust_env=self._trust_environment),
         )

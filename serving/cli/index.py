@@ -13,6 +13,7 @@ import typer
 from serving.cli.failures import UnusableInput
 from serving.cli.options import (
     DEFAULT_URL,
+    ApiKey,
     AsJson,
     Collection,
     Duplicates,
@@ -39,6 +40,7 @@ def index(
     ],
     collection: Collection = "default",
     url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
     ocr: Ocr = "auto",
     min_side: MinSide = 0,
     duplicates: Duplicates = "skip",
@@ -86,7 +88,7 @@ def index(
     )
     outcome = _Outcome(console, as_json)
     options = {"ocr": ocr, "min_side": min_side, "on_duplicate": duplicates}
-    with connected(url) as server:
+    with connected(url, api_key) as server:
         total = sum(1 for _ in sources_of(paths))
         if not total:
             raise UnusableInput(

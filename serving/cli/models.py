@@ -6,16 +6,18 @@ from typing import Any
 
 import typer
 
-from serving.cli.options import DEFAULT_URL, AsJson, Url, connected, print_json
+from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected, print_json
 
 __all__ = ["models"]
 
 
-def models(context: typer.Context, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+def models(
+    context: typer.Context, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: AsJson = False
+) -> None:
     """List the models that the running platform serves."""
     if context.invoked_subcommand is not None:
         return
-    with connected(url) as server:
+    with connected(url, api_key) as server:
         served: list[dict[str, Any]] = server.request("GET", "/v1/models")["data"]
         if as_json:
             print_json(served)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_URL",
+    "ApiKey",
     "AsJson",
     "Collection",
     "Duplicates",
@@ -32,6 +33,15 @@ __all__ = [
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 Url = Annotated[str, typer.Option("--url", envvar="MANYMODAL_URL", help="Where the platform answers.")]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        envvar="MANYMODAL_API_KEY",
+        help="Key of the API, where it needs one. Others on the machine see options: better set the variable.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Collection = Annotated[str, typer.Option("--collection", "-c", help="Which collection.")]
 # Of bulk ingest, by way of the API or of Ray Data:
@@ -50,13 +60,13 @@ _CONTROLS = dict.fromkeys([*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)]
 
 
 @contextlib.contextmanager
-def connected(url: str) -> Iterator[Server]:
+def connected(url: str, api_key: str | None = None) -> Iterator[Server]:
     """A client for ``url``. An expected failure becomes one sentence on standard error and an exit code."""
     # Imported here and not above: showing a help text must not wait for an HTTP library.
     from serving.cli.client import Server
 
     try:
-        with Server(url) as server:
+        with Server(url, api_key) as server:
             yield server
     except ClientFailure as failure:
         typer.secho(harmless(f"Error: {failure.message}"), err=True, fg=typer.colors.RED)

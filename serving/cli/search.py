@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from serving.cli.failures import UnusableInput
-from serving.cli.options import DEFAULT_URL, AsJson, Collection, Url, connected, harmless, print_json
+from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Collection, Url, connected, harmless, print_json
 
 __all__ = ["Modality", "Mode", "filters_of", "matched_times", "search"]
 
@@ -59,10 +59,11 @@ def search(
     ] = None,
     collection: Collection = "default",
     url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Find texts, pictures, and the moments in recordings and videos. Words and a picture may be combined."""
-    with connected(url) as server:
+    with connected(url, api_key) as server:
         queries: list[dict[str, Any]] = []
         if query and query.strip():
             queries.append({"type": "text", "content": query})

@@ -11,7 +11,7 @@ from typing import IO, Annotated, Any
 import typer
 
 from serving.cli.failures import UnusableInput
-from serving.cli.options import DEFAULT_URL, AsJson, Url, connected, harmless, print_json
+from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected, harmless, print_json
 
 __all__ = ["transcribe"]
 
@@ -36,6 +36,7 @@ def transcribe(
     language: Annotated[str | None, typer.Option(help="ISO-639-1 code; detected when left out.")] = None,
     model: Annotated[str, typer.Option(help="The transcriber.")] = "whisper-1",
     url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Print what is said: as text, as subtitles (srt, vtt), or with times (verbose_json)."""
@@ -46,7 +47,7 @@ def transcribe(
         request["language"] = language
     if form is TranscriptFormat.VERBOSE_JSON:
         request["timestamp_granularities"] = ["segment", "word"]
-    with connected(url) as server, contextlib.ExitStack() as stack:
+    with connected(url, api_key) as server, contextlib.ExitStack() as stack:
         name, content = _recording(file, stack)
         with server.translating():
             answer: Any = server.openai.audio.transcriptions.create(file=(name, content), **request)

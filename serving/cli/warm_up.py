@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from serving.cli.failures import UnusableInput
-from serving.cli.options import DEFAULT_URL, AsJson, Url, connected, print_json
+from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected, print_json
 
 __all__ = ["warm_up"]
 
@@ -21,10 +21,11 @@ def warm_up(
         Path, typer.Argument(metavar="FILE", help="A file with one media id per line; - is standard input.")
     ],
     url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Load what was derived of the listed media into the caches, so that first questions are answered fast."""
-    with connected(url) as server:
+    with connected(url, api_key) as server:
         ids = _ids(source)
         total: dict[str, int] = {"loaded": 0, "loaded_bytes": 0}
         complete = True

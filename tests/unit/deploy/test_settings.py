@@ -70,8 +70,9 @@ def test_options_win_over_the_environment_and_both_over_the_profile(monkeypatch:
     ("name", "value", "words"),
     [
         ("profile", "huge", "Choose one of: .*laptop"),
-        ("host", "0.0.0.0", "no API keys"),  # noqa: S104 -- refused, that is the point
-        ("host", "::1", "no API keys"),
+        ("host", "::1", "IPv4"),
+        ("host", "localhost", "IPv4"),
+        ("access", {"mode": "shut"}, "open"),
         ("port", 0, "greater than 0"),
         ("colour", "red", "Extra inputs"),
     ],

@@ -357,6 +357,31 @@ def test_search_says_when_nothing_is_found(app: typer.Typer, url: str) -> None:
     assert run(app, url, "search", "a cat").stdout == "Nothing was found.\n"
 
 
+# keys
+
+
+@pytest.mark.parametrize("command", [("models",), ("chat", "Hi"), ("search", "cat")])
+def test_the_api_key_is_sent_with_every_request(
+    app: typer.Typer, url: str, platform: FakeHttpPlatform, command: tuple[str, ...]
+) -> None:
+    assert run(app, url, *command, "--api-key", "mm_1_a").exit_code == 0
+    environment = {"MANYMODAL_API_KEY": "mm_2_b", "MANYMODAL_URL": url}
+    assert CliRunner().invoke(app, list(command), env=environment).exit_code == 0
+    assert set(platform.keys) == {"Bearer mm_1_a", "Bearer mm_2_b"}
+
+
+def test_what_is_done_about_a_key_that_is_not_taken(
+    app: typer.Typer, url: str, platform: FakeHttpPlatform
+) -> None:
+    error = {"message": "This server needs an API key.", "code": "invalid_api_key"}
+    platform.refusals["models"] = (401, error)
+    result = run(app, url, "models")
+    assert (result.exit_code, "MANYMODAL_API_KEY" in result.stderr) == (1, True)
+    result = run(app, url, "models", "--api-key", "a\nb")
+    assert result.exit_code != 0
+    assert "has characters" in result.stderr
+
+
 # models, errors, addresses
 
 
