@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 from serving.config import EngineConfig
 from serving.engines.asgi import call_asgi
@@ -24,10 +24,12 @@ from serving.engines.native_media import NativeMedia
 from serving.engines.placeholders import PlaceholderBreaker, placeholder_of, placeholders_of
 from serving.engines.second_try import answered_again
 from serving.engines.soft_prompts import SoftPrompts
-from serving.errors import EngineUnavailable
+from serving.errors import EngineRefused, EngineUnavailable
 from serving.services import Attachment, EngineResponse, NativeMedium, Perception
 
 __all__ = ["VllmEngine"]
+
+_ROUTES: Final = frozenset({("POST", "/v1/chat/completions"), ("GET", "/metrics")})
 
 
 class VllmEngine:
@@ -72,7 +74,13 @@ class VllmEngine:
         body: bytes,
         attachments: tuple[Attachment, ...] = (),
     ) -> AsyncGenerator[EngineResponse | bytes, None]:
-        """Answer one HTTP request through vLLM's application; see ``ChatEngine.request``."""
+        """Answer one HTTP request through vLLM's application; see ``ChatEngine.request``.
+
+        Raises ``EngineRefused`` for all routes but the two that the platform uses: others of vLLM's load adapters,
+        put the engine to sleep, or take prompts past all that the gateway checks.
+        """
+        if (method, path) not in _ROUTES:
+            raise EngineRefused("The model's engine does not offer this.")
         if self._llm.errored:
             raise EngineUnavailable(
                 "The model has stopped and is being restarted. Please try again in a minute."

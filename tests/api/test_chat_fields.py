@@ -367,3 +367,36 @@ async def test_models_whose_name_has_a_slash(tmp_path, config):
         assert answer.json()["id"] == "org/model:1"
         encoded = await http.get("/v1/models/org%2Fmodel%3A1")
         assert encoded.json()["id"] == "org/model:1"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/completions",
+        "/v1/chat/completions/render",
+        "/v1/chat/completions/batch",
+        "/v1/messages",
+        "/v1/load_lora_adapter",
+        "/v1/score",
+        "/inference/v1/generate",
+        "/tokenize",
+        "/detokenize",
+        "/pooling",
+        "/score",
+        "/rerank",
+        "/invocations",
+        "/collective_rpc",
+        "/reset_prefix_cache",
+        "/sleep",
+        "/wake_up",
+        "/server_info",
+        "/version",
+        "/load",
+    ],
+)
+async def test_no_other_route_of_the_engines_is_served(http, platform, path):
+    for method in ("GET", "POST"):
+        answer = await http.request(method, path, json=asking())
+        assert answer.status_code == 404
+        assert answer.json()["error"]["code"] == "unknown_url"
+    assert platform.engine.requests == []
