@@ -61,6 +61,7 @@ class StorageSettings(BaseModel):
     grace_seconds: float = Field(default=24 * 3600.0, ge=3600)
     housekeeping_seconds: float = Field(default=3600.0, ge=60)
     inline_retention_seconds: int = Field(default=30 * 24 * 3600, ge=3600)
+    response_retention_seconds: int = Field(default=30 * 24 * 3600, ge=3600)
     cold_folder: Path | None = None
     warm_after_days: int | None = Field(default=None, ge=1)
     cold_after_days: int | None = Field(default=None, ge=1)
@@ -95,5 +96,6 @@ class StorageSettings(BaseModel):
             grace_seconds=self.grace_seconds,
             housekeeping_seconds=self.housekeeping_seconds,
             inline_retention_seconds=self.inline_retention_seconds,
+            response_retention_seconds=self.response_retention_seconds,
         )
         return replace(config, ttl_seconds={**config.ttl_seconds, **self.ttl_seconds})

@@ -30,6 +30,7 @@ from serving.routes import (
     metrics,
     models,
     moderations,
+    responses,
     search,
     tenants,
     uploads,
@@ -58,6 +59,7 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
     app.state.gateway = gateway
     for routes in (
         chat,
+        responses,
         video,
         audio_understanding,
         audio,

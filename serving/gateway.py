@@ -31,6 +31,8 @@ from serving.moderation.gate import ModerationGate
 from serving.moderation.scoring import Scoring
 from serving.perceiver import Perceiver
 from serving.removal import Remover
+from serving.responses.pipeline import Responses
+from serving.responses.store import ResponseStore
 from serving.retrieval.duplicates import CollectionDuplicates
 from serving.retrieval.query_items import QueryItems
 from serving.retrieval.recommender import Recommender
@@ -63,6 +65,7 @@ class Gateway:
     perceiver: Perceiver
     gate: VectorGate
     chat: ChatPipeline
+    responses: Responses
     indexer: Indexer
     searcher: Searcher
     recommender: Recommender
@@ -109,6 +112,12 @@ def build_gateway(
     )
     ingest = Ingest(storage, search, ingester)
     batches = Batches(storage, config.batches, config.limits.max_body_bytes)
+    chat = ChatPipeline(
+        services.engine, admission, strategy, count_tokens, catalogue, config, metrics, moderation
+    )
+    kept_responses = ResponseStore(
+        storage.objects, storage.media.clock, storage.config.response_retention_seconds
+    )
     return Gateway(
         config=config,
         services=services,
@@ -118,9 +127,8 @@ def build_gateway(
         admission=admission,
         perceiver=perceiver,
         gate=gate,
-        chat=ChatPipeline(
-            services.engine, admission, strategy, count_tokens, catalogue, config, metrics, moderation
-        ),
+        chat=chat,
+        responses=Responses(chat, admission, storage.media, kept_responses, catalogue, count_tokens, config),
         indexer=Indexer(services, storage.media, admission, perceiver, gate, moderation),
         searcher=Searcher(search, items, terms, LateInteraction(search)),
         recommender=Recommender(search, items, terms),
@@ -130,7 +138,9 @@ def build_gateway(
         completion=UploadCompletion(storage, admission, remover, config.limits),
         ingest=ingest,
         batches=batches,
-        housekeeping=Housekeeping(storage, services.search, remover, HousekeepingMetrics(metrics.registry)),
+        housekeeping=Housekeeping(
+            storage, services.search, remover, kept_responses, HousekeepingMetrics(metrics.registry)
+        ),
         store_check=StoreCheck(storage.objects),
         tenants=tenants,
         token_arrays=TokenArrays(

@@ -1,4 +1,4 @@
-"""What has to be done now and then: expired media, garbage (abandoned uploads among it), storage
+"""What has to be done now and then: expired media and responses, garbage (abandoned uploads among it), storage
 tiers, deleted rows of search.
 
 Every gateway does it by itself, at its own moments; all steps are safe beside those of others.
@@ -16,6 +16,7 @@ from itertools import groupby, islice
 from prometheus_client import CollectorRegistry, Counter
 
 from serving.removal import Remover
+from serving.responses.store import ResponseStore
 from serving.services import SearchIndex
 from storage.assembly import Storage
 
@@ -44,11 +45,17 @@ class Housekeeping:
     """One gateway's rounds. ``run`` goes on until it is cancelled."""
 
     def __init__(
-        self, storage: Storage, search: SearchIndex, remover: Remover, metrics: HousekeepingMetrics
+        self,
+        storage: Storage,
+        search: SearchIndex,
+        remover: Remover,
+        responses: ResponseStore,
+        metrics: HousekeepingMetrics,
     ) -> None:
         self._storage = storage
         self._search = search
         self._remover = remover
+        self._responses = responses
         self._metrics = metrics
 
     async def run(self) -> None:
@@ -62,6 +69,7 @@ class Housekeeping:
     async def round(self) -> None:
         """Do everything once. A step that fails is logged and counted, and the others are done all the same."""
         await self._step("expired", self._expired)
+        await self._step("responses", self._responses_expired)
         await self._step("garbage", self._garbage)
         await self._step("tiers", self._tiers)
         await self._step("vacuum", self._vacuum)
@@ -92,6 +100,9 @@ class Housekeeping:
         except Exception:
             await asyncio.to_thread(records.close)  # waits for the reads that are under way
             raise
+
+    async def _responses_expired(self) -> None:
+        self._removed("responses", await asyncio.to_thread(self._responses.sweep))
 
     async def _garbage(self) -> None:
         report = await asyncio.to_thread(self._storage.garbage.collect)

@@ -51,7 +51,8 @@ class StorageConfig:
 
     ``root`` is the local store's folder, used unless ``s3`` is given; ``cold_root`` is where its cold blobs go
     (another disk). ``grace_seconds`` is how old garbage must be before it is collected; it must be longer than
-    any upload takes. ``inline_retention_seconds`` is how long media that came inside another request are kept.
+    any upload takes. ``inline_retention_seconds`` is how long media that came inside another request are kept,
+    ``response_retention_seconds`` how long stored responses are, and with them their media.
     """
 
     root: Path
@@ -66,3 +67,4 @@ class StorageConfig:
     grace_seconds: float = 24 * _HOUR_SECONDS
     housekeeping_seconds: float = _HOUR_SECONDS
     inline_retention_seconds: int = 30 * 24 * 3600
+    response_retention_seconds: int = 30 * 24 * 3600
