@@ -7,12 +7,15 @@ import io
 import json
 import time
 import wave
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import jsonschema
 import openai
 import psutil
 import pytest
+from openai_spec import openai_spec
 from PIL import Image
 from rich.console import Console
 
@@ -51,6 +54,14 @@ def running_requests(platform: RunningPlatform) -> float:
     values = [line.rsplit(" ", 1)[1] for line in lines if line.startswith("vllm:num_requests_running")]
     assert values, "vLLM's metrics are missing from /metrics"
     return sum(map(float, values))
+
+
+def eventually(check: Callable[[], bool]) -> None:
+    """Return once ``check`` holds; settings of tenants reach a gateway within seconds."""
+    deadline = time.monotonic() + 30
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 def test_the_tour_passes_cold_and_warm(platform: RunningPlatform, samples: Samples) -> None:
@@ -269,6 +280,125 @@ def test_a_batch_answers_what_a_request_does(client: openai.OpenAI) -> None:
     said = {one["custom_id"]: one["response"]["body"]["choices"][0]["message"]["content"] for one in answers}
     assert said.keys() == set(questions)
     assert said[questions[0]] == ask(client, questions[0], temperature=0)
+
+
+def test_texts_and_pictures_are_judged_and_a_policy_holds_on_real_answers(
+    platform: RunningPlatform, client: openai.OpenAI, samples: Samples
+) -> None:
+    photo = data_url("image/jpeg", samples.pictures["cat"].read_bytes())
+    judged = client.moderations.create(
+        input=[
+            {"type": "text", "text": "You are a stupid idiot."},
+            {"type": "image_url", "image_url": {"url": photo}},
+        ]
+    ).results[0]
+    assert judged.categories.harassment
+    assert not judged.categories.hate
+    assert judged.category_scores.sexual < 0.5
+    assert judged.category_applied_input_types.sexual == ["image"]
+    assert not client.moderations.create(input="The cat sits on the mat.").results[0].flagged
+
+    question: list[dict[str, object]] = [{"role": "user", "content": "Count from one to twenty in words."}]
+
+    def answer(stream: bool) -> tuple[str, str | None]:
+        options: dict[str, object] = {
+            "model": "default",
+            "messages": question,
+            "max_tokens": 24,
+            "temperature": 0,
+        }
+        if not stream:
+            choice = client.chat.completions.create(**options).choices[0]  # type: ignore[call-overload]
+            return choice.message.content or "", choice.finish_reason
+        chunks = list(client.chat.completions.create(stream=True, **options))  # type: ignore[call-overload]
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+        return text, next(chunk.choices[0].finish_reason for chunk in reversed(chunks) if chunk.choices)
+
+    def set_policy(**policy: object) -> None:
+        done = httpx.put(f"{platform.base_url}/v1/tenants/default", json={"moderation": policy}, timeout=10)
+        assert done.status_code == 200, done.text
+
+    before = answer(stream=True)
+    try:
+        set_policy(places=["chat_output"], threshold=0.0)  # everything is too much
+        eventually(lambda: answer(stream=False) == ("", "content_filter"))
+        assert answer(stream=True) == ("", "content_filter")
+        eventually(lambda: running_requests(platform) == 0)
+        set_policy(places=["chat_input", "chat_output"], threshold=1.0)
+        eventually(lambda: answer(stream=False)[1] != "content_filter")
+        assert answer(stream=True) == before
+    finally:
+        set_policy(places=[])
+
+
+WEATHER = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "unit": {"type": "string", "enum": ["c", "f"]}},
+    "required": ["city", "unit"],
+    "additionalProperties": False,
+}
+TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": WEATHER}}]
+RAIN: list[dict[str, object]] = [{"role": "user", "content": "Does it rain in Paris? Answer in JSON."}]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    ["required", {"type": "function", "function": {"name": "get_weather"}}],
+    ids=["required", "named"],
+)
+def test_a_function_that_must_be_called_is_called_as_its_schema_says(
+    client: openai.OpenAI, choice: object
+) -> None:
+    for stream in (False, True):
+        asked = {
+            "model": "default",
+            "messages": RAIN,
+            "tools": TOOLS,
+            "tool_choice": choice,
+            "max_tokens": 64,
+        }
+        if stream:
+            with client.chat.completions.stream(**asked, temperature=0) as events:
+                answer = events.get_final_completion()
+        else:
+            answer = client.chat.completions.create(**asked, temperature=0)
+        (call,) = answer.choices[0].message.tool_calls
+        assert call.function.name == "get_weather"
+        jsonschema.validate(json.loads(call.function.arguments), WEATHER)
+        assert answer.choices[0].finish_reason == ("tool_calls" if choice == "required" else "stop")
+
+
+def test_answers_after_a_schema_and_several_at_once(client: openai.OpenAI) -> None:
+    spec = openai_spec()
+    form = {"type": "json_schema", "json_schema": {"name": "weather", "schema": WEATHER, "strict": True}}
+    answer = client.chat.completions.create(
+        model="default", messages=RAIN, response_format=form, max_tokens=64, temperature=0
+    )
+    jsonschema.validate(json.loads(answer.choices[0].message.content or ""), WEATHER)
+    several = client.chat.completions.with_raw_response.create(
+        model="default", messages=RAIN, n=2, max_tokens=3, temperature=0, logprobs=True, top_logprobs=2
+    )
+    body = json.loads(several.text)
+    assert spec.problems("CreateChatCompletionResponse", body) == []
+    assert spec.unknown("CreateChatCompletionResponse", body) == set()
+    assert [choice["index"] for choice in body["choices"]] == [0, 1]
+
+
+def test_a_stream_is_as_openai_says(platform: RunningPlatform) -> None:
+    spec = openai_spec()
+    asked = {"model": "default", "messages": RAIN, "stream": True, "max_tokens": 5, "logprobs": True}
+    answer = httpx.post(
+        f"{platform.base_url}/v1/chat/completions",
+        json={**asked, "stream_options": {"include_usage": True}},
+        timeout=60,
+    )
+    *events, done, _ = answer.text.split("\n\n")
+    assert done == "data: [DONE]"
+    for event in events:
+        chunk = json.loads(event.removeprefix("data: "))
+        assert spec.problems("CreateChatCompletionStreamResponse", chunk) == []
+        assert spec.unknown("CreateChatCompletionStreamResponse", chunk) == set()
+    assert chunk["usage"]["completion_tokens"] == 5
 
 
 def test_a_killed_engine_core_is_said_and_replaced(platform: RunningPlatform, client: openai.OpenAI) -> None:
