@@ -140,6 +140,13 @@ class RedisCache:
         if keys:
             await self._ask(lambda redis: redis.unlink(*[_PREFIX + key for key in keys]))
 
+    async def run(self, operation: Callable[[Redis, Callable[[str], str]], Awaitable[T]]) -> T | None:
+        """What an operation of the caller's own gives, within the same time limit and behind the same breaker.
+
+        ``None`` also when Redis did not answer. It is given the client, and what makes names of keys.
+        """
+        return await self._ask(lambda redis: operation(redis, _PREFIX.__add__))
+
     async def aclose(self) -> None:
         """Let operations under way end, and close the connections. Nothing is asked of Redis any more."""
         self._closed = True
