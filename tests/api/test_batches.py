@@ -19,7 +19,7 @@ from openai_spec import openai_spec
 
 from serving.batches.config import BatchConfig
 from serving.config import GatewayConfig
-from serving.identity import CALLER_KEY, Caller
+from serving.identity import ALL_SCOPES, CALLER_KEY, Caller, Scope
 
 FAST = BatchConfig(
     max_requests=20,
@@ -89,6 +89,28 @@ async def test_the_official_client_has_requests_answered_exactly_as_if_they_were
     assert output.expires_at == output.created_at + 30 * 24 * 3600
     listed = [one.id async for one in client.batches.list(limit=1)]
     assert listed == [batch.id]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]}),
+        ("/v1/responses", {"input": "Hello"}),
+        ("/v1/embeddings", {"input": "Hello"}),
+        ("/v1/moderations", {"input": "Hello"}),
+    ],
+)
+async def test_every_endpoint_that_may_be_named_answers(
+    http: httpx2.AsyncClient, endpoint: str, body: dict[str, Any]
+) -> None:
+    if endpoint != "/v1/moderations":
+        body["model"] = "all-minilm-l6-v2" if endpoint == EMBEDDINGS else "default"
+    line = {"custom_id": "a", "method": "POST", "url": endpoint, "body": body}
+    batch = await ended(http, await created(http, [line], endpoint))
+    assert batch["request_counts"]["completed"] == 1, await lines_of_file(http, batch["error_file_id"])
+    (answered,) = await lines_of_file(http, batch["output_file_id"])
+    direct = (await http.post(endpoint, json=body)).json()
+    assert answered["response"]["body"].keys() == direct.keys()
 
 
 async def test_answers_are_openais(http: httpx2.AsyncClient) -> None:
@@ -311,9 +333,9 @@ async def test_a_tenant_may_have_so_many_unfinished_ones(
     assert (await http.post("/v1/batches", json=body)).status_code == 200
 
 
-def client_of(platform: Platform, tenant: str) -> httpx2.AsyncClient:
+def client_of(platform: Platform, tenant: str, scopes: frozenset[Scope] = ALL_SCOPES) -> httpx2.AsyncClient:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await platform.app({**scope, CALLER_KEY: Caller(tenant)}, receive, send)
+        await platform.app({**scope, CALLER_KEY: Caller(tenant, scopes)}, receive, send)
 
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost")
 
@@ -342,6 +364,15 @@ async def test_requests_are_answered_in_the_name_of_the_batchs_tenant(platform: 
         salts = {asked["cache_salt"] for asked in platform.engine.requests}
         await bob.post(CHAT, json=batch_line("direct", CHAT)["body"])
         assert salts == {platform.engine.requests[-1]["cache_salt"]}
+
+
+async def test_a_key_for_batches_alone_does_not_open_the_endpoints(platform: Platform) -> None:
+    async with client_of(platform, "ann", frozenset({"files", "batches", "chat"})) as http:
+        file_id = await uploaded(http, [batch_line("a")])
+        body = {"input_file_id": file_id, "endpoint": EMBEDDINGS, "completion_window": "24h"}
+        answer = await http.post("/v1/batches", json=body)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (403, "endpoint")
+        assert (await http.post("/v1/batches", json={**body, "endpoint": CHAT})).status_code == 200
 
 
 async def test_a_batch_goes_on_after_its_gateway_was_stopped(tmp_path: Path, config: GatewayConfig) -> None:
