@@ -8,10 +8,10 @@ from pydantic import BaseModel, Field, RootModel
 
 from serving.protocol.response_objects import (
     OutputItem,
+    OutputLogprob,
+    OutputRefusalPart,
     OutputTextPart,
-    RefusalPart,
     ResponseObject,
-    TokenLogprob,
 )
 
 __all__ = ["ResponseEvent"]
@@ -21,7 +21,7 @@ class _Event(BaseModel):
     sequence_number: int
 
 
-class StateEvent(_Event):
+class ResponseStateEvent(_Event):
     """The response as it is now."""
 
     type: Literal[
@@ -34,7 +34,7 @@ class StateEvent(_Event):
     response: ResponseObject
 
 
-class ItemEvent(_Event):
+class ResponseItemEvent(_Event):
     """An item of the output begins, or has ended."""
 
     type: Literal["response.output_item.added", "response.output_item.done"]
@@ -47,34 +47,34 @@ class _InItem(_Event):
     output_index: int
 
 
-class PartEvent(_InItem):
+class ResponsePartEvent(_InItem):
     """A part of a message begins, or has ended."""
 
     type: Literal["response.content_part.added", "response.content_part.done"]
     content_index: int
-    part: Annotated[OutputTextPart | RefusalPart, Field(discriminator="type")]
+    part: Annotated[OutputTextPart | OutputRefusalPart, Field(discriminator="type")]
 
 
-class TextDelta(_InItem):
+class ResponseTextDelta(_InItem):
     """More of a text."""
 
     type: Literal["response.output_text.delta"]
     content_index: int
     delta: str
-    logprobs: list[TokenLogprob]
+    logprobs: list[OutputLogprob]
     obfuscation: str | None = None
 
 
-class TextDone(_InItem):
+class ResponseTextDone(_InItem):
     """A whole text."""
 
     type: Literal["response.output_text.done"]
     content_index: int
     text: str
-    logprobs: list[TokenLogprob]
+    logprobs: list[OutputLogprob]
 
 
-class ArgumentsDelta(_InItem):
+class ResponseArgumentsDelta(_InItem):
     """More of a function call's arguments."""
 
     type: Literal["response.function_call_arguments.delta"]
@@ -82,7 +82,7 @@ class ArgumentsDelta(_InItem):
     obfuscation: str | None = None
 
 
-class ArgumentsDone(_InItem):
+class ResponseArgumentsDone(_InItem):
     """A function call's whole arguments."""
 
     type: Literal["response.function_call_arguments.done"]
@@ -90,7 +90,7 @@ class ArgumentsDone(_InItem):
     arguments: str
 
 
-class FailureEvent(_Event):
+class ResponseFailureEvent(_Event):
     """What went wrong; ``response.failed`` follows."""
 
     type: Literal["error"]
@@ -102,14 +102,14 @@ class FailureEvent(_Event):
 class ResponseEvent(
     RootModel[
         Annotated[
-            StateEvent
-            | ItemEvent
-            | PartEvent
-            | TextDelta
-            | TextDone
-            | ArgumentsDelta
-            | ArgumentsDone
-            | FailureEvent,
+            ResponseStateEvent
+            | ResponseItemEvent
+            | ResponsePartEvent
+            | ResponseTextDelta
+            | ResponseTextDone
+            | ResponseArgumentsDelta
+            | ResponseArgumentsDone
+            | ResponseFailureEvent,
             Field(discriminator="type"),
         ]
     ]

@@ -9,17 +9,17 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictStr, Tag
 
 __all__ = [
     "AnswerItem",
-    "AudioContent",
-    "FileContent",
-    "FunctionCall",
-    "FunctionCallOutput",
-    "ImageContent",
+    "FunctionCallInput",
+    "FunctionOutputInput",
+    "InputAudioContent",
+    "InputFileContent",
+    "InputImageContent",
     "InputItem",
+    "InputTextContent",
     "InstructionItem",
     "ItemReference",
     "MediaContent",
-    "ReasoningItem",
-    "TextContent",
+    "ReasoningInput",
     "UserItem",
 ]
 
@@ -33,24 +33,24 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class CacheBreakpoint(_Strict):
+class InputBreakpoint(_Strict):
     """Where OpenAI's cache of prompts may cut. Prefixes of prompts are always cached here."""
 
     mode: Literal["explicit"] = "explicit"
 
 
 class _Input(_Strict):
-    prompt_cache_breakpoint: CacheBreakpoint | None = None
+    prompt_cache_breakpoint: InputBreakpoint | None = None
 
 
-class TextContent(_Input):
+class InputTextContent(_Input):
     """A piece of text."""
 
     type: Literal["input_text"]
     text: StrictStr
 
 
-class ImageContent(_Input):
+class InputImageContent(_Input):
     """A picture: exactly one of ``image_url`` (a ``data:`` URL, an http(s) URL or a media id) and ``file_id``."""
 
     type: Literal["input_image"]
@@ -59,7 +59,7 @@ class ImageContent(_Input):
     detail: Literal["auto", "low", "high", "original"] | None = "auto"
 
 
-class FileContent(_Input):
+class InputFileContent(_Input):
     """A medium of any kind: exactly one of ``file_id``, ``file_data`` (a ``data:`` URL) and ``file_url``."""
 
     type: Literal["input_file"]
@@ -70,44 +70,44 @@ class FileContent(_Input):
     detail: Literal["auto", "low", "high"] | None = None
 
 
-class AudioBytes(_Strict):
+class InputAudioBytes(_Strict):
     """Base64 bytes of a sound file. ``format`` is what the client believes; the bytes decide."""
 
     data: Annotated[StrictStr, Field(min_length=1)]
     format: Annotated[StrictStr, Field(min_length=1, max_length=32)]
 
 
-class AudioContent(_Input):
+class InputAudioContent(_Input):
     """Sound, inline."""
 
     type: Literal["input_audio"]
-    input_audio: AudioBytes
+    input_audio: InputAudioBytes
 
 
-class OutputText(_Strict):
+class EarlierText(_Strict):
     """A text of an earlier answer, as it was given out; its annotations and log-probabilities are not looked at."""
 
     type: Literal["output_text"]
     text: StrictStr
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
+    annotations: list[dict[str, Any]] | None = None
+    logprobs: list[dict[str, Any]] | None = None
 
 
-class OutputRefusal(_Strict):
+class EarlierRefusal(_Strict):
     """An earlier refusal."""
 
     type: Literal["refusal"]
     refusal: StrictStr
 
 
-MediaContent = ImageContent | FileContent | AudioContent
+MediaContent = InputImageContent | InputFileContent | InputAudioContent
 """The parts that bring a medium."""
 
 _UserPart = Annotated[
-    TextContent | ImageContent | FileContent | AudioContent,
+    InputTextContent | InputImageContent | InputFileContent | InputAudioContent,
     Field(discriminator="type"),
 ]
-_AnswerPart = Annotated[OutputText | OutputRefusal, Field(discriminator="type")]
+_AnswerPart = Annotated[EarlierText | EarlierRefusal, Field(discriminator="type")]
 
 
 class _Message(_Strict):
@@ -128,7 +128,7 @@ class InstructionItem(_Message):
     """What the application tells the model."""
 
     role: Literal["system", "developer"]
-    content: StrictStr | Annotated[list[TextContent], Field(min_length=1, fail_fast=True)]
+    content: StrictStr | Annotated[list[InputTextContent], Field(min_length=1, fail_fast=True)]
 
 
 class AnswerItem(_Message):
@@ -141,7 +141,7 @@ class AnswerItem(_Message):
 _MessageItem = Annotated[UserItem | InstructionItem | AnswerItem, Field(discriminator="role")]
 
 
-class FunctionCall(_Strict):
+class FunctionCallInput(_Strict):
     """A function that the model wanted to have called. ``arguments`` are JSON."""
 
     type: Literal["function_call"]
@@ -152,24 +152,29 @@ class FunctionCall(_Strict):
     status: _Status | None = None
 
 
-class FunctionCallOutput(_Strict):
+class FunctionOutputInput(_Strict):
     """What a function gave, for the call of the same ``call_id``."""
 
     type: Literal["function_call_output"]
     id: _Id | None = None
     call_id: _CallId
-    output: StrictStr | Annotated[list[TextContent], Field(min_length=1, fail_fast=True)]
+    output: StrictStr | Annotated[list[InputTextContent], Field(min_length=1, fail_fast=True)]
     name: Annotated[StrictStr, Field(min_length=1, max_length=128)] | None = None
     status: _Status | None = None
 
 
-class ReasoningItem(BaseModel):
+class ReasoningInput(BaseModel):
     """What a model thought, of an earlier answer. Taken, so that answers can be sent back as they came; the models
     here are not shown it.
     """
 
     model_config = ConfigDict(extra="ignore")
     type: Literal["reasoning"]
+    id: StrictStr | None = None
+    summary: list[dict[str, Any]] | None = None
+    content: list[dict[str, Any]] | None = None
+    encrypted_content: StrictStr | None = None
+    status: _Status | None = None
 
 
 class ItemReference(_Strict):
@@ -191,9 +196,9 @@ def _kind(given: Any) -> str | None:
 
 InputItem = Annotated[
     Annotated[_MessageItem, Tag("message")]
-    | Annotated[FunctionCall, Tag("function_call")]
-    | Annotated[FunctionCallOutput, Tag("function_call_output")]
-    | Annotated[ReasoningItem, Tag("reasoning")]
+    | Annotated[FunctionCallInput, Tag("function_call")]
+    | Annotated[FunctionOutputInput, Tag("function_call_output")]
+    | Annotated[ReasoningInput, Tag("reasoning")]
     | Annotated[ItemReference, Tag("item_reference")],
     Discriminator(
         _kind,

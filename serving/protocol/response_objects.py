@@ -6,25 +6,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.protocol.responses import AllowedTools, JsonSchemaFormat, NamedFunction
+from serving.protocol.responses import ResponseAllowedTools, ResponseJsonFormat, ResponseToolChoice
 
 __all__ = [
     "FunctionCallItem",
-    "ItemList",
     "OutputItem",
+    "OutputLogprob",
     "OutputMessage",
+    "OutputRefusalPart",
     "OutputTextPart",
-    "RefusalPart",
     "ResponseDeleted",
+    "ResponseItemList",
     "ResponseObject",
-    "TokenLogprob",
 ]
 
 Status = Literal["completed", "failed", "in_progress", "cancelled", "queued", "incomplete"]
 _ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
 
-class TopLogprob(BaseModel):
+class OutputTopLogprob(BaseModel):
     """A token that might have stood there."""
 
     token: str
@@ -32,10 +32,10 @@ class TopLogprob(BaseModel):
     bytes: list[int]
 
 
-class TokenLogprob(TopLogprob):
+class OutputLogprob(OutputTopLogprob):
     """A token of the answer, and those that might have stood in its place."""
 
-    top_logprobs: list[TopLogprob]
+    top_logprobs: list[OutputTopLogprob]
 
 
 class OutputTextPart(BaseModel):
@@ -43,11 +43,11 @@ class OutputTextPart(BaseModel):
 
     type: Literal["output_text"]
     text: str
-    annotations: list[Any]
-    logprobs: list[TokenLogprob]
+    annotations: list[dict[str, Any]]
+    logprobs: list[OutputLogprob]
 
 
-class RefusalPart(BaseModel):
+class OutputRefusalPart(BaseModel):
     """The model's refusal to answer."""
 
     type: Literal["refusal"]
@@ -61,7 +61,7 @@ class OutputMessage(BaseModel):
     type: Literal["message"]
     status: _ItemStatus
     role: Literal["assistant"]
-    content: list[Annotated[OutputTextPart | RefusalPart, Field(discriminator="type")]]
+    content: list[Annotated[OutputTextPart | OutputRefusalPart, Field(discriminator="type")]]
 
 
 class FunctionCallItem(BaseModel):
@@ -78,14 +78,14 @@ class FunctionCallItem(BaseModel):
 OutputItem = Annotated[OutputMessage | FunctionCallItem, Field(discriminator="type")]
 
 
-class InputText(BaseModel):
+class KeptText(BaseModel):
     """A text."""
 
     type: Literal["input_text"]
     text: str
 
 
-class InputImage(BaseModel):
+class KeptImage(BaseModel):
     """A picture, by the id under which it is kept, however it came."""
 
     type: Literal["input_image"]
@@ -93,39 +93,39 @@ class InputImage(BaseModel):
     detail: Literal["auto", "low", "high", "original"]
 
 
-class InputFile(BaseModel):
+class KeptFile(BaseModel):
     """A medium of any kind, sound that came inline too, by the id under which it is kept."""
 
     type: Literal["input_file"]
     file_id: str
 
 
-class InputMessage(BaseModel):
+class KeptMessage(BaseModel):
     """What the user says and shows, or the application tells."""
 
     id: str
     type: Literal["message"]
     status: _ItemStatus
     role: Literal["user", "system", "developer"]
-    content: list[Annotated[InputText | InputImage | InputFile, Field(discriminator="type")]]
+    content: list[Annotated[KeptText | KeptImage | KeptFile, Field(discriminator="type")]]
 
 
-class FunctionCallOutputItem(BaseModel):
+class KeptFunctionOutput(BaseModel):
     """What a function gave."""
 
     id: str
     type: Literal["function_call_output"]
     status: _ItemStatus
     call_id: str
-    output: str | list[InputText]
+    output: str | list[KeptText]
     name: str | None = None
 
 
-class ItemList(BaseModel):
+class ResponseItemList(BaseModel):
     """One page of what the model was given; ``last_id`` is the next page's ``after``."""
 
     object: Literal["list"] = "list"
-    data: list[InputMessage | OutputMessage | FunctionCallItem | FunctionCallOutputItem]
+    data: list[KeptMessage | OutputMessage | FunctionCallItem | KeptFunctionOutput]
     first_id: str
     last_id: str
     has_more: bool
@@ -146,13 +146,13 @@ class ResponseFailure(BaseModel):
     message: str
 
 
-class IncompleteDetails(BaseModel):
+class ResponseIncompleteDetails(BaseModel):
     """Why a response is incomplete."""
 
     reason: Literal["max_output_tokens", "content_filter"]
 
 
-class InputTokensDetails(BaseModel):
+class ResponseInputTokens(BaseModel):
     """Tokens of the prompt: those that the engine still had, and those of each kind of medium."""
 
     model_config = ConfigDict(extra="allow")
@@ -160,7 +160,7 @@ class InputTokensDetails(BaseModel):
     cache_write_tokens: int
 
 
-class OutputTokensDetails(BaseModel):
+class ResponseOutputTokens(BaseModel):
     """Tokens of the answer."""
 
     reasoning_tokens: int
@@ -170,34 +170,34 @@ class ResponseUsage(BaseModel):
     """What the answer took. ``media`` is ours: seconds, and what lay in the caches."""
 
     input_tokens: int
-    input_tokens_details: InputTokensDetails
+    input_tokens_details: ResponseInputTokens
     output_tokens: int
-    output_tokens_details: OutputTokensDetails
+    output_tokens_details: ResponseOutputTokens
     total_tokens: int
     media: dict[str, Any] | None = None
 
 
-class ReasoningSettings(BaseModel):
+class ResponseReasoningShown(BaseModel):
     """How long the model was to think."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None
     summary: None
 
 
-class PlainFormat(BaseModel):
+class ResponseTextFormat(BaseModel):
     """Text of any form, or any JSON object."""
 
     type: Literal["text", "json_object"]
 
 
-class AnswerForm(BaseModel):
+class ResponseTextForm(BaseModel):
     """The answer's form."""
 
-    format: Annotated[PlainFormat | JsonSchemaFormat, Field(discriminator="type")]
+    format: Annotated[ResponseTextFormat | ResponseJsonFormat, Field(discriminator="type")]
     verbosity: Literal["low", "medium", "high"]
 
 
-class ToolObject(BaseModel):
+class ResponseToolObject(BaseModel):
     """A function that the model could call."""
 
     type: Literal["function"]
@@ -219,7 +219,7 @@ class ResponseObject(BaseModel):
     background: bool
     completed_at: int | None
     error: ResponseFailure | None
-    incomplete_details: IncompleteDetails | None
+    incomplete_details: ResponseIncompleteDetails | None
     instructions: str | None
     max_output_tokens: int | None
     max_tool_calls: int | None
@@ -229,14 +229,14 @@ class ResponseObject(BaseModel):
     previous_response_id: str | None
     prompt_cache_key: str | None
     prompt_cache_retention: Literal["in_memory", "24h"] | None
-    reasoning: ReasoningSettings
+    reasoning: ResponseReasoningShown
     safety_identifier: str | None
     service_tier: Literal["default"]
     store: bool
     temperature: float | None
-    text: AnswerForm
-    tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedTools
-    tools: list[ToolObject]
+    text: ResponseTextForm
+    tool_choice: Literal["none", "auto", "required"] | ResponseToolChoice | ResponseAllowedTools
+    tools: list[ResponseToolObject]
     top_logprobs: int
     top_p: float | None
     truncation: Literal["auto", "disabled"]

@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 from serving.protocol.response_items import InputItem
 
 __all__ = [
-    "AllowedTools",
-    "FunctionTool",
-    "JsonSchemaFormat",
-    "NamedFunction",
+    "ResponseAllowedTools",
+    "ResponseJsonFormat",
     "ResponseRequest",
-    "TextSettings",
+    "ResponseTextSettings",
+    "ResponseTool",
+    "ResponseToolChoice",
 ]
 
 _Number = StrictFloat | StrictInt
@@ -31,7 +31,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class FunctionTool(_Strict):
+class ResponseTool(_Strict):
     """A function of the client's that the model may ask for. ``parameters`` is a JSON schema."""
 
     type: Literal["function"]
@@ -41,35 +41,35 @@ class FunctionTool(_Strict):
     strict: StrictBool | None = None
 
 
-class NamedFunction(_Strict):
+class ResponseToolChoice(_Strict):
     """The one function that must be called."""
 
     type: Literal["function"]
     name: _Name
 
 
-class AllowedTool(_Strict):
+class ResponseAllowedTool(_Strict):
     """One of the request's functions, by name."""
 
     type: Literal["function"]
     name: _Name
 
 
-class AllowedTools(_Strict):
+class ResponseAllowedTools(_Strict):
     """Some of the request's tools, of which the model may (``auto``) or must (``required``) call one."""
 
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: Annotated[list[AllowedTool], Field(min_length=1, max_length=128)]
+    tools: Annotated[list[ResponseAllowedTool], Field(min_length=1, max_length=128)]
 
 
-class TextFormat(_Strict):
+class ResponsePlainFormat(_Strict):
     """Text of any form, or any JSON object."""
 
     type: Literal["text", "json_object"]
 
 
-class JsonSchemaFormat(BaseModel):
+class ResponseJsonFormat(BaseModel):
     """JSON that follows a schema."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, serialize_by_alias=True)
@@ -80,14 +80,14 @@ class JsonSchemaFormat(BaseModel):
     strict: StrictBool | None = None
 
 
-class TextSettings(_Strict):
+class ResponseTextSettings(_Strict):
     """The answer's form."""
 
-    format: Annotated[TextFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
+    format: Annotated[ResponsePlainFormat | ResponseJsonFormat, Field(discriminator="type")] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-class Reasoning(_Strict):
+class ResponseReasoning(_Strict):
     """For models that think before they answer. Only ``effort`` reaches the model."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
@@ -97,7 +97,7 @@ class Reasoning(_Strict):
     mode: Annotated[StrictStr, Field(max_length=64)] | None = None
 
 
-class PromptCacheOptions(_Strict):
+class ResponseCacheOptions(_Strict):
     """Known to OpenAI's cache of prompts, of no meaning here."""
 
     ttl: Literal["30m"] | None = None
@@ -138,21 +138,21 @@ class ResponseRequest(_Strict):
     temperature: Annotated[_Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[_Number, Field(ge=0, le=1)] | None = None
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=20)] | None = None
-    text: TextSettings | None = None
-    tools: Annotated[list[FunctionTool], Field(max_length=128, fail_fast=True)] | None = None
+    text: ResponseTextSettings | None = None
+    tools: Annotated[list[ResponseTool], Field(max_length=128, fail_fast=True)] | None = None
     tool_choice: (
         Literal["none", "auto", "required"]
-        | Annotated[NamedFunction | AllowedTools, Field(discriminator="type")]
+        | Annotated[ResponseToolChoice | ResponseAllowedTools, Field(discriminator="type")]
         | None
     ) = None
     parallel_tool_calls: StrictBool | None = None
-    reasoning: Reasoning | None = None
+    reasoning: ResponseReasoning | None = None
     truncation: Literal["auto", "disabled"] | None = None
     metadata: Annotated[dict[_Key, _Value], Field(max_length=16)] | None = None
     user: StrictStr | None = None
     safety_identifier: Annotated[StrictStr, Field(max_length=64)] | None = None
     prompt_cache_key: StrictStr | None = None
-    prompt_cache_options: PromptCacheOptions | None = None
+    prompt_cache_options: ResponseCacheOptions | None = None
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None = None
     background: StrictBool | None = None

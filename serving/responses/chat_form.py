@@ -7,7 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from serving.errors import ApiError
-from serving.protocol.responses import AllowedTools, JsonSchemaFormat, NamedFunction, ResponseRequest
+from serving.protocol.responses import (
+    ResponseAllowedTools,
+    ResponseJsonFormat,
+    ResponseRequest,
+    ResponseToolChoice,
+)
 from serving.responses.messages import ChatMessages
 
 __all__ = ["LOGPROBS", "chat_form", "in_our_words", "our_param"]
@@ -81,7 +86,7 @@ def our_param(param: str, messages: ChatMessages) -> str:
 
 
 def _response_format(wanted: Any) -> dict[str, Any] | None:
-    if isinstance(wanted, JsonSchemaFormat):
+    if isinstance(wanted, ResponseJsonFormat):
         fields = wanted.model_dump(exclude_none=True, exclude={"type"})
         return {"type": "json_schema", "json_schema": fields}
     return None if wanted is None or wanted.type == "text" else {"type": wanted.type}
@@ -90,10 +95,10 @@ def _response_format(wanted: Any) -> dict[str, Any] | None:
 def _tools(request: ResponseRequest) -> dict[str, Any]:
     choice = request.tool_choice
     mode: str | dict[str, Any] | None
-    if isinstance(choice, AllowedTools):
+    if isinstance(choice, ResponseAllowedTools):
         allowed = {"mode": choice.mode, "tools": [_named(tool.name) for tool in choice.tools]}
         mode = {"type": "allowed_tools", "allowed_tools": allowed}
-    elif isinstance(choice, NamedFunction):
+    elif isinstance(choice, ResponseToolChoice):
         mode = _named(choice.name)
     else:
         mode = choice

@@ -17,17 +17,17 @@ from serving.concurrency import all_of
 from serving.errors import InvalidRequest, LimitExceeded, ResponseNotFound
 from serving.protocol.response_items import (
     AnswerItem,
-    AudioContent,
-    FileContent,
-    FunctionCall,
-    FunctionCallOutput,
-    ImageContent,
+    FunctionCallInput,
+    FunctionOutputInput,
+    InputAudioContent,
+    InputFileContent,
+    InputImageContent,
     InputItem,
+    InputTextContent,
     InstructionItem,
     ItemReference,
     MediaContent,
-    ReasoningItem,
-    TextContent,
+    ReasoningInput,
     UserItem,
 )
 from serving.refusals import ANY_KIND
@@ -128,12 +128,12 @@ class ItemIntake:
                 return _message(item, _texts(item.content)), False
             case AnswerItem():
                 return _message(item, _answer_parts(item)), False
-            case FunctionCall() | FunctionCallOutput():
+            case FunctionCallInput() | FunctionOutputInput():
                 fields = item.model_dump(exclude_none=True, exclude={"status"})
                 return {**fields, "status": item.status or "completed"}, False
             case ItemReference():
                 return await self._referred(tenant, item.id, param), False
-            case ReasoningItem():
+            case ReasoningInput():
                 return None, False
 
     async def _user_message(
@@ -142,8 +142,8 @@ class ItemIntake:
         if isinstance(item.content, str):
             return _message(item, _texts(item.content)), False
 
-        async def part(place: int, content: TextContent | MediaContent) -> tuple[Item, bool]:
-            if isinstance(content, TextContent):
+        async def part(place: int, content: InputTextContent | MediaContent) -> tuple[Item, bool]:
+            if isinstance(content, InputTextContent):
                 return {"type": "input_text", "text": content.text}, False
             admitted = await self._admitted(tenant, content, f"{param}.content[{place}]", anew=anew)
             if expires is not None:
@@ -156,17 +156,17 @@ class ItemIntake:
     async def _admitted(self, tenant: str, content: MediaContent, param: str, *, anew: bool) -> AdmittedMedia:
         admission = self._admission
         match content:
-            case ImageContent():
+            case InputImageContent():
                 name, value = _only_one(content, ("image_url", "file_id"), param)
                 if name == "file_id":
                     return await admission.from_id(tenant, value, _IMAGE, f"{param}.file_id")
                 return await admission.from_reference(tenant, value, _IMAGE, f"{param}.image_url", anew=anew)
-            case AudioContent():
+            case InputAudioContent():
                 data = content.input_audio.data
                 return await admission.from_base64(
                     tenant, data, _AUDIO, f"{param}.input_audio.data", anew=anew
                 )
-            case FileContent():
+            case InputFileContent():
                 name, value = _only_one(content, ("file_id", "file_data", "file_url"), param)
                 where = f"{param}.{name}"
                 if name == "file_id":
@@ -214,7 +214,7 @@ def _message(item: UserItem | InstructionItem | AnswerItem, content: list[Item])
     return {**named, "type": "message", "status": status, "role": item.role, "content": content}
 
 
-def _texts(content: str | Sequence[TextContent]) -> list[Item]:
+def _texts(content: str | Sequence[InputTextContent]) -> list[Item]:
     if isinstance(content, str):
         return [{"type": "input_text", "text": content}]
     return [{"type": "input_text", "text": part.text} for part in content]
@@ -233,12 +233,14 @@ def _answer_parts(item: AnswerItem) -> list[Item]:
 
 def _reference(content: MediaContent, admitted: AdmittedMedia) -> Item:
     media_id = admitted.record.ref.id
-    if isinstance(content, ImageContent):
+    if isinstance(content, InputImageContent):
         return {"type": "input_image", "file_id": media_id, "detail": content.detail or "auto"}
     return {"type": "input_file", "file_id": media_id}
 
 
-def _only_one(content: ImageContent | FileContent, names: Sequence[str], param: str) -> tuple[str, str]:
+def _only_one(
+    content: InputImageContent | InputFileContent, names: Sequence[str], param: str
+) -> tuple[str, str]:
     given: dict[str, Any] = {name: getattr(content, name) for name in names}
     found = [(name, value) for name, value in given.items() if value is not None]
     if len(found) != 1:

@@ -18,7 +18,7 @@ from serving.gateway import gateway_of
 from serving.openapi import answers
 from serving.protocol.parse import validated
 from serving.protocol.response_events import ResponseEvent
-from serving.protocol.response_objects import ItemList, ResponseDeleted, ResponseObject
+from serving.protocol.response_objects import ResponseDeleted, ResponseItemList, ResponseObject
 from serving.protocol.responses import Included, ResponseRequest
 from serving.responses.not_offered import refuse_what_is_not_offered
 from serving.responses.pipeline import PreparedResponse
@@ -94,7 +94,7 @@ async def cancel_response(request: Request, response_id: str, tenant: CurrentTen
     raise InvalidRequest("Cannot cancel a synchronous response.", "response_id")
 
 
-@router.get("/v1/responses/{response_id}/input_items", responses=answers(ItemList))
+@router.get("/v1/responses/{response_id}/input_items", responses=answers(ResponseItemList))
 async def list_input_items(
     request: Request,
     response_id: str,
