@@ -82,9 +82,9 @@ class ChatSettings(_Section):
     many views of a picture become soft tokens. ``read_pictures`` writes down what is written in them, too, unless
     the decoder looks itself; reading takes longer than looking. ``side_channel`` sends streamed bodies from the
     engine to the gateway over a local socket instead of Ray's handle: faster, but both must run on one machine.
-    ``tool_parser`` is vLLM's name for the form in which the model calls functions (``hermes``); without it, tools
-    are refused. ``chat_template`` is used in place of the model's own: a file's path, or the name of one of the
-    platform's (``chatml-tools``).
+    ``tool_parser`` is vLLM's name for the form in which the model calls functions (``hermes``), ``chat_template``
+    is used in place of the model's own: a file's path, or the name of one of the platform's (``chatml-tools``).
+    Both are known of SmolLM2. Without a parser, as with an empty one, tools are refused.
     """
 
     model: str
@@ -143,7 +143,11 @@ class ChatSettings(_Section):
                 "tokenizer with transformers' AutoTokenizer and save it into the model's folder."
             )
         return ChatModel(
-            self.model, self.context_tokens, tokenizer, self.fusion, takes_tools=self.tool_parser is not None
+            self.model,
+            self.context_tokens,
+            tokenizer,
+            self.fusion,
+            takes_tools=self._tool_parser(models_dir) is not None,
         )
 
     def engine(self, models_dir: Path) -> EngineConfig:
@@ -159,7 +163,7 @@ class ChatSettings(_Section):
             soft_tokens_as=self.soft_tokens_as if self.fusion == "qformer" else None,
             native_limits=native.limits if native is not None else {},
             chat_template=self._chat_template(models_dir),
-            tool_parser=self.tool_parser,
+            tool_parser=self._tool_parser(models_dir),
             extra_arguments=self.extra_arguments,
         )
 
@@ -197,13 +201,25 @@ class ChatSettings(_Section):
         """How many pictures one prompt takes."""
         return self.native.pictures or (1 if facts.get("model_type") in _ONE_PICTURE else _PICTURES)
 
+    def _tool_parser(self, models_dir: Path) -> str | None:
+        chosen = self.tool_parser if self.tool_parser is not None else self._known("tool_parser", models_dir)
+        return chosen or None
+
+    def _known(self, what: str, models_dir: Path) -> str | None:
+        """What the model's file says of its tools; nothing of folders of the user's own."""
+        try:
+            return find(self.model, models_dir).extra.get(what)
+        except ModelUnavailable:
+            return None
+
     def _chat_template(self, models_dir: Path) -> Path | None:
         """The one that is set, or that of a BLIP-2 checkpoint which brings none: made for its decoder, when this
         was split off. Raises ``ModelUnavailable`` when the one that is set is not there.
         """
-        if self.chat_template is not None:
-            ours = _TEMPLATES / f"{self.chat_template}.jinja"
-            chosen = ours if ours.parent == _TEMPLATES and ours.is_file() else Path(self.chat_template)
+        wanted = self.chat_template or self._known("chat_template", models_dir)
+        if wanted is not None:
+            ours = _TEMPLATES / f"{wanted}.jinja"
+            chosen = ours if ours.parent == _TEMPLATES and ours.is_file() else Path(wanted)
             if not chosen.is_file():
                 names = ", ".join(sorted(file.stem for file in _TEMPLATES.glob("*.jinja")))
                 raise ModelUnavailable(

@@ -23,7 +23,9 @@ prepared first), ``side_pixels`` (the longer side of the largest picture that a 
 ``hub_files`` (hub name -> SHA-256, for preparing from the Hugging Face hub when no package is
 installed), ``hub_patterns`` (which of a hub repository's files are fetched, held against the hub's own SHA-256),
 ``space`` (the name of the space its vectors lie in; only vectors of one space can be compared), ``derived``
-(folders that ``finish`` makes of the other files; they are no part of the revision).
+(folders that ``finish`` makes of the other files; they are no part of the revision), ``tool_parser`` and
+``chat_template`` (of a chat model: vLLM's name for the form in which it calls functions, and the platform's
+template that has a place for them).
 """
 
 from __future__ import annotations

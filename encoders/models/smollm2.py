@@ -40,6 +40,9 @@ SPEC = ModelSpec(
     extra={
         "files": ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json"),
         "context_tokens": 8192,
+        # Its own template has no place for tools; with this one it writes calls as Hermes does, when it must.
+        "tool_parser": "hermes",
+        "chat_template": "chatml-tools",
         "parameters": 134_515_008,
         "weights_sha256": _GGUF_SHA256,
     },

@@ -274,3 +274,33 @@ def test_a_context_longer_than_the_models_is_refused(load: Load) -> None:
 def test_an_unknown_strategy_is_refused(load: Load) -> None:
     with pytest.raises(ValueError, match="fusion"):
         load(fusion="telepathy")
+
+
+def test_a_model_is_asked_for_tools_as_its_file_says(load: Load, tmp_path: Path) -> None:
+    engine = load(model=SMOLLM2).chat.engine(tmp_path)
+    assert engine.tool_parser == "hermes"
+    assert engine.chat_template is not None
+    assert engine.chat_template.read_text().count("<tool_call>") > 0
+    flags = engine.arguments()
+    assert flags[flags.index("--tool-call-parser") + 1] == "hermes"
+    assert flags[flags.index("--tool-strict-level") + 1] == "parameter"
+    assert load(model=SMOLLM2).chat.served(tmp_path).takes_tools
+
+
+def test_of_other_models_nothing_is_believed(load: Load, tmp_path: Path) -> None:
+    chat = load(model="someones-own").chat
+    assert chat.engine(tmp_path).tool_parser is None
+    assert chat.engine(tmp_path).chat_template is None
+    assert "--enable-auto-tool-choice" not in chat.engine(tmp_path).arguments()
+    assert not chat.served(tmp_path).takes_tools
+    assert not load(model=SMOLLM2, tool_parser="").chat.served(tmp_path).takes_tools
+
+
+def test_a_template_of_ones_own(load: Load, tmp_path: Path) -> None:
+    template = tmp_path / "own.jinja"
+    template.write_text("{{ messages }}")
+    chat = load(model="someones-own", tool_parser="llama3_json", chat_template=str(template)).chat
+    assert chat.engine(tmp_path).chat_template == template
+    assert chat.served(tmp_path).takes_tools
+    with pytest.raises(ModelUnavailable, match="chatml-tools"):
+        load(model="someones-own", chat_template="nothing").chat.engine(tmp_path)
