@@ -257,6 +257,28 @@ async def test_uploads_that_are_refused_leave_nothing(
     assert len(platform.stored_keys("blobs/")) == 2
 
 
+async def test_an_upload_in_parts_is_refused_when_it_is_completed(guarded: Build) -> None:
+    platform = guarded("ingest")
+    async with http_client(platform) as http:
+        wanted = {"filename": "a.png", "purpose": "user_data", "bytes": len(SHOWS), "mime_type": "image/png"}
+        upload = (await http.post("/v1/uploads", json=wanted)).json()["id"]
+        part = await http.post(f"/v1/uploads/{upload}/parts", files={"data": ("p", SHOWS)})
+        done = await http.post(f"/v1/uploads/{upload}/complete", json={"part_ids": [part.json()["id"]]})
+        refused(done, "sexual", None)
+    assert platform.stored_keys("blobs/") == []
+    assert platform.stored_files() == 0
+
+
+async def test_video_questions_pass_the_same_gate(guarded: Build) -> None:
+    platform = guarded("chat_input")
+    async with http_client(platform) as http:
+        body = {"video_url": data_url(FILM, "video/mp4"), "prompt": "What is this?"}
+        refused(await http.post("/v1/video/analyze", json=body), "sexual", "video_url")
+        body = {"video_url": data_url(fake_mp4([{"cat": 0.9}]), "video/mp4"), "prompt": "Who is the idiot?"}
+        answer = await http.post("/v1/video/analyze", json=body)
+        assert answer.json()["error"]["code"] == "content_policy_violation"
+
+
 async def test_documents_are_held_against_the_policy_with_what_was_found_in_them(guarded: Build) -> None:
     platform = guarded("ingest")
     async with http_client(platform) as http:

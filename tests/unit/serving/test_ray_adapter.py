@@ -13,6 +13,7 @@ import pytest
 from fake_ray import FakeHandle, FakeMethod, FakeResponse, FakeStream, exceptions, serve_exceptions
 
 from encoders.errors import CorruptMedia, EncoderOverloaded
+from encoders.moderation import ModerationScores
 from encoders.types import Embeddings, FrameSampling
 from search.errors import CollectionNotFound
 from search.types import Query
@@ -70,6 +71,21 @@ async def test_answers_and_arguments_pass_through() -> None:
     assert await RayPerception(handle, 30).thumbnail(MEDIA, 256) == b"jpeg"
     assert handle.calls == [("thumbnail", MEDIA, 256)]
     assert await RayPerception(FakeHandle(FakeResponse("f" * 16)), 30).fingerprint(MEDIA) == "f" * 16
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("moderate_texts", (("a", "b"),)),
+        ("moderate_image", (MEDIA,)),
+        ("moderate_video", (MEDIA, FrameSampling())),
+    ],
+)
+async def test_judging_passes_through(method: str, arguments: tuple[Any, ...]) -> None:
+    scores = ModerationScores.of({"hate": 0.5})
+    handle = FakeHandle(FakeResponse(scores))
+    assert await getattr(RayPerception(handle, 30), method)(*arguments) is scores
+    assert handle.calls == [(method, *arguments)]
 
 
 @pytest.mark.parametrize(
