@@ -198,49 +198,66 @@ class BatchRunner:
         """Run it; whether it has come to its end, and not only this gateway's part of it."""
         batch = lease.job
         run = await self._begin(batch)
+        try:
+            await self._check(batch)  # one that was cancelled before it began does not begin
+            await self._watched(lease, run)
+        except _Stop as stop:
+            if stop.is_gone:
+                await asyncio.to_thread(self._store.forget, batch.tenant, batch.id)
+            elif stop.ends_as is not None:
+                await self._ended_early(lease, run, stop.ends_as)
+            return stop.ends_as is not None
+        return True
+
+    async def _watched(self, lease: Lease[Batch], run: BatchRun) -> None:
         working = asyncio.create_task(run.go())
         watching = asyncio.create_task(self._watch(lease))
-        stopped: _Stop | None = None
+        is_stopped = False
         try:
             await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 working.result()
-                return True
-            watching.result()
-        except _Stop as stop:
-            stopped = stop
+            else:
+                is_stopped = True
+                watching.result()
         finally:
             was_under_way = not working.done()
             for task in (working, watching):
                 task.cancel()
             await asyncio.gather(working, watching, return_exceptions=True)
-            if was_under_way and stopped is None:  # this gateway ends
+            if was_under_way and not is_stopped:  # this gateway ends
                 await run.keep()
-        if stopped is not None and stopped.is_gone:
-            await asyncio.to_thread(self._store.forget, batch.tenant, batch.id)
-        elif stopped is not None and stopped.ends_as is not None:
-            renewing = asyncio.create_task(self._renew(lease))
-            try:
-                await run.end(stopped.ends_as)
-            finally:
-                renewing.cancel()
-                await asyncio.gather(renewing, return_exceptions=True)
-            return True
-        return False
+
+    async def _ended_early(self, lease: Lease[Batch], run: BatchRun, status: EndStatus) -> None:
+        renewing = asyncio.create_task(self._renew(lease))
+        try:
+            await run.end(status)
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+    async def _check(self, batch: Batch) -> None:
+        """Raises ``_Stop`` when the batch is cancelled, removed or out of time."""
+        wish = await asyncio.to_thread(self._store.wish, batch)
+        if wish != "go on":
+            raise _Stop("cancelled" if wish == "cancel" else None, is_gone=wish == "forget")
+        if self._store.clock() >= batch.expires_at_seconds:
+            raise _Stop("expired")
 
     async def _watch(self, lease: Lease[Batch]) -> None:
-        """Renew the lease. Raises ``_Stop`` when that is lost, or the batch cancelled, removed or out of time."""
+        """Renew the lease. Raises ``_Stop`` when that is lost, and as ``_check`` does."""
         loop = asyncio.get_running_loop()
-        batch = lease.job
-        noticing = self._noticing[batch.id]
+        noticing = self._noticing[lease.job.id]
         renewed = loop.time()
         while True:
             try:
-                wish = await asyncio.to_thread(self._store.wish, batch)
-                if wish != "go on":
-                    raise _Stop("cancelled" if wish == "cancel" else None, is_gone=wish == "forget")
-                if self._store.clock() >= batch.expires_at_seconds:
-                    raise _Stop("expired")
+                async with asyncio.timeout(min(_WATCH_SECONDS, self._config.lease_seconds / 3)):
+                    await noticing.wait()
+            except TimeoutError:
+                pass
+            noticing.clear()
+            try:
+                await self._check(lease.job)
                 if loop.time() - renewed >= self._config.lease_seconds / 3:
                     if not await asyncio.to_thread(self._leases.renew, lease):
                         raise _Stop(None)
@@ -248,12 +265,6 @@ class BatchRunner:
             except StorageError:
                 if loop.time() - renewed > self._config.lease_seconds:
                     raise _Stop(None) from None
-            noticing.clear()
-            try:
-                async with asyncio.timeout(min(_WATCH_SECONDS, self._config.lease_seconds / 3)):
-                    await noticing.wait()
-            except TimeoutError:
-                continue
 
     async def _renew(self, lease: Lease[Batch]) -> None:
         """Hold a batch while its files are written. Should that fail, the log sees to it that one ends it."""

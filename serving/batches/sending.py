@@ -14,7 +14,8 @@ from serving.batches.config import BatchConfig
 from serving.batches.lines import Request
 from serving.batches.own_app import OwnAnswer, OwnApplication
 from serving.batches.records import Batch
-from serving.batches.turns import TenantTurns
+from serving.errors import ServiceUnavailable
+from serving.fair_queue import FairQueue
 from serving.identity import Caller, Scope
 
 __all__ = ["ENDPOINTS", "Sender"]
@@ -36,7 +37,13 @@ class Sender:
     def __init__(self, config: BatchConfig, application: OwnApplication) -> None:
         self._config = config
         self._application = application
-        self._turns = TenantTurns(config.requests_at_once)
+        waiting = 2 * config.workers * config.running_batches  # twice what there can be
+        self._turns = FairQueue(
+            config.requests_at_once,
+            waiting,
+            lambda: ServiceUnavailable("Too many batches are under way."),
+            waiting_per_tenant=waiting,
+        )
 
     async def next_answer(
         self, batch: Batch, take: Callable[[], Awaitable[Request | None]]

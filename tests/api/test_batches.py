@@ -366,6 +366,21 @@ async def test_requests_are_answered_in_the_name_of_the_batchs_tenant(platform: 
         assert salts == {platform.engine.requests[-1]["cache_salt"]}
 
 
+async def test_a_tenant_with_many_requests_keeps_nobody_waiting(
+    tmp_path: Path, config: GatewayConfig
+) -> None:
+    narrow = replace(config, batches=replace(FAST, requests_at_once=1))
+    platform = build_platform(tmp_path, narrow)
+    async with client_of(platform, "noisy") as noisy, client_of(platform, "bob") as bob:
+        many = await created(noisy, [batch_line(f"noisy {number}", CHAT) for number in range(20)], CHAT)
+        few = await created(bob, [batch_line(f"bob {number}", CHAT) for number in range(3)], CHAT)
+        assert (await ended(bob, few))["status"] == (await ended(noisy, many))["status"] == "completed"
+    asked = [one["messages"][-1]["content"].split()[0] for one in platform.engine.requests]
+    first = asked.index("bob")
+    assert asked[first : first + 6].count("bob") == 3, "they did not take turns"
+    await platform.gateway.batches.runner.aclose()
+
+
 async def test_a_key_for_batches_alone_does_not_open_the_endpoints(platform: Platform) -> None:
     async with client_of(platform, "ann", frozenset({"files", "batches", "chat"})) as http:
         file_id = await uploaded(http, [batch_line("a")])

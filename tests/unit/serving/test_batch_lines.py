@@ -1,8 +1,7 @@
-"""Lines of a batch's file, and the turns of tenants."""
+"""Lines of a batch's files: what is sent of them, and what is wrong with them."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
@@ -15,7 +14,6 @@ from serving.batches.answers import answered_line
 from serving.batches.config import BatchConfig
 from serving.batches.lines import check, lines_of, request_of
 from serving.batches.own_app import OwnAnswer
-from serving.batches.turns import TenantTurns
 
 GOOD = batch_line("a")
 _PARTS = [
@@ -114,47 +112,3 @@ def test_an_answer_is_one_line_with_the_same_body_inside() -> None:
     no_json = answered_line(0, "a", OwnAnswer(500, Headers(), b"plain \xff text"))
     assert no_json.line.startswith(b"-{")
     assert json.loads(no_json.line[1:])["response"]["body"] == "plain \ufffd text"
-
-
-async def test_tenants_take_turns_however_many_one_asks_for() -> None:
-    turns = TenantTurns(2)
-    order: list[str] = []
-    hold = asyncio.Event()
-
-    async def work(tenant: str) -> None:
-        async with turns.turn(tenant):
-            order.append(tenant)
-            await hold.wait()
-            await asyncio.sleep(0)
-
-    async with asyncio.timeout(10):
-        noisy = [asyncio.create_task(work("noisy")) for _ in range(20)]
-        await asyncio.sleep(0)
-        others = [asyncio.create_task(work(name)) for name in ("ann", "bob", "ann")]
-        await asyncio.sleep(0)
-        assert order == ["noisy", "noisy"]
-        hold.set()
-        await asyncio.gather(*noisy, *others)
-    assert order[2:8] == ["noisy", "ann", "bob", "noisy", "ann", "noisy"]
-    assert len(order) == 23
-
-
-async def test_who_is_cancelled_while_waiting_takes_no_turn_away() -> None:
-    turns = TenantTurns(1)
-    given_turn = asyncio.Event()
-
-    async def wait(tenant: str) -> None:
-        async with turns.turn(tenant):
-            given_turn.set()
-
-    async with asyncio.timeout(10):
-        async with turns.turn("a"):
-            waiting = [asyncio.create_task(wait(name)) for name in ("b", "b", "c")]
-            await asyncio.sleep(0)
-            waiting[0].cancel()
-            await asyncio.sleep(0)
-        waiting[1].cancel()  # its turn was given to it, and it has not run yet
-        await asyncio.gather(*waiting, return_exceptions=True)
-        assert given_turn.is_set()
-        async with turns.turn("d"):
-            pass
