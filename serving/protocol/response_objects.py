@@ -6,7 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.protocol.responses import ResponseAllowedTools, ResponseJsonFormat, ResponseToolChoice
+from serving.protocol.responses import (
+    ResponseAllowedTools,
+    ResponseJsonFormat,
+    ResponseReasoning,
+    ResponseToolChoice,
+)
 
 __all__ = [
     "FunctionCallItem",
@@ -98,6 +103,7 @@ class KeptFile(BaseModel):
 
     type: Literal["input_file"]
     file_id: str
+    filename: str | None = None
 
 
 class KeptMessage(BaseModel):
@@ -177,13 +183,6 @@ class ResponseUsage(BaseModel):
     media: dict[str, Any] | None = None
 
 
-class ResponseReasoningShown(BaseModel):
-    """How long the model was to think."""
-
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None
-    summary: None
-
-
 class ResponseTextFormat(BaseModel):
     """Text of any form, or any JSON object."""
 
@@ -229,7 +228,7 @@ class ResponseObject(BaseModel):
     previous_response_id: str | None
     prompt_cache_key: str | None
     prompt_cache_retention: Literal["in_memory", "24h"] | None
-    reasoning: ResponseReasoningShown
+    reasoning: ResponseReasoning
     safety_identifier: str | None
     service_tier: Literal["default"]
     store: bool

@@ -40,8 +40,9 @@ def begun(response_id: str, created_at: int, model: str, request: ResponseReques
         "prompt_cache_key": request.prompt_cache_key,
         "prompt_cache_retention": request.prompt_cache_retention,
         "reasoning": {
-            "effort": None if reasoning is None else reasoning.effort,
+            "effort": None,
             "summary": None,
+            **({} if reasoning is None else reasoning.model_dump(exclude_none=True)),
         },
         "safety_identifier": request.safety_identifier,
         "service_tier": "default",

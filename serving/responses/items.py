@@ -235,7 +235,8 @@ def _reference(content: MediaContent, admitted: AdmittedMedia) -> Item:
     media_id = admitted.record.ref.id
     if isinstance(content, InputImageContent):
         return {"type": "input_image", "file_id": media_id, "detail": content.detail or "auto"}
-    return {"type": "input_file", "file_id": media_id}
+    named = getattr(content, "filename", None)
+    return {"type": "input_file", "file_id": media_id, **({} if named is None else {"filename": named})}
 
 
 def _only_one(

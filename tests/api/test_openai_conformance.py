@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import pytest
+from openai_responses import RESPONSES
 from openai_spec import SchemaFields, differences, openai_spec, request_schema, response_schemas
 
 _METHODS = ("get", "post", "delete", "put", "patch")
@@ -56,6 +57,7 @@ DIFFERENCES: dict[str, dict[str, str]] = {
             "no pictures or videos are made here",
         ),
     },
+    **RESPONSES,
     "POST /moderations answer": {
         f"!results[].category_applied_input_types.{name}[]=image": "a type says it once for all categories"
         for name in (
