@@ -11,6 +11,7 @@ from serving.config import GatewayConfig
 from serving.error_handlers import ErrorHandlers
 from serving.gateway import build_gateway
 from serving.lifespan import lifespan_of
+from serving.limits.gate import LimitGate
 from serving.metrics import GatewayMetrics
 from serving.middleware import BodyLimitMiddleware, RequestMiddleware
 from serving.openapi import describe
@@ -38,6 +39,7 @@ from serving.routes import (
     warm_up,
 )
 from serving.services import Services
+from serving.slow_clients import SlowClients
 from storage.assembly import Storage
 
 __all__ = ["create_app"]
@@ -86,6 +88,8 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
     handlers.install(app)
     # Last added is outermost: the request's id and time are there for everything below.
     app.add_middleware(BodyLimitMiddleware, limits=config.limits)
+    app.add_middleware(SlowClients, limits=config.limits)
+    app.add_middleware(LimitGate, limiter=gateway.limiter, places=config.max_requests, refuse=handlers.typed)
     app.add_middleware(AccessGate, access=gateway.access, refuse=handlers.typed)
     app.add_middleware(
         BrowserGuard,

@@ -58,6 +58,9 @@ class RequestLimits:
     first_token_timeout_seconds: float = 120.0
     answer_timeout_seconds: float = 600.0
     stall_timeout_seconds: float = 30.0
+    head_timeout_seconds: float = 20.0
+    body_idle_seconds: float = 20.0
+    min_body_bytes_per_second: float = 512.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,8 @@ class GatewayConfig:
     The strategy ``qformer`` needs ``bridge``, and takes ``views`` of a picture; ``native`` needs ``native``.
     ``tenant_defaults`` hold for tenants that have no settings of their own. ``access``: whether keys are needed.
     ``text_tokenizer_file`` is that of the text model, for clients that send its tokens.
+    ``max_requests`` are under way at once, fewer than what Ray Serve lets in; ``engine_slots`` is how many answers
+    the decoder's replicas make at once, for which tenants take turns.
     """
 
     chat_model: ChatModel
@@ -130,6 +135,8 @@ class GatewayConfig:
     moderation_text: ModelSpec | None = None
     moderation_image: ModelSpec | None = None
     text_tokenizer_file: Path | None = None
+    max_requests: int = 240
+    engine_slots: int = 256
 
 
 SoftTokenForm = Literal["prompt_embeds", "image_embeds"]

@@ -63,7 +63,12 @@ class ErrorHandlers:
         answer, message, param, code = error_parts(error)
         if answer.status >= 500:
             _log.error("%s %s: %s", _request_id(request), type(error).__name__, message, exc_info=error)
-        return self._respond(answer.status, message, answer.type, param, code, answer.retry_after_seconds)
+        retry = getattr(error, "retry_after_seconds", None) or answer.retry_after_seconds
+        response = self._respond(answer.status, message, answer.type, param, code, retry)
+        if answer.status in (408, 413):
+            # What is left of the body is not waited for.
+            response.headers["connection"] = "close"
+        return response
 
     async def validation(self, request: Request, error: Exception) -> Response:
         """A parameter that FastAPI itself refused; 400 as OpenAI answers, not 422."""

@@ -31,10 +31,10 @@ class Turn:
 
 
 class FairQueue:
-    """``slots`` for all. Each tenant waits in a line of its own, and whoever holds fewest slots is next, among equals
-    the one that was served longest ago (max-min fairness; D. Bertsekas, R. Gallager, "Data Networks"). While other
-    tenants are about, nobody who holds all but ``kept_free`` slots gets more: a newcomer does not wait for somebody
-    else's long answers.
+    """``slots`` for all. Each tenant waits in a line of its own. Whoever holds fewest slots is next, among equals
+    the one that was served longest ago (max-min fairness; D. Bertsekas, R. Gallager, "Data Networks"). While others are
+    about, nobody who holds all but ``kept_free`` slots gets more: a newcomer does not wait for somebody else's long
+    answers.
 
     A tenant whose line is longer than ``waiting_per_tenant`` is refused with 429; with more than ``waiting`` in all
     lines everybody is, with ``full``. Use from one event loop.

@@ -24,6 +24,9 @@ from serving.indexing import Indexer
 from serving.ingest.ingest import Ingest
 from serving.ingest.ingester import Ingester
 from serving.inline_memo import InlineMemo
+from serving.limits.limiter import TenantLimiter
+from serving.limits.shared import SharedCounts
+from serving.limits.windows import Counts, LocalCounts
 from serving.media_links import MediaLinks
 from serving.media_vectors import gate_of
 from serving.metrics import GatewayMetrics
@@ -84,6 +87,7 @@ class Gateway:
     tenant_data: TenantData
     access: Access
     audit: AuditLog
+    limiter: TenantLimiter
 
 
 def build_gateway(
@@ -93,6 +97,10 @@ def build_gateway(
     catalogue = ModelCatalogue(config)
     tenant_store = TenantStore(storage.objects)
     tenants: TenantDirectory = StoredTenants(tenant_store, config.tenant_defaults, config.access)
+    counts: Counts = LocalCounts()
+    if storage.redis is not None:
+        counts = SharedCounts(storage.redis, LocalCounts())
+    limiter = TenantLimiter(tenants, counts)
     ring = KeyRing(KeyStore(storage.objects, config.cache_secret), config.access)
     perceiver = Perceiver(services.perception, storage.derived, storage.vectors, catalogue, config, metrics)
     scoring = Scoring(services.perception, perceiver.tasks, catalogue, config)
@@ -151,6 +159,7 @@ def build_gateway(
         tenant_data=TenantData(storage, search, ingest, batches, memo, config.cache_secret),
         access=Access(config.access, ring, config.default_tenant),
         audit=AuditLog(storage.objects, config.cache_secret, AuditMetrics(metrics.registry)),
+        limiter=limiter,
     )
 
 

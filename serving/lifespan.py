@@ -28,6 +28,7 @@ def lifespan_of(gateway: Gateway) -> Callable[[FastAPI], AbstractAsyncContextMan
         tasks = (
             asyncio.create_task(gateway.housekeeping.run(), name="housekeeping"),
             asyncio.create_task(gateway.ingest.runner.run(), name="ingest"),
+            asyncio.create_task(gateway.limiter.run(), name="limits"),
             asyncio.create_task(gateway.audit.run(), name="audit"),
             asyncio.create_task(gateway.batches.runner.run(), name="batches"),
         )

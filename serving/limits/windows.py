@@ -2,8 +2,8 @@
 
 A minute is 61 buckets of a second each: an amount counts until it is certainly older than 60 seconds, so in no
 minute more is let through than the limit, and the time to come back is known to the second.
-``serving.limits.shared`` is the same over Redis. (The package ``limits`` was looked at: it needs two round trips for each limit, takes one
-limit at a time, and gives nothing back.)
+``serving.limits.shared`` is the same over Redis. (The package ``limits`` was looked at: it needs two round trips
+for each limit, takes one limit at a time, and gives nothing back.)
 """
 
 from __future__ import annotations
