@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
+
+from redis.asyncio import Redis
 
 from serving.batches.batches import Batches
 from serving.errors import IngestJobConflict, IngestJobNotFound, ServiceUnavailable
@@ -200,7 +202,7 @@ async def _forget_in_redis(redis: RedisCache, prefix: str) -> int | None:
     cursor, removed = 0, 0
     while True:
 
-        async def step(client, name, at=cursor):  # type: ignore[no-untyped-def]
+        async def step(client: Redis, name: Callable[[str], str], at: int = cursor) -> tuple[int, int]:
             following, keys = await client.scan(at, match=name(prefix) + "*", count=_SCAN_COUNT)
             if keys:
                 await client.unlink(*keys)
