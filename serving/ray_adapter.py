@@ -34,6 +34,7 @@ from encoders.types import (
     TextLine,
     TranscribeOptions,
     Transcript,
+    TranscriptPart,
     VideoTokens,
 )
 from fusion.types import SoftTokens
@@ -83,18 +84,49 @@ class _Caller:
             raise _translate(error, self._service) from None
         except TimeoutError:
             cancel()
-            raise ServiceUnavailable(
-                f"{self._service} did not answer within {self._timeout_seconds:g} seconds. "
-                "Please try again, or with smaller media."
-            ) from None
+            raise self._too_slow() from None
         except asyncio.CancelledError:
             if not _is_cancelled():
                 raise _restarting(self._service) from None
             cancel()
             raise
 
+    async def stream(self, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
+        """What a streaming method gives, each item within the time limit. Closing it cancels the call."""
+        answer = getattr(self._handle.options(stream=True), method).remote(*arguments)
+        items = aiter(answer)
+        finished = False
+        try:
+            while True:
+                async with asyncio.timeout(self._timeout_seconds):
+                    try:
+                        item = await anext(items)
+                    except StopAsyncIteration:
+                        break
+                yield item
+            finished = True
+        except (RayError, RayServeException) as error:
+            finished = True
+            raise _translate(error, self._service) from None
+        except TimeoutError:
+            raise self._too_slow() from None
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            finished = True
+            raise _restarting(self._service) from None
+        finally:
+            if not finished:
+                answer.cancel()
+
     async def ready(self) -> bool:
         return bool(await self.call("ready"))
+
+    def _too_slow(self) -> ServiceUnavailable:
+        return ServiceUnavailable(
+            f"{self._service} did not answer within {self._timeout_seconds:g} seconds. "
+            "Please try again, or with smaller media."
+        )
 
 
 class RayPerception(_Caller):
@@ -133,6 +165,13 @@ class RayPerception(_Caller):
     async def transcribe(self, media: MediaRef, options: TranscribeOptions) -> Transcript:
         result: Transcript = await self.call("transcribe", media, options)
         return result
+
+    async def transcript_parts(
+        self, media: MediaRef, options: TranscribeOptions
+    ) -> AsyncGenerator[TranscriptPart, None]:
+        async with aclosing(self.stream("transcript_parts", media, options)) as parts:
+            async for part in parts:
+                yield part
 
     async def image_tokens(self, media: MediaRef, views: int = 1) -> ImageTokens:
         result: ImageTokens = await self.call("image_tokens", media, views)

@@ -6,7 +6,7 @@ themselves and the fakes of the tests all satisfy them, so the whole API runs wi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from encoders.types import (
     TextLine,
     TranscribeOptions,
     Transcript,
+    TranscriptPart,
     Vector,
     VideoTokens,
 )
@@ -89,6 +90,15 @@ class Perception(Protocol):
 
     async def transcribe(self, media: MediaRef, options: TranscribeOptions) -> Transcript:
         """What is said in an audio file or in the sound track of a video."""
+        ...
+
+    def transcript_parts(
+        self, media: MediaRef, options: TranscribeOptions
+    ) -> AsyncGenerator[TranscriptPart, None]:
+        """The same while it is being heard: the beginning, then each segment as soon as it is there.
+
+        Closing the iterator ends the work.
+        """
         ...
 
     async def fingerprint(self, media: MediaRef) -> str:

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ from encoders.types import (
     TextLine,
     TranscribeOptions,
     Transcript,
+    TranscriptBegun,
+    TranscriptPart,
     TranscriptSegment,
     TranscriptWord,
     VideoTokens,
@@ -132,6 +134,8 @@ class FakePerception:
         self.wait: asyncio.Event | None = None
         self.is_ready = True
         self.options: TranscribeOptions | None = None
+        self.heard: asyncio.Semaphore | None = None
+        self.parts_open = 0
         self.judged: list[str] = []
 
     async def _facts(self, method: str, media: MediaRef) -> tuple[MediaKind, dict[str, Any]]:
@@ -203,6 +207,23 @@ class FakePerception:
         _, facts = await self._facts("transcribe", media)
         self.options = options
         return fake_transcript(facts["speech"], facts.get("seconds", 3.0), options.language or "en")
+
+    async def transcript_parts(
+        self, media: MediaRef, options: TranscribeOptions
+    ) -> AsyncGenerator[TranscriptPart, None]:
+        """Counted as ``transcribe``. With ``heard`` set, one segment for each that is released there."""
+        self.parts_open += 1
+        try:
+            transcript = await self.transcribe(media, options)
+            yield TranscriptBegun(transcript.language, transcript.duration_seconds)
+            for segment in transcript.segments:
+                if self.heard is not None:
+                    await self.heard.acquire()
+                if self.failure is not None:
+                    raise self.failure
+                yield segment
+        finally:
+            self.parts_open -= 1
 
     async def moderate_texts(self, texts: tuple[str, ...]) -> tuple[ModerationScores, ...]:
         """Knows the words "idiot", "vermin" and "kill you"; ``judged`` are the texts it was asked about."""

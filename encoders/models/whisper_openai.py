@@ -186,7 +186,7 @@ class OpenAITranscriber:
         """See ``Transcriber``. The language is detected here, pieces are heard as segments are asked for."""
         wanted = asked(options, self._languages, self._model.is_multilingual)
         duration_seconds = len(samples) / SAMPLE_RATE
-        spans = speech_spans(samples, max_seconds=30)
+        spans = speech_spans(samples, 30, wanted.activity)
         language, certain = wanted.language or "en", float(wanted.language is not None)
         if spans and wanted.language is None:
             guess = self._guesses(cut_out(samples, spans))[0]

@@ -41,6 +41,7 @@ from encoders.types import (
     TranscriptSegment,
     TranscriptWord,
     Vector,
+    VoiceActivity,
 )
 
 __all__ = ["FasterTranscriber"]
@@ -50,6 +51,9 @@ _MAX_COMPRESSION, _MIN_LOG_PROBABILITY, _MAX_NO_SPEECH = 2.4, -1.0, 0.6
 
 # Shorter recordings have too few windows to batch, and their first segment should come soon.
 _BATCHED_FROM_SAMPLES = 120 * SAMPLE_RATE
+
+# Windows that know nothing of each other are cut at every pause, so that none ends within a word.
+_BRIEF_PAUSES = VoiceActivity(silence_seconds=0.16)
 
 
 class FasterTranscriber:
@@ -123,7 +127,10 @@ class FasterTranscriber:
         duration_seconds = len(samples) / SAMPLE_RATE
         # The batch samples nothing, so a temperature above 0 has to go window by window.
         batched = self._batch_size > 1 and len(samples) > _BATCHED_FROM_SAMPLES and not wanted.temperatures[0]
-        spans = speech_spans(samples, 30, 0.16) if batched else speech_spans(samples)
+        if batched:
+            spans = speech_spans(samples, 30, wanted.activity or _BRIEF_PAUSES)
+        else:
+            spans = speech_spans(samples, activity=wanted.activity)
         if not spans:  # a language guessed from silence would be noise
             certain = float(wanted.language is not None)
             return TranscriptStream(wanted.language or "en", certain, duration_seconds, iter(()))

@@ -26,6 +26,7 @@ from encoders.types import (
     TranscriptSegment,
     TranscriptWord,
     Vector,
+    VoiceActivity,
 )
 
 __all__ = [
@@ -149,6 +150,7 @@ class Asked:
     temperatures: tuple[float, ...]
     task: str
     words: bool
+    activity: VoiceActivity | None = None
 
 
 def asked(options: TranscribeOptions, languages: Sequence[str], translates: bool) -> Asked:
@@ -181,6 +183,7 @@ def asked(options: TranscribeOptions, languages: Sequence[str], translates: bool
         temperatures=_LADDER if options.temperature == 0 else (float(options.temperature),),
         task="translate" if options.translate else "transcribe",
         words=options.words,
+        activity=options.activity,
     )
 
 
@@ -191,9 +194,9 @@ Span = dict[str, int]
 
 
 def speech_spans(
-    samples: Sound, max_seconds: float = math.inf, min_silence_seconds: float = 2.0
+    samples: Sound, max_seconds: float = math.inf, activity: VoiceActivity | None = None
 ) -> list[Span]:
-    """Where speech is: faster-whisper's own settings by default (2 s of silence end a stretch, padded by 0.4 s).
+    """Where speech is: by faster-whisper's own settings unless told otherwise, which are ``VoiceActivity``'s too.
 
     With ``max_seconds`` longer stretches are cut at their pauses.
     """
@@ -201,8 +204,12 @@ def speech_spans(
 
     if not len(samples):
         return []
+    told = activity or VoiceActivity()
     wanted = VadOptions(
-        max_speech_duration_s=max_seconds, min_silence_duration_ms=round(1000 * min_silence_seconds)
+        threshold=told.threshold,
+        max_speech_duration_s=max_seconds,
+        min_silence_duration_ms=round(1000 * told.silence_seconds),
+        speech_pad_ms=round(1000 * told.padding_seconds),
     )
     spans: list[Span] = get_speech_timestamps(samples, wanted)
     return spans

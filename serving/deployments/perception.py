@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -36,6 +38,7 @@ from encoders.types import (
     TextLine,
     TranscribeOptions,
     Transcript,
+    TranscriptPart,
     VideoTokens,
 )
 from encoders.vision.encoder import vision_of
@@ -44,6 +47,7 @@ from encoders.vision.token_sights import TokenSight, TokenSightEncoder
 from serving.concurrency import all_of
 from serving.deployments.films import film_of
 from serving.deployments.frame_encoding import encode_frames, token_frames
+from serving.deployments.listening import Listening
 from serving.deployments.media_reader import MediaReader
 from serving.deployments.moderation import SIDE_PIXELS, Moderation, moderation_specs
 from storage.backends import open_object_store
@@ -104,9 +108,7 @@ class PerceptionDeployment:
             models[config.ocr_model].read, _MAX_QUEUED_READINGS, observer("ocr")
         )
         speech = models[config.speech_model]
-        self._speech: OneAtATime[tuple[Sound, TranscribeOptions], Transcript] = OneAtATime(
-            lambda heard: speech.transcribe(*heard), _MAX_QUEUED_TRANSCRIPTIONS, observer("speech")
-        )
+        self._speech = Listening(speech, _MAX_QUEUED_TRANSCRIPTIONS, observer("speech"))
         self._hearing: OneAtATime[Sound, AudioTokens] = OneAtATime(
             speech.encode, _MAX_QUEUED_TRANSCRIPTIONS, observer("speech tokens")
         )
@@ -186,8 +188,17 @@ class PerceptionDeployment:
         return await self._reader.decoded(media, self._decoder.audio)
 
     async def transcribe(self, media: MediaRef, options: TranscribeOptions) -> Transcript:
-        """See ``Perception.transcribe``. One at a time: a transcription uses all threads it is given."""
-        return await self._speech.submit((await self._reader.decoded(media, self._decoder.audio), options))
+        """See ``Perception.transcribe``."""
+        return await self._speech.transcribe(await self._reader.decoded(media, self._decoder.audio), options)
+
+    async def transcript_parts(
+        self, media: MediaRef, options: TranscribeOptions
+    ) -> AsyncGenerator[TranscriptPart, None]:
+        """See ``Perception.transcript_parts``."""
+        samples = await self._reader.decoded(media, self._decoder.audio)
+        async with aclosing(self._speech.stream(samples, options)) as parts:
+            async for part in parts:
+                yield part
 
     async def fingerprint(self, media: MediaRef) -> str:
         """See ``Perception.fingerprint``."""
