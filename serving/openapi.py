@@ -91,7 +91,9 @@ def bytes_answer(kind: str = "*/*") -> dict[int | str, dict[str, Any]]:
 
 def form_body(file_field: str, model: type[BaseModel] | None = None) -> dict[str, Any]:
     """``openapi_extra`` for routes that take a multipart form with a file; ``model`` are its other fields."""
-    schema = {"type": "object"} if model is None else model.model_json_schema(ref_template=REFERENCE)
+    schema: dict[str, Any] = {"type": "object"}
+    if model is not None:
+        schema = model.model_json_schema(ref_template=REFERENCE)
     schema["properties"] = {
         **schema.get("properties", {}),
         file_field: {"type": "string", "format": "binary"},

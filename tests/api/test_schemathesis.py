@@ -101,6 +101,8 @@ def _run(url: str, folder: Path, phases: str, examples: int) -> str:
         timeout=_SECONDS + 110,
         check=False,
     )
+    if _SECONDS:
+        sys.stdout.write(done.stdout[-1500:])
     assert done.returncode == 0, done.stdout[-12_000:] + done.stderr[-3000:]
     return done.stdout
 
