@@ -21,7 +21,9 @@ from serving.chat_rules import check_rules
 from serving.concurrency import all_of
 from serving.config import GatewayConfig
 from serving.engine_call import EngineAnswer, call_engine
+from serving.engine_turns import EngineTurns
 from serving.errors import EngineRefused, LimitExceeded
+from serving.limits.limiter import TenantLimiter, TokenReservation
 from serving.media_parts import admit_part
 from serving.media_report import MediaReport
 from serving.metrics import GatewayMetrics
@@ -43,6 +45,9 @@ _DEFAULT_ANSWER_TOKENS = 256
 # What a chat template adds around messages; on the safe side, the engine counts exactly.
 _TEMPLATE_TOKENS = 64
 _MESSAGE_TOKENS = 8
+_PICTURE_TOKENS = (
+    256  # a guess at what the decoder's own eyes make of one; the engine says how many they were
+)
 _FEW_CHARACTERS = 100_000  # their rules are checked in less time than a thread takes to be asked
 
 
@@ -66,6 +71,8 @@ class PreparedChat:
     logprobs: bool = False
     guard: Guard | None = None
     choices: int = 1
+    tenant: str = ""
+    tokens: TokenReservation | None = None
 
 
 class ChatPipeline:
@@ -81,6 +88,7 @@ class ChatPipeline:
         config: GatewayConfig,
         metrics: GatewayMetrics,
         moderation: ModerationGate,
+        limiter: TenantLimiter,
     ) -> None:
         self._engine = engine
         self._admission = admission
@@ -91,6 +99,8 @@ class ChatPipeline:
         self._limits = config.limits
         self._metrics = metrics
         self._moderation = moderation
+        self._limiter = limiter
+        self.turns = EngineTurns(config.engine_slots)
 
     async def prepare(
         self, tenant: str, raw: dict[str, Any], request: ChatRequest, options: PerceiveOptions = AS_SET
@@ -155,6 +165,8 @@ class ChatPipeline:
             request.logprobs is True,
             output_guard,
             request.n or 1,
+            tenant,
+            await self._reserve(tenant, body, request, attachments),
         )
 
     async def _check(self, request: ChatRequest, characters: int) -> None:
@@ -179,15 +191,25 @@ class ChatPipeline:
         started = time.perf_counter()
         # A decoder that looks itself has media decoded only now.
         with naming(prepared.media_param):
-            answer = await call_engine(
-                self._engine,
-                _PATH,
-                headers,
-                prepared.body,
-                prepared.attachments,
-                limits=limits,
-                first_byte_timeout_seconds=timeout,
-            )
+            try:
+                answer = await self.turns.answer(
+                    prepared.tenant,
+                    prepared.choices,
+                    timeout,
+                    lambda: call_engine(
+                        self._engine,
+                        _PATH,
+                        headers,
+                        prepared.body,
+                        prepared.attachments,
+                        limits=limits,
+                        first_byte_timeout_seconds=timeout,
+                    ),
+                )
+            except BaseException:
+                if prepared.tokens is not None:
+                    prepared.tokens.settle(0)
+                raise
         self._metrics.stage.labels("engine_first_byte").observe(time.perf_counter() - started)
         if stream and prepared.guard is not None:
             return guarded(answer, prepared.guard.pieces, prepared.choices)
@@ -201,7 +223,7 @@ class ChatPipeline:
             decoded = msgspec.json.decode(body, type=dict[str, Any])
         except msgspec.MsgspecError as error:
             raise EngineRefused("The model's engine gave an answer that could not be read.") from error
-        self._count_usage(decoded.get("usage"))
+        self._count_usage(decoded.get("usage"), prepared.tokens)
         if prepared.guard is not None:
             await guarded_whole(decoded, prepared.guard.answers)
         return msgspec.json.encode(prepared.form.whole(decoded, prepared.report))
@@ -212,7 +234,7 @@ class ChatPipeline:
         def rewrite(event: Event) -> Event | None:
             usage = event.get("usage")
             if isinstance(usage, dict):
-                self._count_usage(usage)
+                self._count_usage(usage, prepared.tokens)
                 if not prepared.usage_wanted:
                     if not event.get("choices"):
                         return None
@@ -258,10 +280,42 @@ class ChatPipeline:
         text = sum(self._count(text) for text in texts_of(request))
         tools = self._count(msgspec.json.encode(raw["tools"]).decode()) if raw.get("tools") else 0
         context = self._config.chat_model.context_tokens
-        asked = request.max_completion_tokens or request.max_tokens
-        answer = asked if asked is not None else min(_DEFAULT_ANSWER_TOKENS, context // 4)
-        return context - text - tools - answer - _TEMPLATE_TOKENS - _MESSAGE_TOKENS * len(request.messages)
+        return (
+            context
+            - text
+            - tools
+            - self._answer_tokens(request)
+            - _TEMPLATE_TOKENS
+            - _MESSAGE_TOKENS * len(request.messages)
+        )
 
-    def _count_usage(self, usage: Any) -> None:
+    async def _reserve(
+        self, tenant: str, body: dict[str, Any], request: ChatRequest, attachments: tuple[Attachment, ...]
+    ) -> TokenReservation | None:
+        """Take what the tenant's limit of tokens must leave: the prompt as it stands, and the longest answers."""
+        if not await self._limiter.limits_tokens(tenant):
+            return None
+        written = msgspec.json.encode([body["messages"], body.get("tools")]).decode()
+        few = len(written) < _FEW_CHARACTERS
+        tokens = self._count(written) if few else await asyncio.to_thread(self._count, written)
+        tokens += sum(_attached_tokens(one) for one in attachments)
+        return await self._limiter.reserve_tokens(
+            tenant, tokens + _TEMPLATE_TOKENS + self._answer_tokens(request) * (request.n or 1)
+        )
+
+    def _answer_tokens(self, request: ChatRequest) -> int:
+        asked = request.max_completion_tokens or request.max_tokens
+        few = min(_DEFAULT_ANSWER_TOKENS, self._config.chat_model.context_tokens // 4)
+        return asked if asked is not None else few
+
+    def _count_usage(self, usage: Any, tokens: TokenReservation | None) -> None:
         if isinstance(usage, dict):
-            self._metrics.count_usage(usage.get("prompt_tokens"), usage.get("completion_tokens"))
+            prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+            self._metrics.count_usage(prompt, completion)
+            if tokens is not None and isinstance(prompt, int):
+                tokens.settle(prompt + (completion if isinstance(completion, int) else 0))
+
+
+def _attached_tokens(attachment: Attachment) -> int:
+    vectors = getattr(attachment, "vectors", None)
+    return _PICTURE_TOKENS if vectors is None else len(vectors)

@@ -92,7 +92,8 @@ class FairQueue:
             if turn.done() and not turn.cancelled():
                 self._let_go(tenant, cost)
             else:
-                self._leave(tenant, entry)
+                if entry in self._lines.get(tenant, ()):
+                    self._leave(tenant, entry)
                 self._next()
             raise
         return Turn(self, tenant, cost)
@@ -156,6 +157,9 @@ class FairQueue:
         while self._lines and self._free > 0:
             tenant = min(self._lines, key=lambda one: self._held.get(one, 0))
             cost, turn = self._lines[tenant][0]
+            if turn.cancelled():  # whoever waited is about to leave
+                self._leave(tenant, self._lines[tenant][0])
+                continue
             if not self._fits(tenant, cost):
                 # Many slots at once are waited for: whoever wants fewer must not always be faster.
                 return

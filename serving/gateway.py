@@ -121,7 +121,7 @@ def build_gateway(
     ingest = Ingest(storage, search, ingester)
     batches = Batches(storage, config.batches, config.limits.max_body_bytes)
     chat = ChatPipeline(
-        services.engine, admission, strategy, count_tokens, catalogue, config, metrics, moderation
+        services.engine, admission, strategy, count_tokens, catalogue, config, metrics, moderation, limiter
     )
     kept_responses = ResponseStore(
         storage.objects, storage.media.clock, storage.config.response_retention_seconds

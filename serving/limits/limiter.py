@@ -20,6 +20,8 @@ __all__ = ["TenantLimiter", "TokenReservation"]
 _LEASE_SECONDS = 60.0  # a gateway that dies lets go of its requests' places after this
 _RENEWED = 3  # times a lease
 
+_settling: set[asyncio.Task[None]] = set()  # the event loop keeps only weak references to tasks
+
 Decoded = Literal["pixels", "media_seconds"]
 _WORDS = {
     "requests": ("requests", "requests_per_minute"),
@@ -37,11 +39,21 @@ class TokenReservation:
         self._taken = taken
         self._key = key
         self._reserved = reserved
+        self._used = reserved
+        self._settling: asyncio.Task[None] | None = None
 
-    async def settle(self, tokens: int) -> None:
-        """``tokens`` were used in truth. Again corrects again."""
-        difference, self._reserved = tokens - self._reserved, tokens
-        await self._counts.change(self._taken, self._key, difference)
+    def settle(self, tokens: int) -> None:
+        """``tokens`` were used in truth. Again corrects again. Nobody waits for it."""
+        self._used = tokens
+        if self._used != self._reserved and (self._settling is None or self._settling.done()):
+            self._settling = asyncio.create_task(self._settle(), name="settle-tokens")
+            _settling.add(self._settling)
+            self._settling.add_done_callback(_settling.discard)
+
+    async def _settle(self) -> None:
+        while self._used != self._reserved:
+            difference, self._reserved = self._used - self._reserved, self._used
+            await self._counts.change(self._taken, self._key, difference)
 
 
 class TenantLimiter:

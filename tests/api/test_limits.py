@@ -14,6 +14,7 @@ from fake_platform import Platform, build_platform, http_client, openai_client
 
 from serving.identity import CALLER_KEY, Caller
 from serving.limits.config import TenantLimits
+from serving.limits.windows import Window
 from serving.tenant_settings import TenantSettings
 
 CHAT = {"model": "smollm2-135m-instruct", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
@@ -110,3 +111,96 @@ async def test_requests_at_once_are_let_go_at_every_end(limited):
         for _ in range(4):
             assert (await http.get("/v1/files/file-none")).status_code == 404
         assert (await http.get("/v1/models")).status_code == 200
+
+
+async def settled() -> None:
+    """What nobody waits for is done."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def spent(platform: Platform, tenant: str = "ours") -> int:
+    """Tokens that count now."""
+    await settled()
+    taken = await platform.gateway.limiter._counts.take([Window(f"{{{tenant}}}:tokens", 10**9, 0)])
+    return taken.standings[0].used
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_tokens_are_reserved_and_then_settled(limited, stream):
+    platform = limited(tokens_per_minute=10_000)
+    async with as_tenant(platform) as http:
+        answer = await http.post("/v1/chat/completions", json={**CHAT, "stream": stream})
+        assert answer.status_code == 200
+        assert answer.headers["x-ratelimit-limit-tokens"] == "10000"
+        assert int(answer.headers["x-ratelimit-remaining-tokens"]) < 10_000 - CHAT["max_tokens"]
+        whole = (await http.post("/v1/chat/completions", json=CHAT)).json()["usage"]["total_tokens"]
+        assert await spent(platform) == 2 * whole
+
+
+async def test_tokens_at_and_above_the_edge(limited):
+    platform = limited(tokens_per_minute=10_000)
+    async with as_tenant(platform) as http:
+        answer = await http.post("/v1/chat/completions", json=CHAT)
+        needed = 10_000 - int(answer.headers["x-ratelimit-remaining-tokens"])
+    for limit, status in ((needed, 200), (needed - 1, 429)):
+        async with as_tenant(limited(tokens_per_minute=limit)) as http:
+            assert (await http.post("/v1/chat/completions", json=CHAT)).status_code == status
+
+
+async def test_an_answer_that_failed_costs_nothing(limited):
+    platform = limited(tokens_per_minute=10_000)
+    platform.engine.refusal = (400, {"message": "no"})
+    async with as_tenant(platform) as http:
+        assert (await http.post("/v1/chat/completions", json=CHAT)).status_code == 400
+        assert await spent(platform) == 0
+
+
+async def test_a_noisy_tenant_leaves_the_engine_to_others(tmp_path, config):
+    """Its requests wait for the slots it has, and a quiet tenant's for none."""
+    platform = build_platform(tmp_path, replace(config, engine_slots=4))
+    turns = platform.gateway.chat.turns.queue
+    async with as_tenant(platform, "quiet") as quiet, as_tenant(platform, "noisy") as noisy:
+        assert (await quiet.post("/v1/chat/completions", json=CHAT)).status_code == 200
+        platform.engine.stall_after = 0
+        async with under_way(noisy, 10):
+            await soon(lambda: turns.waiting == 7)
+            assert turns.held == 3
+            platform.engine.stall_after = None
+            assert (await quiet.post("/v1/chat/completions", json=CHAT)).status_code == 200
+        await soon(lambda: turns.held == turns.waiting == platform.engine.running == 0)
+        for body in ({**CHAT, "n": 99}, {**CHAT, "stream": True, "n": 4}):
+            assert (await noisy.post("/v1/chat/completions", json=body)).status_code == 200
+        assert turns.held == 0
+
+
+async def test_full_houses_answer_in_our_own_words(tmp_path, config):
+    platform = build_platform(tmp_path, replace(config, max_requests=4))
+    platform.engine.stall_after = 0
+    async with as_tenant(platform, "quiet") as quiet, as_tenant(platform, "noisy") as noisy:
+        await quiet.get("/v1/models")
+        async with under_way(noisy, 3):
+            await soon(lambda: platform.engine.running == 3)
+            refused = await noisy.get("/v1/models")
+            assert refused.status_code == 429
+            assert refused.headers["retry-after"]
+            async with under_way(quiet, 1):
+                await soon(lambda: platform.engine.running == 4)
+                async with as_tenant(platform, "third") as third:
+                    refused = await third.get("/v1/models")
+                assert refused.status_code == 503
+                assert refused.json()["error"]["code"] == "service_unavailable"
+                assert refused.headers["retry-after"]
+        assert (await noisy.get("/v1/models")).status_code == 200
+
+
+async def test_a_thousand_disconnects_leave_nothing(platform):
+    platform.engine.stall_after = 0
+    turns = platform.gateway.chat.turns.queue
+    async with as_tenant(platform) as http:
+        for _ in range(10):
+            async with under_way(http, 100):
+                await asyncio.sleep(0.02)
+        await soon(lambda: turns.held == turns.waiting == platform.engine.running == 0)
+        platform.engine.stall_after = None
+        assert (await http.post("/v1/chat/completions", json=CHAT)).status_code == 200
