@@ -52,8 +52,10 @@ class ModelCatalogue:
             self.moderation_text = ServedModel(text.name, "moderation", text, aliases)
             served.append(self.moderation_text)
         if (image := config.moderation_image) is not None:
-            aliases = _MODERATION_ALIASES if self.moderation_text is None else ()
-            self.moderation_image = ServedModel(image.name, "moderation", image, aliases)
+            alone = self.moderation_text is None
+            self.moderation_image = ServedModel(
+                image.name, "moderation", image, _MODERATION_ALIASES if alone else ()
+            )
             served.append(self.moderation_image)
         # A model of texts and pictures alike does two tasks under one name.
         self.all = tuple({model.name: model for model in reversed(served)}.values())[::-1]
