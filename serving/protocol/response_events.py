@@ -8,7 +8,6 @@ from pydantic import BaseModel, Field, RootModel
 
 from serving.protocol.response_objects import (
     OutputItem,
-    OutputLogprob,
     OutputRefusalPart,
     OutputTextPart,
     ResponseObject,
@@ -55,13 +54,26 @@ class ResponsePartEvent(_InItem):
     part: Annotated[OutputTextPart | OutputRefusalPart, Field(discriminator="type")]
 
 
+class ResponseTopToken(BaseModel):
+    """A token that might have stood there."""
+
+    token: str
+    logprob: float
+
+
+class ResponseToken(ResponseTopToken):
+    """A token of the answer, and those that might have stood in its place."""
+
+    top_logprobs: list[ResponseTopToken]
+
+
 class ResponseTextDelta(_InItem):
     """More of a text."""
 
     type: Literal["response.output_text.delta"]
     content_index: int
     delta: str
-    logprobs: list[OutputLogprob]
+    logprobs: list[ResponseToken]
     obfuscation: str | None = None
 
 
@@ -71,7 +83,7 @@ class ResponseTextDone(_InItem):
     type: Literal["response.output_text.done"]
     content_index: int
     text: str
-    logprobs: list[OutputLogprob]
+    logprobs: list[ResponseToken]
 
 
 class ResponseArgumentsDelta(_InItem):

@@ -107,7 +107,9 @@ class ResponseEvents:
             self._open_message()
         self._texts.append(text)
         self._logprobs += logprobs
-        self._emit_delta("response.output_text.delta", text, {"content_index": 0}, {"logprobs": logprobs})
+        self._emit_delta(
+            "response.output_text.delta", text, {"content_index": 0}, {"logprobs": _bare(logprobs)}
+        )
 
     def _open_message(self) -> None:
         item = {"type": "message", "status": "in_progress", "role": "assistant", "content": []}
@@ -152,7 +154,9 @@ class ResponseEvents:
         if item["type"] == "message":
             part = text_part(text, self._logprobs)
             place = self._place(0)
-            self._emit("response.output_text.done", {**place, "text": text, "logprobs": self._logprobs})
+            self._emit(
+                "response.output_text.done", {**place, "text": text, "logprobs": _bare(self._logprobs)}
+            )
             self._emit("response.content_part.done", {**place, "part": part})
             item = {**item, "status": status, "content": [part]}
         else:
@@ -186,3 +190,17 @@ class ResponseEvents:
     def _taken(self) -> bytes:
         sent, self._sent = b"".join(self._sent), []
         return sent
+
+
+def _bare(logprobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Log-probabilities as OpenAI's events have them: without bytes."""
+    return [
+        {
+            "token": entry["token"],
+            "logprob": entry["logprob"],
+            "top_logprobs": [
+                {"token": one["token"], "logprob": one["logprob"]} for one in entry["top_logprobs"]
+            ],
+        }
+        for entry in logprobs
+    ]
