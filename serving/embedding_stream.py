@@ -22,6 +22,7 @@ from serving.body_lines import BodyLines, LineTooLong
 from serving.error_handlers import error_parts
 from serving.errors import ClientGone, InvalidRequest, LimitExceeded, answer_for
 from serving.gateway import Gateway
+from serving.limits.limiter import tokens_guessed
 from serving.passages import Passage, passages_of
 from serving.protocol.embeddings import EmbeddingLine
 from serving.protocol.parse import decode_json, validated
@@ -150,7 +151,11 @@ class EmbeddingStream(Response):
         if parts:
             try:
                 texts = tuple(part.passage.text for part in parts)
+                guessed = tokens_guessed(sum(map(len, texts)))
+                reserved = await self._gateway.limiter.reserve_tokens(self._tenant, guessed)
                 embedded = await self._gateway.perceiver.embed_texts(self._tenant, texts)
+                if reserved is not None:
+                    reserved.settle(sum(embedded.token_counts))
                 vectors = shortened(embedded.vectors, self._dimensions)
                 made = iter(zip(vectors, embedded.token_counts, strict=True))
             except Exception as error:

@@ -103,6 +103,7 @@ def build_gateway(
     limiter = TenantLimiter(tenants, counts)
     ring = KeyRing(KeyStore(storage.objects, config.cache_secret), config.access)
     perceiver = Perceiver(services.perception, storage.derived, storage.vectors, catalogue, config, metrics)
+    perceiver.limit(limiter)
     scoring = Scoring(services.perception, perceiver.tasks, catalogue, config)
     moderation = ModerationGate(tenants, scoring, perceiver, metrics.registry)
     fetcher = MediaFetcher(config.limits, allow_private_urls=config.allow_private_urls)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -23,13 +24,19 @@ from encoders.types import (
     TextLine,
     TranscribeOptions,
     Transcript,
+    TranscriptBegun,
+    TranscriptPart,
+    TranscriptSegment,
 )
 from fusion.types import PerceivedMedium
 from serving.artifact_codec import decode_artifact, encode_artifact
 from serving.catalogue import ModelCatalogue
 from serving.concurrency import all_of
 from serving.config import GatewayConfig
-from serving.errors import PerceptionTimeout
+from serving.errors import PerceptionTimeout, ServiceUnavailable
+from serving.limits.decoding import DecodingMeter
+from serving.limits.limiter import TenantLimiter
+from serving.live_transcripts import LiveTranscripts
 from serving.metrics import GatewayMetrics
 from serving.perceive_options import AS_SET, PerceiveOptions
 from serving.perception_tasks import CODEC_VERSION, PerceptionTasks, identity_of
@@ -74,6 +81,7 @@ class Perceiver:
     ) -> None:
         self._perception = perception
         self.tasks = PerceptionTasks(derived, config, metrics)
+        self.meter: DecodingMeter | None = None
         self._vectors = vectors
         self._metrics = metrics
         self._secret = config.cache_secret
@@ -88,6 +96,19 @@ class Perceiver:
         self._speech = identity_of(catalogue.speech)
         self._ocr = identity_of(catalogue.ocr)
         self._text = identity_of(catalogue.text)
+        self.live = LiveTranscripts(self.transcribe)
+
+    def limit(self, limiter: TenantLimiter) -> None:
+        """Count what is decoded from now on."""
+        self.meter = DecodingMeter(limiter, self.probe)
+        self.tasks.count = self.meter.count
+
+    async def shown(self, media: MediaRef, sampling: FrameSampling | None) -> None:
+        """Count a medium that the decoder itself will look at or listen to. Raises ``RateLimited``."""
+        if self.meter is not None:
+            await self.meter.count(
+                "native", media, {} if sampling is None else {"sampling": asdict(sampling)}
+            )
 
     async def probe(self, media: MediaRef) -> MediaInfo:
         """A medium's header facts; media known under the same limits are not probed again."""
@@ -134,7 +155,9 @@ class Perceiver:
         if new:
             asked = tuple(media[index] for index in new)
             try:
-                async with asyncio.timeout(self._timeout_seconds), self.tasks.slots:
+                if self.meter is not None:
+                    await self.meter.may_look(media[0].tenant)
+                async with asyncio.timeout(self._timeout_seconds), self.tasks.slots.turn(media[0].tenant):
                     with self._metrics.time_stage("perceive_look"):
                         answers = await self._perception.look(asked, self._quality, min_side)
             except TimeoutError as error:
@@ -144,6 +167,9 @@ class Perceiver:
                 seen[index] = answer
                 if isinstance(answer, SeenMedium) and answer.image is not None:
                     kept[keys[index]] = encode_artifact(answer.image)
+            if self.meter is not None:
+                infos = [answer.info for answer in answers if isinstance(answer, SeenMedium) and answer.image]
+                await self.meter.seen(media[0].tenant, infos)
             if keep and kept:
                 await self.tasks.derived.keep(kept)
         self._metrics.cache.labels("labels", "store").inc(len(media) - len(new))
@@ -171,25 +197,31 @@ class Perceiver:
         )
 
     async def transcribe(
-        self, media: MediaRef, options: TranscribeOptions | None = None
+        self,
+        media: MediaRef,
+        options: TranscribeOptions | None = None,
+        tell: Callable[[TranscriptPart], None] | None = None,
     ) -> tuple[Transcript, str]:
-        """What is said in a sound file or a video, and the tier."""
+        """What is said in a sound file or a video, and the tier. ``tell`` is told each part of it as soon as it is
+        there, if it has to be made for this call.
+        """
         wanted = options or TranscribeOptions()
-        params = {
+        params: dict[str, Any] = {
             "language": wanted.language,
             "prompt": wanted.prompt,
             "temperature": float(wanted.temperature),
             "translate": wanted.translate,
             "words": wanted.words,
         }
-        return await self.tasks.run(
-            "transcript",
-            media,
-            self._speech,
-            params,
-            Transcript,
-            lambda: self._perception.transcribe(media, wanted),
-        )
+        if wanted.activity is not None:
+            params["activity"] = asdict(wanted.activity)
+
+        def ask() -> Coroutine[Any, Any, Transcript]:
+            if tell is None:
+                return self._perception.transcribe(media, wanted)
+            return _told(self._perception.transcript_parts(media, wanted), tell)
+
+        return await self.tasks.run("transcript", media, self._speech, params, Transcript, ask)
 
     async def fingerprint(self, media: MediaRef) -> str:
         """The 64-bit perceptual hash of a picture, in 16 hex digits."""
@@ -216,14 +248,14 @@ class Perceiver:
     async def embed_texts(self, tenant: str, texts: tuple[str, ...]) -> Embeddings:
         """Embeddings of texts, in order; only texts that no cache knows are computed."""
         if not texts:
-            return await self._embed(texts)
+            return await self._embed(tenant, texts)
         if len(texts) <= _MANY_TEXTS:
             keys = self._text_keys(tenant, texts)
         else:
             keys = await asyncio.to_thread(self._text_keys, tenant, texts)
 
         async def compute(missing: Sequence[int]) -> list[StoredVector]:
-            made = await self._embed(tuple(texts[index] for index in missing))
+            made = await self._embed(tenant, tuple(texts[index] for index in missing))
             pieces = made.chunk_counts or (1,) * len(missing)
             return list(map(StoredVector, made.vectors, made.token_counts, pieces))
 
@@ -249,9 +281,9 @@ class Perceiver:
             for text in texts
         ]
 
-    async def _embed(self, texts: tuple[str, ...]) -> Embeddings:
+    async def _embed(self, tenant: str, texts: tuple[str, ...]) -> Embeddings:
         try:
-            async with asyncio.timeout(self._timeout_seconds), self.tasks.slots:
+            async with asyncio.timeout(self._timeout_seconds), self.tasks.slots.turn(tenant):
                 with self._metrics.time_stage("embed_texts"):
                     return await self._perception.embed_texts(texts)
         except TimeoutError as error:
@@ -298,6 +330,24 @@ async def perceived_of(
         soft=found.get("soft"),
     )
     return Perceived(medium, tiers, media)
+
+
+async def _told(
+    parts: AsyncGenerator[TranscriptPart, None], tell: Callable[[TranscriptPart], None]
+) -> Transcript:
+    """The whole of a transcript that comes in parts."""
+    begun: TranscriptBegun | None = None
+    segments: list[TranscriptSegment] = []
+    async with aclosing(parts):
+        async for part in parts:
+            tell(part)
+            if isinstance(part, TranscriptSegment):
+                segments.append(part)
+            else:
+                begun = part
+    if begun is None:
+        raise ServiceUnavailable("The transcription ended before it began. Please try again.")
+    return Transcript(begun.language, begun.duration_seconds, tuple(segments))
 
 
 def _seen_before(data: bytes, media: MediaRef) -> SeenMedium | None:

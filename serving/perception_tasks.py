@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from encoders.errors import EncoderOverloaded
 from encoders.types import ModelSpec
 from fusion.types import SoftTokens
 from serving.artifact_codec import Artifact, decode_artifact, encode_artifact
 from serving.catalogue import ServedModel
 from serving.config import GatewayConfig
 from serving.errors import PerceptionTimeout
+from serving.fair_queue import FairQueue
 from serving.metrics import GatewayMetrics
 from storage.derived import DerivedCache
 from storage.keys import artifact_key
@@ -26,19 +28,25 @@ CODEC_VERSION = 4
 """Part of every key: raise it when the stored form of a result changes."""
 
 Kind = TypeVar("Kind")
+Count = Callable[[str, MediaRef, Mapping[str, Any]], Awaitable[None]]
 
 _MAX_CONCURRENT_TASKS = 16
+_KEPT_FREE = 4  # of them, for tenants who come while one has all others
+_MAX_WAITING = 2048
 _LARGE_BYTES = 1 << 20  # soft tokens of a video are tens of megabytes, for which the event loop does not wait
 
 _log = logging.getLogger("manymodal.gateway")
 
 
 class PerceptionTasks:
-    """Looks up or computes. One per gateway: ``slots`` bounds how many tasks are computed at once."""
+    """Looks up or computes. One per gateway: ``slots`` bounds how many tasks are computed at once, and tenants take
+    turns at them. ``count`` is told of each task that is about to be computed, and may refuse.
+    """
 
     def __init__(self, derived: DerivedCache, config: GatewayConfig, metrics: GatewayMetrics) -> None:
         self.derived = derived
-        self.slots = asyncio.Semaphore(_MAX_CONCURRENT_TASKS)
+        self.slots = FairQueue(_MAX_CONCURRENT_TASKS, _MAX_WAITING, _busy, kept_free=_KEPT_FREE)
+        self.count: Count | None = None
         self._metrics = metrics
         self._secret = config.cache_secret
         self._timeout_seconds = config.limits.perception_timeout_seconds
@@ -59,8 +67,10 @@ class PerceptionTasks:
         """
 
         async def compute() -> bytes:
+            if self.count is not None:
+                await self.count(task, media, params)
             try:
-                async with asyncio.timeout(self._timeout_seconds), self.slots:
+                async with asyncio.timeout(self._timeout_seconds), self.slots.turn(media.tenant):
                     with self._metrics.time_stage(f"perceive_{task}"):
                         made = await ask()
                         if isinstance(made, SoftTokens):
@@ -103,6 +113,10 @@ class PerceptionTasks:
             f"The media could not be read within {self._timeout_seconds:g} seconds; the encoders are busy. "
             "Please try again."
         )
+
+
+def _busy() -> Exception:
+    return EncoderOverloaded("The encoders are busy with other media. Please try again shortly.")
 
 
 async def _decoded(data: bytes, kind: type[Kind]) -> Kind:

@@ -15,9 +15,11 @@ from serving.limits.headers import CURRENT_HEADERS
 from serving.limits.windows import WINDOW_SECONDS, Counts, Places, Standing, Taken, Window
 from serving.tenant_settings import TenantDirectory
 
-__all__ = ["TenantLimiter", "TokenReservation"]
+__all__ = ["TenantLimiter", "TokenReservation", "tokens_guessed"]
 
 _LEASE_SECONDS = 60.0  # a gateway that dies lets go of its requests' places after this
+_CHARACTERS_PER_TOKEN = 4
+_NO_LIMIT = 1 << 52  # as much as Redis's scripts count exactly
 _RENEWED = 3  # times a lease
 
 _settling: set[asyncio.Task[None]] = set()  # the event loop keeps only weak references to tasks
@@ -128,6 +130,12 @@ class TenantLimiter:
             if not standing.fits:
                 raise _too_much(name, one, standing)
 
+    async def decoded(self, tenant: str, pixels: int) -> None:
+        """Count pixels that were decoded, also beyond the limit."""
+        limit = (await self._tenants.settings(tenant)).limits.pixels_per_minute
+        if limit is not None:
+            await self._counts.take([Window(_key(tenant, "pixels"), _NO_LIMIT, pixels)])
+
     async def run(self) -> None:
         """Renew what requests under way hold, until cancelled."""
         while True:
@@ -147,6 +155,11 @@ class TenantLimiter:
         if not taken.fits:
             raise _too_much(name, window, taken.standings[0])
         return taken
+
+
+def tokens_guessed(characters: int) -> int:
+    """How many tokens a text has, at a guess that is corrected afterwards."""
+    return characters // _CHARACTERS_PER_TOKEN + 1
 
 
 def _key(tenant: str, name: str) -> str:

@@ -19,6 +19,7 @@ from serving.embedding_items import Item, embed_items, parts_of
 from serving.embedding_stream import EmbeddingStream
 from serving.errors import InvalidRequest, LimitExceeded
 from serving.gateway import gateway_of
+from serving.limits.limiter import tokens_guessed
 from serving.media_report import media_used
 from serving.openapi import REFERENCE
 from serving.protocol.chat import MediaPart, Part, TextPart
@@ -91,8 +92,17 @@ async def _listed(request: Request, tenant: str) -> Response:
         _check_count(len(arrays), gateway.config.limits)
         items = _items(await gateway.token_arrays.texts(arrays), gateway.config.limits)
     _check_dimensions(wanted.dimensions, gateway.config.text_model)
-    work = embed_items(gateway.admission, gateway.perceiver, gateway.gate, tenant, items)
-    made = await unless_gone(request, work)
+    characters = sum(len(part) for item in items for part in parts_of(item) if isinstance(part, str))
+    reserved = await gateway.limiter.reserve_tokens(tenant, tokens_guessed(characters))
+    try:
+        work = embed_items(gateway.admission, gateway.perceiver, gateway.gate, tenant, items)
+        made = await unless_gone(request, work)
+    except BaseException:
+        if reserved is not None:
+            reserved.settle(0)
+        raise
+    if reserved is not None:
+        reserved.settle(made.token_count)
     request.state.modality = min(made.modalities) if len(made.modalities) == 1 else "mixed"
     data = [
         {

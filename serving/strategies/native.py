@@ -57,6 +57,8 @@ class NativeStrategy:
         audible = info.kind is MediaKind.AUDIO or (info.kind is MediaKind.VIDEO and info.has_audio)
         if audible and not (info.kind is MediaKind.AUDIO and self._takes(MediaKind.AUDIO)):
             works["transcript"] = self._perceiver.transcribe(media, options.transcription)
+        if info.kind is not MediaKind.AUDIO or self._takes(MediaKind.AUDIO):
+            await self._perceiver.shown(media, sampling)
         perceived = await perceived_of(media, info, works)
         return replace(perceived, detail=wanted.detail, sampling=sampling)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,10 +14,11 @@ import httpx2
 import openai
 import pytest
 from fake_platform import Platform, build_platform, http_client, openai_client
+from fake_services import fake_png, fake_wav
 
 from serving.identity import CALLER_KEY, Caller
 from serving.limits.config import TenantLimits
-from serving.limits.windows import Window
+from serving.limits.windows import Standing, Window
 from serving.tenant_settings import TenantSettings
 
 CHAT = {"model": "smollm2-135m-instruct", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
@@ -121,9 +125,14 @@ async def settled() -> None:
 
 async def spent(platform: Platform, tenant: str = "ours") -> int:
     """Tokens that count now."""
+    return (await standing(platform, "tokens", tenant)).used
+
+
+async def standing(platform: Platform, name: str, tenant: str = "ours") -> Standing:
+    """What counts now."""
     await settled()
-    taken = await platform.gateway.limiter._counts.take([Window(f"{{{tenant}}}:tokens", 10**9, 0)])
-    return taken.standings[0].used
+    taken = await platform.gateway.limiter._counts.take([Window(f"{{{tenant}}}:{name}", 10**9, 0)])
+    return taken.standings[0]
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -204,3 +213,62 @@ async def test_a_thousand_disconnects_leave_nothing(platform):
         await soon(lambda: turns.held == turns.waiting == platform.engine.running == 0)
         platform.engine.stall_after = None
         assert (await http.post("/v1/chat/completions", json=CHAT)).status_code == 200
+
+
+def picture(words: str) -> dict:
+    url = "data:image/png;base64," + base64.b64encode(fake_png({words: 0.8}, ())).decode()
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+async def ask_about(http: httpx2.AsyncClient, *parts: dict) -> httpx2.Response:
+    content = [{"type": "text", "text": "What is this?"}, *parts]
+    return await http.post(
+        "/v1/chat/completions", json={**CHAT, "messages": [{"role": "user", "content": content}]}
+    )
+
+
+async def test_pixels_count_when_they_are_decoded(limited):
+    platform = limited(pixels_per_minute=10**6)
+    async with as_tenant(platform) as http:
+        assert (await ask_about(http, picture("cat"))).status_code == 200
+        once = (await standing(platform, "pixels")).used
+        assert once > 0
+        assert (await ask_about(http, picture("cat"))).status_code == 200  # known: nothing is decoded
+        assert (await standing(platform, "pixels")).used == once
+    for limit, status in ((once, 200), (once - 1, 429)):
+        shutil.rmtree(platform.root / "objects")
+        async with as_tenant(limited(pixels_per_minute=limit), "ours") as http:
+            answer = await ask_about(http, picture("cat"))
+            assert answer.status_code == status
+            if status == 429:
+                assert "pixels_per_minute" in answer.json()["error"]["message"]
+
+
+async def test_seconds_of_sound(limited):
+    platform = limited(media_seconds_per_minute=10**6)
+    form = {"files": {"file": ("a.wav", fake_wav((0.0, 1.0, "hello"), seconds=7.2))}, "data": {"model": "whisper-1"}}
+    async with as_tenant(platform) as http:
+        for _ in range(2):
+            assert (await http.post("/v1/audio/transcriptions", **form)).status_code == 200
+        assert (await standing(platform, "media_seconds")).used == 8
+    shutil.rmtree(platform.root / "objects")
+    async with as_tenant(limited(media_seconds_per_minute=7)) as http:
+        answer = await http.post("/v1/audio/transcriptions", **form)
+        assert answer.status_code == 429
+        assert "media_seconds_per_minute" in answer.json()["error"]["message"]
+
+
+async def test_tokens_of_embeddings(limited):
+    platform = limited(tokens_per_minute=40)
+    async with as_tenant(platform) as http:
+        body = {"model": "all-minilm-l6-v2", "input": ["some words", "and some more"]}
+        answer = await http.post("/v1/embeddings", json=body)
+        assert answer.status_code == 200
+        assert await spent(platform) == answer.json()["usage"]["total_tokens"]
+        refused = await http.post("/v1/embeddings", json={"model": "all-minilm-l6-v2", "input": "x" * 200})
+        assert refused.status_code == 429
+        lines = "\n".join(json.dumps({"input": text}) for text in ("short", "word " * 60))
+        streamed = await http.post(
+            "/v1/embeddings", content=lines, headers={"content-type": "application/x-ndjson"}
+        )
+        assert "rate_limit_exceeded" in streamed.text
