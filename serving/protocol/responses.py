@@ -149,9 +149,9 @@ class ResponseRequest(_Strict):
     reasoning: ResponseReasoning | None = None
     truncation: Literal["auto", "disabled"] | None = None
     metadata: Annotated[dict[_Key, _Value], Field(max_length=16)] | None = None
-    user: StrictStr | None = None
+    user: Annotated[StrictStr, Field(max_length=512)] | None = None
     safety_identifier: Annotated[StrictStr, Field(max_length=64)] | None = None
-    prompt_cache_key: StrictStr | None = None
+    prompt_cache_key: Annotated[StrictStr, Field(max_length=512)] | None = None
     prompt_cache_options: ResponseCacheOptions | None = None
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None = None
