@@ -7,7 +7,7 @@ Their document is ``../shared/data/api/openai-openapi/openapi.yaml``; it is no p
 from __future__ import annotations
 
 import functools
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -86,20 +86,15 @@ class SchemaFields:
     """Objects that take any field: their members are not named."""
 
     @classmethod
-    def of(
-        cls, document: Mapping[str, Any], schema: Schema, without: Container[str] = frozenset()
-    ) -> SchemaFields:
+    def of(cls, document: Mapping[str, Any], schema: Schema) -> SchemaFields:
         """Those of ``schema``, whose references are looked up in ``document``. A schema within itself is not
-        entered again. Things whose ``type`` is one of ``without`` are passed over.
+        entered again.
         """
         paths: set[str] = set()
         values: dict[str, set[str]] = {}
         opened: set[str] = set()
-        _walk(document, schema, "", (), (paths, values, opened), {}, without)
-        told = {
-            path: frozenset(value for value in found if not _passed(path, value, without))
-            for path, found in values.items()
-        }
+        _walk(document, schema, "", (), (paths, values, opened), {})
+        told = {path: frozenset(found) for path, found in values.items()}
         return cls(frozenset(paths), told, frozenset(opened))
 
     def allows(self, path: str) -> bool:
@@ -162,54 +157,38 @@ def _walk(
     entered: tuple[str, ...],
     found: _Found,
     seen: dict[tuple[str, str], None],
-    without: Container[str],
 ) -> None:
     if not isinstance(schema, Mapping):
         if schema is True:
             found[2].add(path)
         return
     paths, values, opened = found
-    kinds = _kinds(schema)
-    if kinds and all(kind in without for kind in kinds):
-        return
     reference = schema.get("$ref")
     if reference is not None:
         # A schema may be met many times at one place, and within itself without end.
         if reference in entered or (path, reference) in seen:
             return
         seen[path, reference] = None
-        _walk(document, _target(document, reference), path, (*entered, reference), found, seen, without)
+        _walk(document, _target(document, reference), path, (*entered, reference), found, seen)
     for branch in _BRANCHES:
         for part in schema.get(branch, ()):
-            _walk(document, part, path, entered, found, seen, without)
+            _walk(document, part, path, entered, found, seen)
     listed = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
     if listed:
         values.setdefault(path, set()).update(str(value) for value in listed if value is not None)
     for name, field in schema.get("properties", {}).items():
         inner = f"{path}.{name}" if path else name
         paths.add(inner)
-        _walk(document, field, inner, entered, found, seen, without)
+        _walk(document, field, inner, entered, found, seen)
     if "items" in schema:
         paths.add(f"{path}[]")
-        _walk(document, schema["items"], f"{path}[]", entered, found, seen, without)
+        _walk(document, schema["items"], f"{path}[]", entered, found, seen)
     extra = schema.get("additionalProperties")
     free = (
         "object" in _types(schema) and "properties" not in schema and not any(b in schema for b in _BRANCHES)
     )
     if (extra not in (None, False)) or (extra is None and free):
         opened.add(path)
-
-
-def _kinds(schema: Schema) -> list[str]:
-    """Which values of ``type`` a schema is for."""
-    said = schema.get("properties", {}).get("type", {})
-    listed = said.get("enum") or ([said["const"]] if "const" in said else [])
-    inner = [kind for part in schema.get("allOf", ()) for kind in _kinds(part)]
-    return [*map(str, listed), *inner]
-
-
-def _passed(path: str, value: str, without: Container[str]) -> bool:
-    return path.rpartition(".")[2] == "type" and value in without
 
 
 def _types(schema: Schema) -> list[str]:

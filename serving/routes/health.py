@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
+from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request
@@ -16,6 +17,25 @@ __all__ = ["router"]
 
 router = APIRouter()
 
+_STATES: dict[str, Any] = {
+    "description": "What is ready and what is not",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "status": {"enum": ["ready", "starting"]},
+                    "deployments": {
+                        "type": "object",
+                        "additionalProperties": {"enum": ["ready", "not ready"]},
+                    },
+                },
+                "required": ["status", "deployments"],
+            }
+        }
+    },
+}
+
 _READY_TIMEOUT_SECONDS = 5.0
 _log = logging.getLogger("manymodal.gateway")
 
@@ -26,7 +46,7 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/ready")
+@router.get("/ready", responses={200: _STATES, 503: _STATES})
 async def ready(request: Request) -> Response:
     """200 when the store answers and every deployment accepts requests, else 503 naming those that do not."""
     gateway = gateway_of(request)

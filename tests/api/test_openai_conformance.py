@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -28,105 +27,16 @@ _NO_CUSTOM_TOOLS = "tools whose input is no JSON need grammars that the engine's
 _NO_BREAKPOINTS = "the engine finds by itself which beginnings of prompts are alike"
 _NO_SCORES = "what is refused is the operator's choice, per tenant; scores are told by /v1/moderations"
 
-_HOSTED = "tools that OpenAI runs itself (searches, computers, shells, pictures, MCP) are not there"
-_NO_REASONING = "reasoning is not told apart in an answer, nor put back into a conversation"
-_NO_CITATIONS = "nothing is searched for an answer, so there is nothing to cite"
-
-NOT_OFFERED: dict[str, str] = {
-    **dict.fromkeys(
-        (
-            "additional_tools",
-            "apply_patch*",
-            "code_interpreter*",
-            "computer*",
-            "file_search*",
-            "image_generation*",
-            "local_shell*",
-            "mcp*",
-            "namespace",
-            "program*",
-            "shell*",
-            "tool_search*",
-            "web_search*",
-            "response.code_interpreter_call*",
-            "response.file_search_call.*",
-            "response.image_generation_call.*",
-            "response.mcp_*",
-            "response.shell_call*",
-            "response.web_search_call.*",
-        ),
-        _HOSTED,
-    ),
-    **dict.fromkeys(("custom", "custom_tool*", "response.custom_tool_call_input.*"), _NO_CUSTOM_TOOLS),
-    **dict.fromkeys(("reasoning_text", "summary_text", "response.reasoning*"), _NO_REASONING),
-    **dict.fromkeys(("*_citation", "file_path", "response.output_text.annotation.added"), _NO_CITATIONS),
-    **dict.fromkeys(("compaction*",), "conversations are not shortened by the server"),
-    "moderation_result": _NO_SCORES,
-    "response.audio.*": _NO_AUDIO_OUTPUT,
-    "response.queued": "nothing waits in the background: a batch does",
-    "response.refusal.*": "models here have no part of their answer for refusals",
-}
-"""Kinds of things (their ``type``) that responses of OpenAI's know and ours do not, with all that they hold."""
-
-
-class _Kinds:
-    """Those that match one of the patterns."""
-
-    def __contains__(self, kind: object) -> bool:
-        return any(fnmatchcase(str(kind), pattern) for pattern in NOT_OFFERED)
-
-
-_NO_CALLERS = "functions are called by the model alone, and are all told to it at once"
-_RESPONSE_OBJECT = {
-    "conversation": "conversations are followed by previous_response_id",
-    "instructions[]": "instructions are a text",
-    "moderation": _NO_SCORES,
-    "output[].caller": _NO_CALLERS,
-    "output[].namespace": _NO_CALLERS,
-    "output[].created_by": "who made an item is not told",
-    "output[].encrypted_content": _NO_REASONING,
-    "output[].summary": _NO_REASONING,
-    "output[].type=reasoning": _NO_REASONING,
-    "output[].phase": "models here do not tell commentary from an answer",
-    "output[].output": "results of functions are told by input_items",
-    "output[].type=function_call_output": "results of functions are told by input_items",
-    "output_text": "the clients put it together",
-    "prompt": "prompts are not stored",
-    "prompt_cache_options": _NO_BREAKPOINTS,
-    "tools[].allowed_callers": _NO_CALLERS,
-    "tools[].defer_loading": _NO_CALLERS,
-    "tools[].output_schema": _NO_CALLERS,
-}
-_ITEM = {
-    name.replace("output[].", "item."): why
-    for name, why in _RESPONSE_OBJECT.items()
-    if name.startswith("output[].")
-}
-_RESULTS = "results of functions are texts: a model sees media that a user shows"
-_LISTED = {
-    "data[].caller": _NO_CALLERS,
-    "data[].namespace": _NO_CALLERS,
-    "data[].created_by": "who made an item is not told",
-    "data[].encrypted_content": _NO_REASONING,
-    "data[].summary": _NO_REASONING,
-    "data[].type=reasoning": _NO_REASONING,
-    "data[].phase": "models here do not tell commentary from an answer",
-    "data[].content[].prompt_cache_breakpoint": _NO_BREAKPOINTS,
-    "data[].output[].prompt_cache_breakpoint": _NO_BREAKPOINTS,
-    **dict.fromkeys(
-        ("data[].content[].file_data", "data[].content[].file_url", "data[].content[].image_url"),
-        "media of a conversation are told by the ids of their files",
-    ),
-}
-_RESULT_FIELDS = (
-    "output[].detail",
-    "output[].file_data",
-    "output[].file_id",
-    "output[].file_url",
-    "output[].filename",
-    "output[].image_url",
-    "output[].type=input_file",
-    "output[].type=input_image",
+_NO_SPEAKERS = "who speaks is not told apart: diarized_json is refused"
+_NO_LOGPROBS = "Whisper tells how probable segments are, not tokens"
+_NO_LANGUAGES = "a recording is taken to be in one language"
+_BY_SECONDS = "transcribing is counted by seconds, as OpenAI counts Whisper's"
+_TOKEN_USAGE = (
+    "usage.input_token_details",
+    "usage.input_tokens",
+    "usage.output_tokens",
+    "usage.total_tokens",
+    "usage.type=tokens",
 )
 
 DIFFERENCES: dict[str, dict[str, str]] = {
@@ -152,29 +62,6 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "moderation": _NO_SCORES,
     },
     "POST /chat/completions events": {"moderation": _NO_SCORES},
-    "POST /responses request": {
-        "context_management": "conversations are not shortened by the server",
-        "conversation": "conversations are followed by previous_response_id",
-        "moderation": _NO_SCORES,
-        "prompt": "prompts are not stored",
-        "input[].caller": _NO_CALLERS,
-        "input[].namespace": _NO_CALLERS,
-        "tools[].allowed_callers": _NO_CALLERS,
-        "tools[].defer_loading": _NO_CALLERS,
-        "tools[].output_schema": _NO_CALLERS,
-        **{f"input[].{name}": _RESULTS for name in _RESULT_FIELDS},
-    },
-    "POST /responses answer": _RESPONSE_OBJECT,
-    "POST /responses events": {
-        **{f"response.{name}": why for name, why in _RESPONSE_OBJECT.items()},
-        **_ITEM,
-    },
-    "GET /responses/{} answer": _RESPONSE_OBJECT,
-    "POST /responses/{}/cancel answer": _RESPONSE_OBJECT,
-    "GET /responses/{}/input_items answer": {
-        **_LISTED,
-        **{f"data[].{name}": _RESULTS for name in _RESULT_FIELDS},
-    },
     "POST /batches request": {
         "endpoint=/v1/completions": "the older text completions are not served",
         **dict.fromkeys(
@@ -183,6 +70,20 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         ),
     },
     **RESPONSES,
+    "POST /audio/transcriptions answer": {
+        "!task=translate": "one schema for transcripts and translations",
+        **dict.fromkeys(("segments[].speaker", "segments[].type"), _NO_SPEAKERS),
+        "logprobs": _NO_LOGPROBS,
+        "languages": _NO_LANGUAGES,
+        **dict.fromkeys(_TOKEN_USAGE, _BY_SECONDS),
+    },
+    "POST /audio/transcriptions events": {
+        "!usage.type=duration": _BY_SECONDS,
+        "segment_id": _NO_SPEAKERS,
+        "logprobs": _NO_LOGPROBS,
+        "languages": _NO_LANGUAGES,
+        **dict.fromkeys(_TOKEN_USAGE, _BY_SECONDS),
+    },
     "POST /moderations answer": {
         f"!results[].category_applied_input_types.{name}[]=image": "a type says it once for all categories"
         for name in (
@@ -236,7 +137,7 @@ def test_no_field_of_openais_is_missing(platform, theirs):
             if their_schema is None:
                 continue
             found = differences(
-                SchemaFields.of(theirs, their_schema, _Kinds()),
+                SchemaFields.of(theirs, their_schema),
                 SchemaFields.of(ours, our_schema or {}),
                 answered=side != "request",
             )
