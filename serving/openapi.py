@@ -57,6 +57,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for operation in _operations(document):
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = _ERROR
+        # Where access is open, no key is needed.
+        document["components"]["securitySchemes"] = {"ApiKey": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"ApiKey": []}, {}]
         _name_operations(app, document)
         _link(document)
         app.openapi_schema = document

@@ -88,6 +88,7 @@ def _run(url: str, folder: Path, phases: str, examples: int) -> str:
         *("--request-timeout", "30"),
         *("--workers", "1"),
         *("--warnings", "off"),
+        *("--generation-with-security-parameters", "false"),
         "--continue-on-failure",
         *bound,
     ]
