@@ -15,6 +15,7 @@ from typing import Literal
 
 from deploy.ports import is_free
 from deploy.settings import Settings
+from encoders.decoding.system_calls import filters_are_there
 from encoders.errors import ModelUnavailable
 from encoders.registry import find, resolve
 from storage.errors import StorageError
@@ -62,6 +63,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         if _version(name) is not None:
             yield _importable(name)
     yield _numa()
+    yield _seccomp()
     for name in settings.model_names():
         yield _model(name, settings)
     yield _memory()
@@ -126,6 +128,14 @@ def _numa() -> Finding:
     except OSError:
         return Finding("libnuma", "missing", "vLLM's CPU build links to it", "apt install libnuma1")
     return Finding("libnuma", "ok", "system library of vLLM's CPU build")
+
+
+def _seccomp() -> Finding:
+    if not filters_are_there():
+        return Finding(
+            "libseccomp", "warning", "media are decoded without a filter of system calls", "apt install libseccomp2"
+        )
+    return Finding("libseccomp", "ok", "filters what a process that decodes media may ask of the kernel")
 
 
 def _model(name: str, settings: Settings) -> Finding:

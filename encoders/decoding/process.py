@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import io
 import json
+import logging
 import math
 import os
 import select
@@ -34,6 +35,8 @@ from encoders.errors import (
 __all__ = ["DecodeProcess", "JobTicket", "NeverBegan"]
 
 Result = TypeVar("Result")
+
+_LOG = logging.getLogger(__name__)
 
 _START_TIMEOUT_SECONDS = 60.0
 # A job nobody wants any more may end by itself for so long: a fresh process costs more than most jobs.
@@ -140,7 +143,11 @@ class DecodeProcess:
     def greet(self) -> None:
         """Wait until it is ready. Before it has a job: one that is cancelled meanwhile must not cost the start."""
         if not self._greeted:
-            self._receive(_START_TIMEOUT_SECONDS)
+            if not self._receive(_START_TIMEOUT_SECONDS).get("filtered", True):
+                _LOG.warning(
+                    "Media are decoded without a filter of system calls: libseccomp is missing. Install it "
+                    "(Debian, Ubuntu: apt install libseccomp2; Fedora: dnf install libseccomp)."
+                )
             self._greeted = True
 
     def run(self, job: dict[str, Any], medium: int, answer: Answer[Result]) -> Result:
@@ -178,12 +185,13 @@ class DecodeProcess:
             self._process.stdout.close()
         return code
 
-    def _receive(self, seconds: float | None) -> None:
-        """A message that only says that the process lives."""
+    def _receive(self, seconds: float | None) -> dict[str, Any]:
+        """A message without a body, which says that the process lives."""
         if seconds is not None:
             self._answers.allow(seconds)
         try:
-            read_message(cast(BinaryIO, self._answers), 0)
+            header, _ = read_message(cast(BinaryIO, self._answers), 0)
+            return header
         except TimeoutError:
             self.bury()
             raise (NeverBegan() if seconds is not None else self._timeout()) from None

@@ -23,7 +23,8 @@ def open_source(descriptor: int) -> BinaryIO:
 class _Source(io.RawIOBase):
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._size = os.fstat(descriptor).st_size
+        # Not fstat: where that is a look at a path (glibc), the filter of system calls does not let it through.
+        self._size = os.lseek(descriptor, 0, os.SEEK_END)
         self._at = 0
 
     def readable(self) -> bool:

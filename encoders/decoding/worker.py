@@ -3,12 +3,16 @@
 Receives jobs from the socket that is its stdin, answers on stdout, one at a time. Before the first job it gives
 up every means it does not need: it cannot open a file or a socket, write a file or dump core, has a bounded
 memory, gets a processor-time allowance per job, and dies with its parent.
+
+Media are decoded behind a filter of system calls, and with ``process_per_medium`` by children, each forked for one
+medium: what takes over a child has the medium that it was sent, and ends with it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import io
 import json
@@ -34,6 +38,7 @@ from encoders.decoding.image import decode_image
 from encoders.decoding.probe import probe
 from encoders.decoding.sniff import Sniffed, sniff_file
 from encoders.decoding.source import open_source
+from encoders.decoding.system_calls import SystemCallFilter, filters_are_there
 from encoders.decoding.video import sample_frames
 from encoders.decoding.wire import receive_job, write_message
 from encoders.errors import CorruptMedia, EncoderError, MediaTooLarge, UnsupportedMedia
@@ -49,20 +54,29 @@ _RESERVED_BYTES = 2 << 30
 def main() -> None:
     """Serve jobs until there are no more. Arguments: the parent's process id and the limits as JSON."""
     parent, limits = int(sys.argv[1]), DecodeLimits(**json.loads(sys.argv[2]))
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        return  # it died before the line above
+    if not _dies_with(parent):
+        return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     jobs, answers = socket.socket(fileno=0), os.fdopen(os.dup(1), "wb")
     _warm_up()
+    calls = SystemCallFilter() if filters_are_there() else None
     silent = os.open(os.devnull, os.O_RDWR)
     os.dup2(silent, 1)  # a library that prints must not break the protocol
     os.dup2(silent, 2)
     os.close(silent)
     _give_up_rights(limits, highest_descriptor=answers.fileno())
-    write_message(answers, {"ready": True})
-    while _serve_one(jobs, answers, limits):
+    if calls is not None and not limits.process_per_medium:
+        calls.close_behind()
+    gc.freeze()  # pages that no collection in a child writes to stay shared with it
+    write_message(answers, {"ready": True, "filtered": calls is not None})
+    while _serve_one(jobs, answers, limits, calls):
         pass
+
+
+def _dies_with(parent: int) -> bool:
+    """Have the kernel end this process with its parent; False if that has died already."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    return os.getppid() == parent
 
 
 def _warm_up() -> None:
@@ -109,7 +123,9 @@ def _no_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, slots)
 
 
-def _serve_one(jobs: socket.socket, answers: BinaryIO, limits: DecodeLimits) -> bool:
+def _serve_one(
+    jobs: socket.socket, answers: BinaryIO, limits: DecodeLimits, calls: SystemCallFilter | None
+) -> bool:
     """Receive, decode, answer. False when this process should end: at the end of jobs or out of memory."""
     try:
         job, medium = receive_job(jobs)
@@ -117,6 +133,47 @@ def _serve_one(jobs: socket.socket, answers: BinaryIO, limits: DecodeLimits) -> 
         return False
     if medium is None:  # a job is cancelled that has ended already
         return "cancel" in job
+    try:
+        if limits.process_per_medium:
+            return _in_a_child(jobs, answers, limits, calls, job, medium)
+        return _answered(jobs, answers, limits, job, medium)
+    finally:
+        os.close(medium)
+
+
+def _in_a_child(
+    jobs: socket.socket,
+    answers: BinaryIO,
+    limits: DecodeLimits,
+    calls: SystemCallFilter | None,
+    job: dict[str, Any],
+    medium: int,
+) -> bool:
+    """Have a child answer. One that is killed takes this process with it, in the same way: nobody can say how much
+    of its answer it has written.
+    """
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            if _dies_with(parent):
+                if calls is not None:
+                    calls.close_behind()
+                _answered(jobs, answers, limits, job, medium)
+                code = 0
+        finally:
+            os._exit(code)  # nothing of the parent's is tidied up here
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        os.kill(parent, os.WTERMSIG(status))
+    return status == 0
+
+
+def _answered(
+    jobs: socket.socket, answers: BinaryIO, limits: DecodeLimits, job: dict[str, Any], medium: int
+) -> bool:
+    """Do a job. False when this process should do no other."""
     write_message(answers, {"begun": True})
     used = resource.getrusage(resource.RUSAGE_SELF)
     allowed = int(used.ru_utime + used.ru_stime) + 1 + limits.max_cpu_seconds
@@ -137,8 +194,6 @@ def _serve_one(jobs: socket.socket, answers: BinaryIO, limits: DecodeLimits) -> 
         return False
     except Exception:  # decoders raise anything over hostile bytes; none of their words go out
         _answer_error(answers, CorruptMedia("The medium is damaged or incomplete and cannot be decoded."))
-    finally:
-        os.close(medium)
     return True
 
 
