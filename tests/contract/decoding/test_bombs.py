@@ -1,4 +1,4 @@
-"""Small files that become huge: refused by what their headers say, or ended by limits, within two seconds of work."""
+"""Small files that become huge: refused by their headers, or ended by the limits, within two seconds of work."""
 
 from __future__ import annotations
 
