@@ -73,7 +73,10 @@ def list_keys(profile: Profile = None, data_dir: DataDir = None, as_json: AsJson
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("Id", "Name", "Tenant", "Scopes", "Created", "Last used", "State", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("Id", no_wrap=True, min_width=24)  # to be copied, however narrow the terminal is
+    for heading in ("Name", "Tenant", "Scopes", "Created", "Last used", "State"):
+        table.add_column(heading)
     for row in rows:
         times = (_shown_time(row["created_at"]), _shown_time(row["last_used_at"]))
         table.add_row(row["id"], row["name"], row["tenant"], " ".join(row["scopes"]), *times, row["state"])

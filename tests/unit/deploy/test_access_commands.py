@@ -53,6 +53,7 @@ def test_a_life_of_keys(settings: Settings) -> None:
     assert not any("key" in row or "secret_sha256" in row for row in listed.values())
     shown = run(settings, "keys", "list").stdout
     assert plain.stdout.strip() not in shown
+    assert key["id"] in shown  # whole, to be copied
     for arguments in (("revoke", "0" * 24), ("rotate", key["id"]), ("rotate", "../x")):
         assert run(settings, "keys", *arguments).exit_code == 1
 
