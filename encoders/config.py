@@ -73,7 +73,8 @@ class EncoderConfig:
     more speed). ``max_memory_bytes`` is the budget that the models' declared memory must fit into; ``None``: what
     the machine (or the container) has. ``revisions`` are those that results are kept under, by model: other weights
     are refused. ``token_model`` is the vision model whose patch tokens a bridge takes; ``None``: there is no
-    bridge, and nothing is loaded for one. The models for moderation are loaded when they are first asked.
+    bridge, and nothing is loaded for one. The models for moderation and the voice are
+    loaded when they are first asked.
     """
 
     models_dir: Path
@@ -84,6 +85,7 @@ class EncoderConfig:
     token_model: str | None = None
     moderation_text_model: str | None = None
     moderation_image_model: str | None = None
+    voice_model: str | None = None
     threads: int = 2
     device: str = "auto"
     quality: Quality = Quality.FAST

@@ -21,7 +21,7 @@ PACKAGED = packaged()
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_spec_is_complete(spec: ModelSpec) -> None:
     assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", spec.name)
-    assert spec.task in {"vision", "speech", "text", "ocr", "moderation", "chat"}
+    assert spec.task in {"vision", "speech", "text", "ocr", "moderation", "voice", "chat"}
     assert set(spec.modalities) <= {"text", "image", "audio", "video"}
     assert spec.licence
     assert spec.revision
