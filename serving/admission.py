@@ -25,11 +25,12 @@ from serving.errors import InvalidRequest, ServiceUnavailable
 from serving.fetch import MediaFetcher
 from serving.inline_memo import InlineMemo
 from serving.intake import Intake, Received
+from serving.limits.stored import StoredBytes
 from serving.moderation.gate import ModerationGate
 from serving.moderation.uploads import look_through
 from serving.perceiver import Perceiver
 from serving.refusals import ANY_KIND, as_expected, in_field, naming, no_medium, too_large
-from serving.spooling import fill, open_spool
+from serving.spooling import file_bytes, fill, open_spool
 from storage.assembly import Storage
 from storage.errors import CorruptObject, MediaNotFound
 from storage.types import MediaRecord, MediaRef, modality_of
@@ -70,6 +71,7 @@ class Admission:
         limits: RequestLimits,
         memo: InlineMemo,
         moderation: ModerationGate,
+        stored: StoredBytes,
     ) -> None:
         self._media = storage.media
         self._intake = Intake(storage, limits, memo)
@@ -77,6 +79,7 @@ class Admission:
         self._fetcher = fetcher
         self._limits = limits
         self._moderation = moderation
+        self._stored = stored
         self._fetching = asyncio.Semaphore(_MAX_FETCHING)
         self._storing = asyncio.Semaphore(_MAX_STORING)
 
@@ -133,7 +136,8 @@ class Admission:
     ) -> AdmittedMedia:
         """Base64 by RFC 4648 in ``data`` from ``start`` on, strictly: standard alphabet, padding, no spaces."""
         opened = self._base64(data, start, param)
-        return await self._inline(tenant, opened, filename, expected, param, anew=anew)
+        size_bytes = (len(data) - start) // 4 * 3 - data.count("=", len(data) - 2)
+        return await self._inline(tenant, opened, size_bytes, filename, expected, param, anew=anew)
 
     async def from_file(
         self,
@@ -151,7 +155,8 @@ class Admission:
             file.seek(0)
             return file
 
-        return await self._inline(tenant, opened, filename, expected, param, anew=anew)
+        size_bytes = await asyncio.to_thread(file_bytes, file)
+        return await self._inline(tenant, opened, size_bytes, filename, expected, param, anew=anew)
 
     async def file_upload(
         self,
@@ -171,7 +176,8 @@ class Admission:
         of them (``info`` is ``None``) and nothing perceives them. Without it the answer is an ``AdmittedMedia``.
         """
         limit = self._limits.max_file_bytes if allow_other else self._limits.max_media_bytes
-        async with self._turn(self._storing):
+        size_bytes = await asyncio.to_thread(file_bytes, file)
+        async with self._turn(self._storing), self._stored.kept(tenant, size_bytes):
             received = await in_thread_or_undone(
                 lambda: self._intake.receive(tenant, file, param, limit, allow_other=allow_other),
                 self._intake.abandon,
@@ -230,17 +236,19 @@ class Admission:
         self,
         tenant: str,
         opened: Callable[[], BinaryIO],
+        size_bytes: int,
         filename: str | None,
         expected: frozenset[MediaKind],
         param: str | None,
         *,
         anew: bool,
     ) -> AdmittedMedia:
-        async with self._turn(self._storing):
+        async with self._turn(self._storing), self._stored.kept(tenant, size_bytes):
             taken = await self._take_in(tenant, opened, expected, param, anew=anew)
             if isinstance(taken, MediaRecord):
                 try:
                     info = await self._probed(taken.ref, expected, param)
+                    await self._stored.freed(tenant, size_bytes)
                     return AdmittedMedia(taken, info, reused=True)
                 except (MediaNotFound, CorruptObject):  # deleted since, or damaged: the bytes are at hand
                     taken = await self._take_in(tenant, opened, expected, param, anew=True)

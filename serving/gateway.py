@@ -24,8 +24,10 @@ from serving.indexing import Indexer
 from serving.ingest.ingest import Ingest
 from serving.ingest.ingester import Ingester
 from serving.inline_memo import InlineMemo
+from serving.limits.collection_limit import CollectionLimit
 from serving.limits.limiter import TenantLimiter
 from serving.limits.shared import SharedCounts
+from serving.limits.stored import StoredBytes
 from serving.limits.windows import Counts, LocalCounts
 from serving.media_links import MediaLinks
 from serving.media_vectors import gate_of
@@ -88,6 +90,8 @@ class Gateway:
     access: Access
     audit: AuditLog
     limiter: TenantLimiter
+    stored: StoredBytes
+    collection_limit: CollectionLimit
 
 
 def build_gateway(
@@ -104,12 +108,14 @@ def build_gateway(
     ring = KeyRing(KeyStore(storage.objects, config.cache_secret), config.access)
     perceiver = Perceiver(services.perception, storage.derived, storage.vectors, catalogue, config, metrics)
     perceiver.limit(limiter)
+    stored = StoredBytes(tenants, counts, storage.objects)
+    collection_limit = CollectionLimit(tenants, services.search)
     scoring = Scoring(services.perception, perceiver.tasks, catalogue, config)
     moderation = ModerationGate(tenants, scoring, perceiver, metrics.registry)
     fetcher = MediaFetcher(config.limits, allow_private_urls=config.allow_private_urls)
     memo = InlineMemo()
-    admission = Admission(storage, perceiver, fetcher, config.limits, memo, moderation)
-    remover = Remover(storage, services.search, memo)
+    admission = Admission(storage, perceiver, fetcher, config.limits, memo, moderation, stored)
+    remover = Remover(storage, services.search, memo, stored)
     count_tokens = token_counter(config.chat_model.tokenizer_file)
     gate = gate_of(config)
     search = services.search
@@ -117,7 +123,7 @@ def build_gateway(
     terms = SearchTerms(config.cache_secret, config.limits)
     strategy = chosen_strategy(config, perceiver, services.bridge, count_tokens)
     ingester = Ingester(
-        storage.media, search, perceiver, gate, fetcher, config.limits, config.ingest, moderation
+        storage.media, search, perceiver, gate, fetcher, config.limits, config.ingest, moderation, stored
     )
     ingest = Ingest(storage, search, ingester)
     batches = Batches(storage, config.batches, config.limits.max_body_bytes)
@@ -138,7 +144,7 @@ def build_gateway(
         gate=gate,
         chat=chat,
         responses=Responses(chat, admission, storage.media, kept_responses, catalogue, count_tokens, config),
-        indexer=Indexer(services, storage.media, admission, perceiver, gate, moderation),
+        indexer=Indexer(services, storage.media, admission, perceiver, gate, moderation, collection_limit),
         searcher=Searcher(search, items, terms, LateInteraction(search)),
         recommender=Recommender(search, items, terms),
         duplicates=CollectionDuplicates(search),
@@ -148,7 +154,7 @@ def build_gateway(
         ingest=ingest,
         batches=batches,
         housekeeping=Housekeeping(
-            storage, services.search, remover, kept_responses, HousekeepingMetrics(metrics.registry)
+            storage, services.search, remover, kept_responses, stored, HousekeepingMetrics(metrics.registry)
         ),
         store_check=StoreCheck(storage.objects),
         tenants=tenants,
@@ -161,6 +167,8 @@ def build_gateway(
         access=Access(config.access, ring, config.default_tenant),
         audit=AuditLog(storage.objects, config.cache_secret, AuditMetrics(metrics.registry)),
         limiter=limiter,
+        stored=stored,
+        collection_limit=collection_limit,
     )
 
 

@@ -15,6 +15,7 @@ from itertools import groupby, islice
 
 from prometheus_client import CollectorRegistry, Counter
 
+from serving.limits.stored import StoredBytes
 from serving.removal import Remover
 from serving.responses.store import ResponseStore
 from serving.services import SearchIndex
@@ -50,12 +51,14 @@ class Housekeeping:
         search: SearchIndex,
         remover: Remover,
         responses: ResponseStore,
+        stored: StoredBytes,
         metrics: HousekeepingMetrics,
     ) -> None:
         self._storage = storage
         self._search = search
         self._remover = remover
         self._responses = responses
+        self._stored = stored
         self._metrics = metrics
 
     async def run(self) -> None:
@@ -72,6 +75,7 @@ class Housekeeping:
         await self._step("responses", self._responses_expired)
         await self._step("garbage", self._garbage)
         await self._step("tiers", self._tiers)
+        await self._step("stored_bytes", self._stored.recount_all)
         await self._step("vacuum", self._vacuum)
         self._metrics.runs.inc()
 

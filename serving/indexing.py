@@ -25,6 +25,7 @@ from serving.document_rows import (
     text_rows,
 )
 from serving.errors import InvalidRequest
+from serving.limits.collection_limit import CollectionLimit
 from serving.media_vectors import mixed_vector
 from serving.moderation.gate import ModerationGate
 from serving.perceiver import Perceiver
@@ -62,6 +63,7 @@ class Indexer:
         perceiver: Perceiver,
         gate: VectorGate,
         moderation: ModerationGate,
+        collection_limit: CollectionLimit,
     ) -> None:
         self._search = services.search
         self._media = media
@@ -69,6 +71,7 @@ class Indexer:
         self._perceiver = perceiver
         self._gate = gate
         self._moderation = moderation
+        self._collection_limit = collection_limit
 
     async def add_text(
         self,
@@ -202,6 +205,7 @@ class Indexer:
     async def _write(
         self, tenant: str, collection: str, document: str, rows: tuple[Row, ...]
     ) -> IndexedDocument:
+        await self._collection_limit.check(tenant, collection)
         version = await self._search.add(tenant, collection, rows)
         return IndexedDocument(document, len(rows), version)
 

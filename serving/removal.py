@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from serving.inline_memo import InlineMemo
+from serving.limits.stored import StoredBytes
 from serving.services import SearchIndex
 from storage.assembly import Storage
 from storage.errors import MediaNotFound
@@ -17,10 +18,11 @@ __all__ = ["Remover"]
 class Remover:
     """Takes media out of search, the store and the caches. One per gateway."""
 
-    def __init__(self, storage: Storage, search: SearchIndex, memo: InlineMemo) -> None:
+    def __init__(self, storage: Storage, search: SearchIndex, memo: InlineMemo, stored: StoredBytes) -> None:
         self._storage = storage
         self._search = search
         self._memo = memo
+        self._stored = stored
 
     async def remove(self, tenant: str, media_id: str) -> None:
         """Remove a medium. Raises ``MediaNotFound``; then there was nothing to remove.
@@ -63,3 +65,4 @@ class Remover:
         self._memo.forget(ref.tenant, ref.sha256)
         deleted = await asyncio.to_thread(self._storage.media.delete, ref.tenant, ref.id)
         await self._storage.derived.forget(deleted.artifact_keys)
+        await self._stored.freed(ref.tenant)

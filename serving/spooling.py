@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 from serving.concurrency import to_the_end
 from storage.errors import StoreUnavailable
 
-__all__ = ["SpoolView", "fill", "open_spool", "written"]
+__all__ = ["SpoolView", "file_bytes", "fill", "open_spool", "written"]
 
 _MEMORY_BYTES = 4 << 20
 _WRITE_BYTES = 1 << 20
@@ -23,6 +23,14 @@ _log = logging.getLogger("manymodal.gateway")
 def open_spool(folder: str | None, memory_bytes: int = _MEMORY_BYTES) -> BinaryIO:
     """An empty file that is gone when it is closed; what is more than ``memory_bytes`` lies in ``folder``."""
     return cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=memory_bytes, dir=folder))
+
+
+def file_bytes(file: BinaryIO) -> int:
+    """How long an open file is; it stays where it is."""
+    at = file.tell()
+    size = file.seek(0, io.SEEK_END)
+    file.seek(at)
+    return size
 
 
 class SpoolView(io.RawIOBase):

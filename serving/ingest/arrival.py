@@ -19,16 +19,17 @@ from encoders.decoding.sniff import SNIFF_BYTES, sniff
 from search.errors import CollectionNotFound
 from serving.config import RequestLimits
 from serving.document_rows import own_metadata
-from serving.errors import InvalidRequest, LimitExceeded
+from serving.errors import InvalidRequest, LimitExceeded, QuotaExceeded
 from serving.fetch import MediaFetcher
 from serving.file_types import is_text
 from serving.ingest.config import IngestConfig
 from serving.ingest.failures import failed
 from serving.ingest.items import IngestOptions, Item, Outcome
-from serving.ingest.retries import Retries
+from serving.ingest.retries import Retries, ServiceTrouble
+from serving.limits.stored import StoredBytes
 from serving.refusals import too_large
 from serving.services import SearchIndex
-from serving.spooling import fill, open_spool
+from serving.spooling import file_bytes, fill, open_spool
 from storage.errors import StorageError
 from storage.media import MediaStore
 from storage.media_batches import receive_all
@@ -84,6 +85,7 @@ class Arrivals:
         tenant: str,
         collection: str,
         options: IngestOptions,
+        stored: StoredBytes,
         *,
         repeated: bool = False,
     ) -> None:
@@ -95,6 +97,7 @@ class Arrivals:
         self._tenant = tenant
         self._collection = collection
         self._options = options
+        self._bytes = stored
         self._repeated = repeated
         # The contents of this job, for those that come twice before the first is written.
         self._contents: LRUCache[str, str] = LRUCache(_REMEMBERED_CONTENTS)
@@ -144,7 +147,12 @@ class Arrivals:
             prepared, ended = await asyncio.to_thread(self._typed, group)
             prepared, duplicates = await self._without_duplicates(prepared)
             ended += duplicates
-            stored, refused = await asyncio.to_thread(self._store, prepared)
+            size_bytes = await asyncio.to_thread(_new_bytes, prepared)
+            try:
+                async with self._bytes.kept(self._tenant, size_bytes):
+                    stored, refused = await asyncio.to_thread(self._store, prepared)
+            except QuotaExceeded as error:
+                raise ServiceTrouble(error.message) from error  # the next items would fare no better
             return stored, ended + refused
         finally:
             for brought in group:
@@ -161,6 +169,7 @@ class Arrivals:
                 self._contents.pop(content_hash, None)
         if refs:
             await asyncio.to_thread(self._abandon, refs)
+            await self._bytes.freed(self._tenant)
 
     # In a thread:
 
@@ -292,6 +301,11 @@ class Arrivals:
 
 def _of_medium(brought: Brought, content_hash: str, ref: MediaRef, record: MediaRecord | None) -> Stored:
     return Stored(brought.item, ref=ref, record=record, filename=brought.filename, content_hash=content_hash)
+
+
+def _new_bytes(prepared: Sequence[tuple[Brought, str, str]]) -> int:
+    files = (one.file for one, _, _ in prepared if one.text is None and one.record is None)
+    return sum(file_bytes(file) for file in files if file is not None)
 
 
 class _Empty(Exception):

@@ -16,6 +16,7 @@ from serving.ingest.encoding import Encoding
 from serving.ingest.items import IngestOptions, Item, Outcome
 from serving.ingest.pipeline import Pipeline, Report
 from serving.ingest.writing import Writing
+from serving.limits.stored import StoredBytes
 from serving.moderation.gate import Guard, ModerationGate
 from serving.perceiver import Perceiver
 from serving.services import SearchIndex
@@ -39,6 +40,7 @@ class Ingester:
         limits: RequestLimits,
         config: IngestConfig,
         moderation: ModerationGate,
+        stored: StoredBytes,
     ) -> None:
         self._media = media
         self._search = search
@@ -48,6 +50,7 @@ class Ingester:
         self._limits = limits
         self.config = config
         self._moderation = moderation
+        self._stored = stored
         # Somebody waits for the answer: few attempts.
         self._batch_config = replace(
             config,
@@ -111,6 +114,7 @@ class Ingester:
             tenant,
             collection,
             options,
+            self._stored,
             repeated=repeated,
         )
         encoding = Encoding(self._perceiver, self._gate, config, tenant, options, guard)

@@ -43,6 +43,7 @@ async def create_collection(request: Request, tenant: CurrentTenant) -> Collecti
     wanted = await read_model(request, CollectionRequest)
     model = gateway.config.text_model
     ours = SpaceSpec(DEFAULT_SPACE, model.dimensions or 0, space_model(model))
+    await gateway.collection_limit.check(tenant, wanted.name)
     spec = spec_of(wanted, ours, gateway.config.index)
     return collection_object(await gateway.services.search.create(tenant, wanted.name, spec))
 
@@ -67,6 +68,7 @@ async def delete_collection(
     """Delete a collection, by its name, with all its documents and aliases. Media stay."""
     if not await gateway_of(request).services.search.drop(tenant, collection):
         raise CollectionNotFound(f"There is no collection named '{collection}'.")
+    gateway_of(request).collection_limit.forget(tenant, collection)
     return CollectionDeleted(name=collection)
 
 

@@ -68,6 +68,7 @@ async def create_ingest_job(request: Request, tenant: CurrentTenant) -> IngestJo
         source, alias = (wanted.reembed.source, wanted.reembed.alias) if wanted.reembed else ("", None)
         await ingest.check_reembedding(tenant, source, wanted.collection, alias)
         begin = lambda: ingest.begin_reembedding(tenant, source, wanted.collection, alias, options)  # noqa: E731
+    await gateway_of(request).collection_limit.check(tenant, wanted.collection)
     view = await asyncio.to_thread(begin)
     ingest.runner.wake()
     return job_object(view)
@@ -159,6 +160,7 @@ async def _batch(
     gateway = gateway_of(request)
     items = [_item(number, one, files) for number, one in enumerate(wanted.documents)]
     with gateway.metrics.time_stage("index"):
+        await gateway.collection_limit.check(tenant, collection)
         work = gateway.ingest.batch(tenant, collection, items, wanted.options())
         outcomes = await unless_gone(request, work)
     return batch_answer(collection, outcomes)

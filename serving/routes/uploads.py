@@ -60,9 +60,10 @@ async def add_upload_part(request: Request, upload_id: str, tenant: CurrentTenan
         if unknown:
             raise InvalidRequest("Only the field 'data' is read.", unknown[0][:64], "unknown_parameter")
         limit = gateway.config.limits.max_part_bytes
-        # To its end: the form closes the file that the thread reads.
-        adding = asyncio.to_thread(uploads.add_part, tenant, upload_id, upload.file, limit)
-        return part_object(await to_the_end(adding))
+        async with gateway.stored.kept(tenant, upload.size or 0):
+            # To its end: the form closes the file that the thread reads.
+            adding = asyncio.to_thread(uploads.add_part, tenant, upload_id, upload.file, limit)
+            return part_object(await to_the_end(adding))
 
 
 @router.post("/v1/uploads/{upload_id}/complete", openapi_extra=json_schema(CompleteRequest))
@@ -77,6 +78,7 @@ async def complete_upload(request: Request, upload_id: str, tenant: CurrentTenan
 @router.post("/v1/uploads/{upload_id}/cancel")
 async def cancel_upload(request: Request, upload_id: str, tenant: CurrentTenant) -> UploadObject:
     """Give an upload up; it takes no parts any more."""
-    return upload_object(
-        await asyncio.to_thread(gateway_of(request).storage.uploads.cancel, tenant, upload_id)
-    )
+    gateway = gateway_of(request)
+    upload = await asyncio.to_thread(gateway.storage.uploads.cancel, tenant, upload_id)
+    await gateway.stored.freed(tenant)
+    return upload_object(upload)

@@ -97,7 +97,7 @@ async def under_way(
 
 async def soon(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - of another task
             await asyncio.sleep(0.005)
 
 
@@ -246,7 +246,10 @@ async def test_pixels_count_when_they_are_decoded(limited):
 
 async def test_seconds_of_sound(limited):
     platform = limited(media_seconds_per_minute=10**6)
-    form = {"files": {"file": ("a.wav", fake_wav((0.0, 1.0, "hello"), seconds=7.2))}, "data": {"model": "whisper-1"}}
+    form = {
+        "files": {"file": ("a.wav", fake_wav((0.0, 1.0, "hello"), seconds=7.2))},
+        "data": {"model": "whisper-1"},
+    }
     async with as_tenant(platform) as http:
         for _ in range(2):
             assert (await http.post("/v1/audio/transcriptions", **form)).status_code == 200
@@ -272,3 +275,85 @@ async def test_tokens_of_embeddings(limited):
             "/v1/embeddings", content=lines, headers={"content-type": "application/x-ndjson"}
         )
         assert "rate_limit_exceeded" in streamed.text
+
+
+async def upload(http: httpx2.AsyncClient, content: bytes) -> httpx2.Response:
+    return await http.post("/v1/files", files={"file": ("a", content)}, data={"purpose": "user_data"})
+
+
+async def test_stored_bytes(limited):
+    platform = limited(stored_bytes=1000)
+    async with as_tenant(platform) as http:
+        first = await upload(http, b"a" * 600)
+        assert first.status_code == 200
+        refused = await upload(http, b"b" * 401)
+        assert refused.status_code == 429
+        assert refused.json()["error"]["code"] == "insufficient_quota"
+        assert "stored_bytes" in refused.json()["error"]["message"]
+        assert (await upload(http, b"b" * 400)).status_code == 200
+        assert (await upload(http, b"c")).status_code == 429
+    platform = limited(stored_bytes=1000)  # started again on the same store
+    async with as_tenant(platform) as http, as_tenant(platform, "other") as other:
+        assert (await upload(http, b"c")).status_code == 429
+        assert (await upload(other, b"d" * 1000)).status_code == 200
+        await http.delete(f"/v1/files/{first.json()['id']}")
+        assert (await upload(http, b"e" * 601)).status_code == 429
+        assert (await upload(http, b"e" * 600)).status_code == 200
+        assert not [key for key in platform.stored_keys("files/ours/") if "inline" in key]
+
+
+async def test_every_way_to_store_bytes_is_counted(limited):
+    """Uploads in parts, inline media and ingest: one byte too many is refused, and nothing of it stays."""
+    png = fake_png({"cat": 0.8}, ())
+    for way in ("parts", "inline", "ingest"):
+        for spare in (0, -1):
+            platform = limited(stored_bytes=len(png) + spare)
+            async with as_tenant(platform, f"{way}{-spare}") as http:
+                if way == "parts":
+                    announced = {
+                        "filename": "a",
+                        "purpose": "user_data",
+                        "bytes": len(png),
+                        "mime_type": "a/b",
+                    }
+                    begun = (await http.post("/v1/uploads", json=announced)).json()["id"]
+                    answer = await http.post(f"/v1/uploads/{begun}/parts", files={"data": ("a", png)})
+                    refused = answer.status_code == 429
+                    if not refused:
+                        done = {"part_ids": [answer.json()["id"]]}
+                        answer = await http.post(f"/v1/uploads/{begun}/complete", json=done)
+                        assert answer.json()["file"]["bytes"] == len(png)
+                elif way == "inline":
+                    answer = await ask_about(http, picture("cat"))
+                    refused = answer.status_code == 429
+                else:
+                    body = {"documents": [{"file": "f", "id": "d"}]}
+                    answer = await http.post(
+                        "/v1/collections/c/documents/batch",
+                        data={"request": json.dumps(body)},
+                        files={"f": ("a.png", png)},
+                    )
+                    refused = answer.status_code != 200
+                assert refused is (spare < 0), answer.text
+                kept = platform.stored_keys(f"blobs/{way}{-spare}/")
+                assert bool(kept) is (spare == 0)
+
+
+async def test_collections(limited):
+    platform = limited(collections=2)
+    async with as_tenant(platform) as http:
+        for name in ("one", "two", "two"):
+            assert (await http.post("/v1/collections", json={"name": name})).status_code == 200
+        document = {"text": "words"}
+        for answer in (
+            await http.post("/v1/collections", json={"name": "three"}),
+            await http.post("/v1/collections/three/documents", json=document),
+            await http.post("/v1/collections/three/documents/batch", json={"documents": [document]}),
+            await http.post("/v1/ingest", json={"collection": "three", "items": [document]}),
+        ):
+            assert answer.status_code == 429, answer.text
+            assert "collections" in answer.json()["error"]["message"]
+        assert (await http.post("/v1/collections/two/documents", json=document)).status_code == 200
+        await http.delete("/v1/collections/one")
+        assert (await http.post("/v1/collections/three/documents", json=document)).status_code == 200
+        assert (await http.post("/v1/collections", json={"name": "one"})).status_code == 429
