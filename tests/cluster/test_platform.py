@@ -333,7 +333,10 @@ def test_texts_and_pictures_are_judged_and_a_policy_holds_on_real_answers(
 
 WEATHER = {
     "type": "object",
-    "properties": {"city": {"type": "string"}, "unit": {"type": "string", "enum": ["c", "f"]}},
+    "properties": {
+        "city": {"type": "string", "maxLength": 12},
+        "unit": {"type": "string", "enum": ["c", "f"]},
+    },
     "required": ["city", "unit"],
     "additionalProperties": False,
 }
@@ -341,31 +344,21 @@ TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": 
 RAIN: list[dict[str, object]] = [{"role": "user", "content": "Does it rain in Paris? Answer in JSON."}]
 
 
-@pytest.mark.parametrize(
-    "choice",
-    ["required", {"type": "function", "function": {"name": "get_weather"}}],
-    ids=["required", "named"],
-)
+@pytest.mark.parametrize("stream", [False, True])
 def test_a_function_that_must_be_called_is_called_as_its_schema_says(
-    client: openai.OpenAI, choice: object
+    client: openai.OpenAI, stream: bool
 ) -> None:
-    for stream in (False, True):
-        asked = {
-            "model": "default",
-            "messages": RAIN,
-            "tools": TOOLS,
-            "tool_choice": choice,
-            "max_tokens": 64,
-        }
-        if stream:
-            with client.chat.completions.stream(**asked, temperature=0) as events:
-                answer = events.get_final_completion()
-        else:
-            answer = client.chat.completions.create(**asked, temperature=0)
-        (call,) = answer.choices[0].message.tool_calls
-        assert call.function.name == "get_weather"
-        jsonschema.validate(json.loads(call.function.arguments), WEATHER)
-        assert answer.choices[0].finish_reason == ("tool_calls" if choice == "required" else "stop")
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    asked = {"model": "default", "messages": RAIN, "tools": TOOLS, "max_tokens": 64, "temperature": 0}
+    if stream:
+        with client.chat.completions.stream(**asked, tool_choice="required") as events:
+            answer = events.get_final_completion()
+    else:
+        answer = client.chat.completions.create(**asked, tool_choice=named)
+    (call,) = answer.choices[0].message.tool_calls
+    assert call.function.name == "get_weather"
+    jsonschema.validate(json.loads(call.function.arguments), WEATHER)
+    assert answer.choices[0].finish_reason == ("tool_calls" if stream else "stop")
 
 
 def test_answers_after_a_schema_and_several_at_once(client: openai.OpenAI) -> None:
@@ -399,6 +392,29 @@ def test_a_stream_is_as_openai_says(platform: RunningPlatform) -> None:
         assert spec.problems("CreateChatCompletionStreamResponse", chunk) == []
         assert spec.unknown("CreateChatCompletionStreamResponse", chunk) == set()
     assert chunk["usage"]["completion_tokens"] == 5
+
+
+def test_responses_go_on_call_functions_and_stream(client: openai.OpenAI) -> None:
+    spec = openai_spec()
+    asked = {"model": "default", "max_output_tokens": 64, "temperature": 0}
+    first = client.responses.create(**asked, input="My name is Ada. Say hello.")
+    with client.responses.stream(**asked, input="What is my name?", previous_response_id=first.id) as events:
+        for number, event in enumerate(events):
+            assert event.sequence_number == number
+        second = events.get_final_response()
+    assert second.status in ("completed", "incomplete")
+    assert client.responses.retrieve(second.id).output_text == second.output_text != ""
+    assert second.usage.input_tokens > first.usage.input_tokens
+    tool = {"type": "function", "name": "get_weather", "parameters": WEATHER, "strict": True}
+    called = client.responses.with_raw_response.create(
+        **asked, input="Does it rain in Paris?", tools=[tool], tool_choice="required"
+    )
+    body = json.loads(called.text)
+    assert spec.problems("Response", {**body, "temperature": 0}) == []
+    (call,) = body["output"]
+    jsonschema.validate(json.loads(call["arguments"]), WEATHER)
+    for response_id in (first.id, second.id, body["id"]):
+        client.responses.delete(response_id)
 
 
 def test_a_killed_engine_core_is_said_and_replaced(platform: RunningPlatform, client: openai.OpenAI) -> None:
