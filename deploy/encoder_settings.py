@@ -21,7 +21,8 @@ class EncoderSettings(BaseModel):
 
     ``quality`` ``best`` looks at a picture several times. ``device`` ``auto`` is a GPU where there is one.
     ``max_memory_bytes`` bounds what the models say they take, without it what the machine has free does. Models for
-    moderation are loaded when they are first asked; without them (an empty name) nothing is judged.
+    moderation and the voice are loaded when they are first asked; without them (an empty name) nothing is judged, or
+    said.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,6 +33,7 @@ class EncoderSettings(BaseModel):
     ocr: str
     moderation_text: str | None = None
     moderation_image: str | None = None
+    voice: str | None = None
     threads: int = Field(gt=0)
     quality: Quality = Quality.FAST
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -40,7 +42,7 @@ class EncoderSettings(BaseModel):
     vision_batches: BatchLimits = VISION_BATCHES
     max_memory_bytes: int | None = Field(default=None, gt=0)
 
-    @field_validator("moderation_text", "moderation_image")
+    @field_validator("moderation_text", "moderation_image", "voice")
     @classmethod
     def _empty_is_none(cls, name: str | None) -> str | None:
         return name or None
@@ -77,6 +79,15 @@ class EncoderSettings(BaseModel):
                 raise _unfit(spec, f"moderation_{modality}")
             found.append(spec)
         return found[0], found[1]
+
+    def voice_spec(self, models_dir: Path) -> ModelSpec | None:
+        """Of the voice, where one is set. Raises as ``specs``."""
+        if self.voice is None:
+            return None
+        spec = find(self.voice, models_dir)
+        if spec.task != "voice":
+            raise _unfit(spec, "voice")
+        return spec
 
     def text_tokenizer(self, models_dir: Path) -> Path | None:
         """The text model's tokenizer, where it has one in the usual form and is prepared."""

@@ -196,6 +196,7 @@ class Settings(BaseSettings):
             tenant_defaults=TenantSettings(moderation=self.moderation.policy()),
             moderation_text=text_judge,
             moderation_image=image_judge,
+            voice_model=self.encoders.voice_spec(self.models_dir),
             text_tokenizer_file=self.encoders.text_tokenizer(self.models_dir),
         )
 
@@ -206,6 +207,7 @@ class Settings(BaseSettings):
         if token_model is not None:
             specs.append(find(token_model, self.models_dir))
         specs += filter(None, self.encoders.moderation_specs(self.models_dir))
+        specs += filter(None, [self.encoders.voice_spec(self.models_dir)])
         return EncoderConfig(
             models_dir=self.models_dir,
             vision_model=self.encoders.vision,
@@ -224,6 +226,7 @@ class Settings(BaseSettings):
             token_model=token_model,
             moderation_text_model=self.encoders.moderation_text,
             moderation_image_model=self.encoders.moderation_image,
+            voice_model=self.encoders.voice,
         )
 
     def bridge_config(self) -> BridgeConfig | None:
@@ -280,7 +283,7 @@ class Settings(BaseSettings):
             encoders.vision,
             encoders.speech,
             encoders.ocr,
-            *filter(None, (encoders.moderation_text, encoders.moderation_image)),
+            *filter(None, (encoders.moderation_text, encoders.moderation_image, encoders.voice)),
             *self.chat.token_models(self.models_dir).values(),
         )
         return tuple(dict.fromkeys(names))

@@ -12,7 +12,7 @@ from serving.errors import ModelNotFound
 
 __all__ = ["ModelCatalogue", "ServedModel", "space_model"]
 
-_ALIASES = {"chat": ("default",), "speech": ("whisper-1",)}
+_ALIASES = {"chat": ("default",), "speech": ("whisper-1",), "voice": ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")}
 _MODERATION_ALIASES = ("omni-moderation-latest", "omni-moderation-2024-09-26")
 _TEXT_MODERATION_ALIASES = ("text-moderation-latest", "text-moderation-stable")
 
@@ -32,7 +32,9 @@ class ServedModel:
 
 
 class ModelCatalogue:
-    """The served models: chat first, then speech, text, vision, OCR, and for moderation, where there are some."""
+    """The served models: chat first, then speech, text, vision, OCR, and for moderation and as a voice, where there are
+    some.
+    """
 
     def __init__(self, config: GatewayConfig) -> None:
         self.created_at_seconds = int(time.time())
@@ -57,6 +59,9 @@ class ModelCatalogue:
                 image.name, "moderation", image, _MODERATION_ALIASES if alone else ()
             )
             served.append(self.moderation_image)
+        self.voice = None if config.voice_model is None else _encoder(config.voice_model, "voice")
+        if self.voice is not None:
+            served.append(self.voice)
         # A model of texts and pictures alike does two tasks under one name.
         self.all = tuple({model.name: model for model in reversed(served)}.values())[::-1]
 

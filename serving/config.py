@@ -134,6 +134,7 @@ class GatewayConfig:
     access: AccessConfig = field(default_factory=AccessConfig)
     moderation_text: ModelSpec | None = None
     moderation_image: ModelSpec | None = None
+    voice_model: ModelSpec | None = None
     text_tokenizer_file: Path | None = None
     max_requests: int = 240
     engine_slots: int = 256

@@ -31,6 +31,8 @@ from encoders.types import (
     Quality,
     SeenMedium,
     Sound,
+    SpeakOptions,
+    Spoken,
     TextLine,
     TranscribeOptions,
     Transcript,
@@ -218,6 +220,11 @@ class RayPerception(_Caller):
     async def moderate_video(self, media: MediaRef, sampling: FrameSampling) -> ModerationScores:
         result: ModerationScores = await self.call("moderate_video", media, sampling)
         return result
+
+    async def speak(self, options: SpeakOptions) -> AsyncGenerator[bytes | Spoken, None]:
+        async with aclosing(self.stream("speak", options)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def metrics(self) -> bytes:
         return bytes(await self.call("metrics"))

@@ -25,6 +25,8 @@ from encoders.types import (
     Quality,
     SeenMedium,
     Sound,
+    SpeakOptions,
+    Spoken,
     TextLine,
     TranscribeOptions,
     Transcript,
@@ -152,6 +154,13 @@ class Perception(Protocol):
 
     async def moderate_video(self, media: MediaRef, sampling: FrameSampling) -> ModerationScores:
         """The same of a video or an animated picture: of each category the highest among the sampled frames."""
+        ...
+
+    def speak(self, options: SpeakOptions) -> AsyncGenerator[bytes | Spoken, None]:
+        """A text as sound: bytes of the file while it is being made, at last what it took.
+
+        Raises ``ModelUnavailable`` where no voice is set. Closing the iterator ends the work.
+        """
         ...
 
     async def metrics(self) -> bytes:

@@ -33,6 +33,8 @@ from encoders.types import (
     Quality,
     SeenMedium,
     Sound,
+    SpeakOptions,
+    Spoken,
     TextLine,
     TranscribeOptions,
     Transcript,
@@ -136,6 +138,7 @@ class FakePerception:
         self.options: TranscribeOptions | None = None
         self.heard: asyncio.Semaphore | None = None
         self.parts_open = 0
+        self.spoken: SpeakOptions | None = None
         self.judged: list[str] = []
 
     async def _facts(self, method: str, media: MediaRef) -> tuple[MediaKind, dict[str, Any]]:
@@ -305,6 +308,26 @@ class FakePerception:
             tuple(len(text.split()) for text in texts),
             tuple(self.pieces.get(text, 1) for text in texts),
         )
+
+    async def speak(self, options: SpeakOptions) -> AsyncGenerator[bytes | Spoken, None]:
+        """Says each word as its own bytes; ``heard`` releases words as it does segments. Cannot read "unreadable"."""
+        self.calls["speak"] = self.calls.get("speak", 0) + 1
+        self.spoken = options
+        self.parts_open += 1
+        try:
+            words = options.text.split()
+            if words[0] == "unreadable":
+                raise UnsupportedMedia("There is nothing in the text that this voice can read.")
+            for word in words:
+                if self.heard is not None:
+                    await self.heard.acquire()
+                if self.failure is not None:
+                    raise self.failure
+                yield f"<{word}>".encode()
+            yield b""
+            yield Spoken(len(options.text), 80 * len(words), float(len(words)))
+        finally:
+            self.parts_open -= 1
 
     async def metrics(self) -> bytes:
         if self.failure is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from encoders import registry
 from encoders.types import ModelSpec
 
-__all__ = ["moderation_models", "served_models"]
+__all__ = ["moderation_models", "served_models", "voice_model"]
 
 
 def served_models() -> tuple[ModelSpec, ModelSpec, ModelSpec, ModelSpec]:
@@ -17,6 +17,11 @@ def served_models() -> tuple[ModelSpec, ModelSpec, ModelSpec, ModelSpec]:
         for name in ("efficientnet-lite2", "whisper-base", "all-minilm-l6-v2", "rapidocr")
     )
     return vision, speech, text, ocr
+
+
+def voice_model() -> ModelSpec:
+    """The voice."""
+    return registry.find("hibari-heart", Path("nowhere"))
 
 
 def moderation_models() -> dict[str, ModelSpec]:

@@ -35,6 +35,8 @@ from encoders.types import (
     Quality,
     SeenMedium,
     Sound,
+    SpeakOptions,
+    Spoken,
     TextLine,
     TranscribeOptions,
     Transcript,
@@ -50,6 +52,7 @@ from serving.deployments.frame_encoding import encode_frames, token_frames
 from serving.deployments.listening import Listening
 from serving.deployments.media_reader import MediaReader
 from serving.deployments.moderation import SIDE_PIXELS, Moderation, moderation_specs
+from serving.deployments.speaking import Speaking, voice_spec
 from storage.backends import open_object_store
 from storage.config import StorageConfig
 from storage.errors import StorageError
@@ -76,7 +79,9 @@ class PerceptionDeployment:
         if config.token_model is not None:
             names.append(config.token_model)  # one that serves both is loaded once
         specs = {name: registry.find(name, config.models_dir) for name in names}
-        every = (*specs.values(), *moderation_specs(config).values())
+        every = [*specs.values(), *moderation_specs(config).values()]
+        if (voice := voice_spec(config)) is not None:
+            every.append(voice)
         registry.check_revisions(every, config.revisions)
         budget_bytes = config.max_memory_bytes
         check_memory(every, available_bytes() if budget_bytes is None else budget_bytes)
@@ -117,6 +122,7 @@ class PerceptionDeployment:
             self._token_side = int(specs[config.token_model].extra.get("side_pixels", _VISION_SIDE_PIXELS))
             self._tokens = MicroBatcher(token_sights, config.token_batches, observer("image tokens"))
         self._moderation = Moderation(config, observer)
+        self._speaking = Speaking.of(config, observer("voice"))
 
     async def probe(self, media: MediaRef) -> MediaInfo:
         """See ``Perception.probe``."""
@@ -242,6 +248,12 @@ class PerceptionDeployment:
         async with self._reader.opened(media) as source:
             return await self._moderation.frames(self._decoder.frames(source, smaller))
 
+    async def speak(self, options: SpeakOptions) -> AsyncGenerator[bytes | Spoken, None]:
+        """See ``Perception.speak``."""
+        async with aclosing(self._speaking.speak(options)) as pieces:
+            async for piece in pieces:
+                yield piece
+
     async def metrics(self) -> bytes:
         """See ``Perception.metrics``."""
         return generate_latest(self._counts)
@@ -262,6 +274,7 @@ class PerceptionDeployment:
         if self._tokens is not None:
             await self._tokens.aclose()
         await self._moderation.aclose()
+        await self._speaking.aclose()
 
     def _token_model(self) -> MicroBatcher[TokenSight, ImageTokens]:
         if self._tokens is None:

@@ -10,7 +10,7 @@ import httpx2
 import openai
 import pytest
 from fake_platform import Platform, build_platform, http_client, openai_client, serving
-from served_models import moderation_models, served_models
+from served_models import moderation_models, served_models, voice_model
 
 from serving.config import ChatModel, GatewayConfig, RequestLimits
 
@@ -41,6 +41,7 @@ def config(limits: RequestLimits) -> GatewayConfig:
         allow_private_urls=True,
         limits=limits,
         **moderation_models(),
+        voice_model=voice_model(),
     )
 
 
