@@ -2,14 +2,17 @@
 
 ``ipaddress.is_global`` alone is not enough (seen on Python 3.11): it calls multicast, 6to4, NAT64,
 IPv4-compatible and site-local addresses global, and several of those carry an IPv4 address inside that may be
-private.
+private. Addresses of this machine's own network cards are told here too: they may be public, and what listens on
+them is often meant for the machine itself.
 """
 
 from __future__ import annotations
 
 import ipaddress
 
-__all__ = ["is_public_address"]
+import psutil
+
+__all__ = ["addresses_of_this_machine", "is_public_address", "plain_address"]
 
 _GLOBAL_UNICAST_6 = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -46,6 +49,28 @@ def is_public_address(text: str) -> bool:
     if isinstance(address, ipaddress.IPv4Address):
         return _is_public_4(address)
     return _is_public_6(address)
+
+
+def plain_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a connection to ``text`` ends at, without zone: the IPv4 address inside, where IPv6 only
+    carries one (mapped, NAT64). ``None`` for what is no address.
+    """
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        if address in _NAT64:
+            return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address
+
+
+def addresses_of_this_machine() -> frozenset[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Those of its network cards, in the form of ``plain_address``. Reads the kernel's list, in under 1 ms."""
+    found = (plain_address(entry.address) for card in psutil.net_if_addrs().values() for entry in card)
+    return frozenset(address for address in found if address is not None)
 
 
 def _is_public_4(address: ipaddress.IPv4Address) -> bool:

@@ -1,10 +1,10 @@
 """The safe fetcher for media URLs (design, section 5).
 
-A host name is resolved once; if any of its addresses is not globally reachable the URL is refused, else the
-connection goes to an address of exactly that answer, so that a second DNS answer cannot lead elsewhere.
-``Host`` and TLS server name stay those of the URL: httpcore connects through our network backend and knows
-only the name. Redirects are followed by hand and each target passes the same checks. Proxy variables are
-never read: httpcore does not know them. Error texts never show addresses, nor what the other server said.
+A host name is resolved once; if any of its addresses is not globally reachable, or is one of this machine's own,
+the URL is refused, else the connection goes to an address of exactly that answer (``serving.pinned_connections``).
+``Host`` and TLS server name stay those of the URL. Redirects are followed by hand and each target passes the same
+checks. Proxy variables are never read: httpcore does not know them. Error texts never show addresses, nor what
+the other server said.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from urllib.parse import unquote, urljoin
 
 import httpcore
 import httpx
 
-from serving.addresses import is_public_address
 from serving.config import RequestLimits
 from serving.errors import LimitExceeded, MediaFetchFailed, MediaServerUnavailable
+from serving.pinned_connections import PinnedConnections, Refused, Resolve, TooMuchWrapping, WireAllowance
 
 __all__ = ["FetchedMedia", "MediaFetcher"]
 
@@ -32,64 +31,9 @@ _ALLOWED_PORTS = frozenset({80, 443, 8000, 8080, 8443})
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _PASSING_STATUSES = frozenset({408, 425, 429})
 _MAX_URL_CHARACTERS = 4096
-_CONNECT_TRIES = 2
-_RESOLVER_THREADS = 4
-
-
-class _Refused(Exception):
-    """The name leads to an address that may not be reached. Passes through httpcore unchanged."""
-
-
-class _PinnedBackend(httpcore.AsyncNetworkBackend):
-    """Resolve, check every address, connect to one of exactly those."""
-
-    def __init__(self, resolver: Executor, allow_private: bool) -> None:
-        self._inner = httpcore.AnyIOBackend()
-        self._resolver = resolver
-        self._allow_private = allow_private
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        addresses = await self._resolve(host, port)
-        last: Exception = httpcore.ConnectError("no address")
-        for address in addresses[:_CONNECT_TRIES]:
-            try:
-                return await self._inner.connect_tcp(
-                    address, port, timeout=timeout, local_address=local_address, socket_options=socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                last = error
-        raise last
-
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        raise _Refused
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    async def _resolve(self, host: str, port: int) -> list[str]:
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.run_in_executor(
-                self._resolver, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-            )
-        except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError("name not found") from error
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        if not self._allow_private and not all(is_public_address(address) for address in addresses):
-            raise _Refused
-        return addresses
+# More than are fetched at once: one that waits for a name server that does not answer is held until the system
+# gives up, which may be later than the request did.
+_RESOLVER_THREADS = 32
 
 
 @dataclass(slots=True)
@@ -103,8 +47,12 @@ class FetchedMedia:
 class MediaFetcher:
     """Fetches http(s) media within ``RequestLimits``. One per gateway; holds no connections between calls."""
 
-    def __init__(self, limits: RequestLimits, *, allow_private_urls: bool = False) -> None:
+    def __init__(
+        self, limits: RequestLimits, *, allow_private_urls: bool = False, resolve: Resolve | None = None
+    ) -> None:
+        """``resolve`` takes the place of the system's resolver."""
         self._limits = limits
+        self._resolve = resolve or _system_addresses
         self._allow_private = allow_private_urls
         self._tls: ssl.SSLContext | None = None
         # Not the loop's own threads, as ``loop.getaddrinfo`` takes: a name server that does not answer holds
@@ -123,7 +71,7 @@ class MediaFetcher:
         limit = self._limits.fetch_timeout_seconds
         try:
             async with asyncio.timeout(limit) as deadline:
-                async with self._pool() as pool, self._follow(pool, url, param) as fetched:
+                async with self._follow(url, param) as fetched:
                     yield fetched
         except TimeoutError as error:
             if not deadline.expired():
@@ -133,10 +81,14 @@ class MediaFetcher:
                 "file with POST /v1/media and use its id.",
                 param,
             ) from error
-        except _Refused as error:
+        except Refused as error:
             raise MediaFetchFailed(
                 "The media URL leads to an address that is not on the public internet; it was not fetched.",
                 param,
+            ) from error
+        except TooMuchWrapping as error:
+            raise MediaFetchFailed(
+                "The media URL's server sent much besides the media themselves; it was not fetched.", param
             ) from error
         except (
             httpcore.NetworkError,
@@ -148,7 +100,7 @@ class MediaFetcher:
                 "The media URL could not be fetched: its server was not reachable or broke off.", param
             ) from error
 
-    def _pool(self) -> httpcore.AsyncConnectionPool:
+    def _pool(self, allowance: WireAllowance) -> httpcore.AsyncConnectionPool:
         if self._tls is None:
             # Loading the CA bundle costs about 20 ms, so it is done once, at the first fetch.
             self._tls = httpx.create_ssl_context(trust_env=False)
@@ -156,29 +108,17 @@ class MediaFetcher:
             ssl_context=self._tls,
             max_connections=1,
             max_keepalive_connections=0,
-            network_backend=_PinnedBackend(self._resolver, self._allow_private),
+            network_backend=PinnedConnections(
+                self._resolve, self._resolver, allowance, allow_private=self._allow_private
+            ),
         )
 
     @asynccontextmanager
-    async def _follow(
-        self, pool: httpcore.AsyncConnectionPool, url: str, param: str | None
-    ) -> AsyncIterator[FetchedMedia]:
+    async def _follow(self, url: str, param: str | None) -> AsyncIterator[FetchedMedia]:
         for _ in range(self._limits.max_redirects + 1):
             target = self._checked(url, param)
-            async with pool.stream(
-                "GET",
-                httpcore.URL(
-                    scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=target.raw_path
-                ),
-                headers={
-                    "Host": target.netloc.decode("ascii"),
-                    "User-Agent": "manymodal",
-                    "Accept": "image/*, audio/*, video/*, */*;q=0.1",
-                    # Undecoded bytes only: a compressed bomb is never unpacked here.
-                    "Accept-Encoding": "identity",
-                },
-                extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), 10.0)},
-            ) as response:
+            allowance = WireAllowance()
+            async with self._pool(allowance) as pool, self._asked(pool, target) as response:
                 if response.status in _REDIRECT_STATUSES:
                     url = self._redirect_target(response, str(target), param)
                     continue
@@ -188,10 +128,28 @@ class MediaFetcher:
                         f"The media URL's server answered with status {response.status} instead of 200.",
                         param,
                     )
-                yield FetchedMedia(_filename(target), self._capped(response, param))
+                yield FetchedMedia(_filename(target), self._capped(response, allowance, param))
                 return
         raise LimitExceeded(
             f"The media URL redirected more than {self._limits.max_redirects} times (max_redirects).", param
+        )
+
+    def _asked(
+        self, pool: httpcore.AsyncConnectionPool, target: httpx.URL
+    ) -> AbstractAsyncContextManager[httpcore.Response]:
+        return pool.stream(
+            "GET",
+            httpcore.URL(
+                scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=target.raw_path
+            ),
+            headers={
+                "Host": target.netloc.decode("ascii"),
+                "User-Agent": "manymodal",
+                "Accept": "image/*, audio/*, video/*, */*;q=0.1",
+                # Undecoded bytes only: a compressed bomb is never unpacked here.
+                "Accept-Encoding": "identity",
+            },
+            extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), 10.0)},
         )
 
     def _checked(self, url: str, param: str | None) -> httpx.URL:
@@ -201,11 +159,11 @@ class MediaFetcher:
             target = httpx.URL(url)
         except (httpx.InvalidURL, ValueError) as error:
             raise MediaFetchFailed("The media URL is not a valid URL.", param) from error
-        if target.scheme not in ("http", "https") or not target.host:
+        if target.scheme not in ("http", "https") or not target.raw_host:
             raise MediaFetchFailed("A media URL must begin with http:// or https:// and name a host.", param)
         if target.userinfo:
             raise MediaFetchFailed("A media URL must not carry a user name or password.", param)
-        port = target.port or (443 if target.scheme == "https" else 80)
+        port = {"http": 80, "https": 443}[target.scheme] if target.port is None else target.port
         if not self._allow_private and port not in _ALLOWED_PORTS:
             raise MediaFetchFailed(f"Media URLs on port {port} are not fetched.", param)
         return target
@@ -213,16 +171,24 @@ class MediaFetcher:
     def _redirect_target(self, response: httpcore.Response, current: str, param: str | None) -> str:
         for name, value in response.headers:
             if name.lower() == b"location":
-                return urljoin(current, value.decode("latin-1"))
+                try:
+                    return urljoin(current, value.decode("latin-1"))
+                except ValueError as error:
+                    raise MediaFetchFailed(
+                        "The media URL's server redirected to no valid URL.", param
+                    ) from error
         raise MediaFetchFailed("The media URL's server redirected without saying where to.", param)
 
-    async def _capped(self, response: httpcore.Response, param: str | None) -> AsyncIterator[bytes]:
+    async def _capped(
+        self, response: httpcore.Response, allowance: WireAllowance, param: str | None
+    ) -> AsyncIterator[bytes]:
         limit = self._limits.max_media_bytes
         declared = next((value for name, value in response.headers if name.lower() == b"content-length"), b"")
         received = 0
         if not (declared.isdigit() and int(declared) > limit):
             async for chunk in response.aiter_stream():
                 received += len(chunk)
+                allowance.arrived(len(chunk))
                 if received > limit:
                     break
                 yield chunk
@@ -231,6 +197,11 @@ class MediaFetcher:
         raise LimitExceeded(
             f"The media behind the URL is larger than {limit} bytes (max_media_bytes).", param
         )
+
+
+def _system_addresses(host: str, port: int) -> list[str]:
+    """As the machine resolves names: its hosts file, its name servers."""
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def _filename(url: httpx.URL) -> str | None:
