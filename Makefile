@@ -18,7 +18,7 @@ FUZZ_API_SECONDS ?= 300
 BIN := $(VENV)/bin
 RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-.PHONY: help setup models test-models node-client fuzz-api demo serve test unit lint types imports format clean \
+.PHONY: help setup models test-models node-client fuzz-api audit sbom demo serve test unit lint types imports format clean \
 	bench-chat bench-start bench-media bench-cache bench-repeated \
 	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu \
 	bench-search-scale bench-search-http bench-planning bench-fusion bench-gpu-fusion
@@ -51,6 +51,14 @@ test-models: setup ## Prepare every model that installed packages carry.
 
 node-client: setup ## OpenAI's Node client for its test, into the cache folder; says why where npm reaches no registry.
 	@$(BIN)/python tests/node/install.py
+
+audit: setup ## Pinned packages against our list of advisories and, where it can be reached, PyPI's.
+	@$(BIN)/pytest -q tests/unit/deploy/test_advisories.py
+	@$(BIN)/pip-audit --progress-spinner off --requirement constraints.txt --no-deps --disable-pip
+
+sbom: setup ## What is installed, as CycloneDX in dist/sbom.json.
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py environment --output-reproducible --output-format JSON --output-file dist/sbom.json $(BIN)/python
 
 fuzz-api: setup ## Five minutes of made-up requests against the whole API (FUZZ_API_SECONDS).
 	@FUZZ_API_SECONDS=$(FUZZ_API_SECONDS) $(BIN)/pytest tests/api/test_schemathesis.py --timeout 0 -s
