@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter, deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
-from itertools import islice
 
 from serving.ingest.items import Outcome
 from serving.ingest.jobs import Job, JobState, JobStatus, JobStore
@@ -20,7 +20,8 @@ from storage.errors import CorruptObject, StorageError
 
 __all__ = ["JobRunner"]
 
-_LOOKED_AT = 1000
+_LOOKED_AT = 256  # of one tenant
+_KEPT_FREE = 1
 _JITTER = 0.2
 _STOP_SECONDS = 1.0  # between looks for a cancellation that came by another gateway
 _SWEEP_SECONDS = 3600.0
@@ -45,6 +46,7 @@ class JobRunner:
         self._work = work
         self._config = work.config
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._tenants: Counter[str] = Counter()  # of those that run
         self._stopping: dict[str, asyncio.Event] = {}
         self._looking: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
@@ -91,11 +93,27 @@ class JobRunner:
     async def look(self) -> None:
         """Take over pending jobs that nobody holds, as many as may run here."""
         async with self._looks:  # two at once would begin too many
-            found = await asyncio.to_thread(lambda: list(islice(self._store.pending(), _LOOKED_AT)))
-            for tenant, job_id in found:
-                if len(self._running) >= self._config.max_running_jobs:
+            lines = await asyncio.to_thread(self._lines)
+            while lines:
+                # Whoever has fewest jobs here is next; one who has none may begin one more than may run.
+                tenant = min(lines, key=lambda one: self._tenants[one])
+                most = self._config.max_running_jobs + (0 if self._tenants[tenant] else _KEPT_FREE)
+                if len(self._running) >= most:
                     return
-                await self._take_over(tenant, job_id)
+                await self._take_over(tenant, lines[tenant].pop())
+                if lines[tenant]:
+                    lines[tenant] = lines.pop(tenant)  # behind its equals
+                else:
+                    del lines[tenant]
+
+    def _lines(self) -> dict[str, deque[str]]:
+        """Pending jobs by tenant, the oldest last; of each tenant the oldest ones only. In no order of tenants."""
+        lines: dict[str, deque[str]] = {}
+        for tenant, job_id in self._store.pending():
+            lines.setdefault(tenant, deque(maxlen=_LOOKED_AT)).append(job_id)  # the newest come first
+        tenants = list(lines)
+        random.shuffle(tenants)
+        return {tenant: lines[tenant] for tenant in tenants}
 
     async def _take_over(self, tenant: str, job_id: str) -> None:
         if job_id in self._running:
@@ -103,6 +121,7 @@ class JobRunner:
         lease = await asyncio.to_thread(self._take, tenant, job_id)
         if lease is not None:
             self._stopping[job_id] = asyncio.Event()
+            self._tenants[tenant] += 1
             self._running[job_id] = asyncio.create_task(self._hold(lease), name=job_id)
 
     async def idle(self) -> None:
@@ -172,7 +191,9 @@ class JobRunner:
         except StorageError as error:  # the lease expires, and the job is taken over where it was
             _log.warning("An ingest job could not be ended: %s", error)
         finally:
-            self._running.pop(job.id, None)
+            if self._running.pop(job.id, None) is not None:
+                self._tenants[job.tenant] -= 1
+            self._tenants += Counter()  # without those that have none
             self._stopping.pop(job.id, None)
             if ended is not None:
                 self.wake()

@@ -44,8 +44,8 @@ class House:
         self.leases = Leases(self.objects, "a", 30.0)
         self.runner = JobRunner(self.store, self.leases, self.work)  # type: ignore[arg-type]
 
-    def job(self) -> Job:
-        job = Job(self.store.new_id(), "default", "c", "ingest", IngestOptions(), 3, 1.0)
+    def job(self, tenant: str = "default") -> Job:
+        job = Job(self.store.new_id(), tenant, "c", "ingest", IngestOptions(), 3, 1.0)
         self.store.create(job, None)
         return job
 
@@ -155,3 +155,27 @@ async def test_what_no_checkpoint_confirmed_is_not_reported_later(house: House) 
     await house.runner.idle()
     assert house.store.state(job).indexed == 1
     assert list(house.store.reported(job, None, 9)) == []
+
+
+async def test_one_tenants_many_jobs_keep_no_other_waiting(house: House) -> None:
+    for _ in range(50):
+        house.job("noisy")
+    await house.runner.look()
+    quiet, third = house.job("quiet"), house.job("third")
+    await house.runner.look()
+    await until(lambda: len(house.work.begun) == 3)  # beside the noisy one's two
+    assert {quiet.id, third.id} & set(house.work.begun)
+    house.work.go.set()
+    await until(lambda: {quiet.id, third.id} <= set(house.work.begun))
+    assert len(house.work.begun) < 20
+
+
+async def test_the_oldest_job_is_the_next(house: House) -> None:
+    now = [1_000_000.0]
+    house.store.clock = lambda: now[0]
+    jobs = []
+    for _ in range(4):
+        now[0] += 1
+        jobs.append(house.job().id)
+    await house.runner.look()
+    await until(lambda: house.work.begun == jobs[:2])
