@@ -410,7 +410,7 @@ def test_responses_go_on_call_functions_and_stream(client: openai.OpenAI) -> Non
         **asked, input="Does it rain in Paris?", tools=[tool], tool_choice="required"
     )
     body = json.loads(called.text)
-    assert spec.problems("Response", {**body, "temperature": 0}) == []
+    assert spec.problems("Response", body) == []
     (call,) = body["output"]
     jsonschema.validate(json.loads(call["arguments"]), WEATHER)
     for response_id in (first.id, second.id, body["id"]):
