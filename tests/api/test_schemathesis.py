@@ -30,7 +30,7 @@ _CHECKS = (
 )
 # Seconds of `make fuzz-api`; the suite's own runs are bounded by their requests.
 _SECONDS = int(os.environ.get("FUZZ_API_SECONDS", "0"))
-_LINKS = 10
+_LINKS = 6
 _HOOKS = Path(__file__).resolve().parents[1] / "schemathesis_hooks.py"
 
 
@@ -110,12 +110,12 @@ def _run(url: str, folder: Path, phases: str, examples: int) -> str:
 
 @pytest.mark.timeout(0 if _SECONDS else 120)
 def test_no_made_up_request_breaks_the_server_or_its_word(live, tmp_path):
-    _run(live, tmp_path, "examples,fuzzing", 5)
+    _run(live, tmp_path, "examples,fuzzing", 3)
 
 
 @pytest.mark.timeout(0 if _SECONDS else 120)
 def test_no_chain_of_requests_breaks_the_server_or_its_word(live, tmp_path):
-    told = _run(live, tmp_path, "stateful", 60)
+    told = _run(live, tmp_path, "stateful", 45)
     covered = re.search(r"API Links: +(\d+) covered", told)
     assert covered is not None
     assert int(covered[1]) >= _LINKS, "chains along links no longer begin"
