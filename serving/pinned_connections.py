@@ -24,10 +24,12 @@ Resolve = Callable[[str, int], list[str]]
 ``UnicodeError`` for what cannot be a name."""
 
 _CONNECT_TRIES = 2
-# Headers, and what is read ahead. h11 itself gives up at 100 KiB of one header, but not after any number of them
-# (1xx answers), nor of chunks of one byte: each costs the event loop more than it costs the sender.
-_FREE_BYTES = 256 << 10
-_WRAPPING = 0.25
+# h11 gives up at 100 KiB of one header, but at no number of interim answers nor of chunks of one byte, and each costs
+# the event loop some 20 us. So headers and what is read ahead have an allowance, which each piece of body raises, if
+# it is larger than what it costs. Of chunks of 100 bytes there may be any number, of one byte less than 2,000.
+_FREE_BYTES = 64 << 10
+_BYTES_BACK = 1.5
+_PIECE_COSTS_BYTES = 32
 
 
 class Refused(Exception):
@@ -39,18 +41,26 @@ class TooMuchWrapping(Exception):
 
 
 class WireAllowance:
-    """How many bytes a response may still bring: some for its headers, and a little more than its body has."""
+    """How many bytes a response may still bring: some for its headers, and somewhat more than its body has."""
 
     def __init__(self) -> None:
         self._left = float(_FREE_BYTES)
 
     def arrived(self, count: int) -> None:
-        """``count`` bytes of body came out of what was read."""
-        self._left += count * (1 + _WRAPPING)
+        """``count`` bytes of body came out of what was read, in one piece. Raises ``TooMuchWrapping``."""
+        self._left += count * _BYTES_BACK - _PIECE_COSTS_BYTES
+        self._check()
 
     def read(self, count: int) -> None:
         """``count`` bytes were read. Raises ``TooMuchWrapping``."""
         self._left -= count
+        self._check()
+
+    def next_read(self) -> int:
+        """How many bytes to read at once: no long stretch of what may be nothing but wrapping."""
+        return 1 + int(self._left / 4)
+
+    def _check(self) -> None:
         if self._left < 0:
             raise TooMuchWrapping
 
@@ -127,7 +137,7 @@ class _CountedStream(httpcore.AsyncNetworkStream):
         self._allowance = allowance
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data = await self._stream.read(max_bytes, timeout)
+        data = await self._stream.read(min(max_bytes, self._allowance.next_read()), timeout)
         self._allowance.read(len(data))
         return data
 

@@ -18,7 +18,7 @@ from serving.config import RequestLimits
 from serving.errors import LimitExceeded, MediaFetchFailed
 from serving.fetch import MediaFetcher
 
-LIMITS = RequestLimits(max_media_bytes=10_000, fetch_timeout_seconds=1.0, max_redirects=3)
+LIMITS = RequestLimits(max_media_bytes=10_000, fetch_timeout_seconds=30.0, max_redirects=3)
 
 
 @pytest.mark.parametrize(
@@ -246,3 +246,80 @@ async def test_name_servers_that_do_not_answer_hold_up_no_other_work(monkeypatch
             assert await asyncio.to_thread(lambda: "done") == "done"
     finally:
         answer.set()
+
+
+@asynccontextmanager
+async def flooding(head: bytes, piece: bytes, *, pause: float | None = None):
+    """A loopback server that sends ``piece`` after ``head`` without end; what it could send so far."""
+    sent = [0]
+
+    async def handle(reader, writer):
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(head)
+            while True:
+                writer.write(piece)
+                sent[0] += len(piece)
+                await writer.drain()
+                await asyncio.sleep(pause or 0)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    running = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with running:
+        yield f"http://127.0.0.1:{running.sockets[0].getsockname()[1]}", sent
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X-More: and more\r\n" * 100),
+        (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x" * 1000),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 100),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1;" + b"e" * 60 + b"\r\nx\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X-Trailer: more\r\n" * 100),
+    ],
+)
+async def test_what_is_not_media_is_not_read_for_long(head, piece):
+    """Headers, interim answers, chunk lengths and trailers cost time to parse: little of them is read."""
+    async with flooding(head, piece) as (url, sent):
+        with pytest.raises(MediaFetchFailed):
+            await fetch(fetcher(max_media_bytes=1 << 30), url)
+        # What was read, and what lay in the buffers of both sockets.
+        assert sent[0] < 16 << 20
+
+
+async def test_a_body_in_small_chunks_of_a_usual_size_is_whole():
+    body = b"".join(b"80\r\n" + b"x" * 128 + b"\r\n" for _ in range(10_000)) + b"0\r\n\r\n"
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body
+    async with server(answer) as (url, _):
+        assert len((await fetch(fetcher(max_media_bytes=2 << 20), url))[0]) == 10_000 * 128
+
+
+async def test_a_body_that_drips_ends_with_the_time_for_all_of_it():
+    async with flooding(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b"x", pause=0.02) as (url, sent):
+        with pytest.raises(MediaFetchFailed, match="fetch_timeout_seconds"):
+            await fetch(fetcher(fetch_timeout_seconds=0.3), url)
+        assert 0 < sent[0] < 5000
+
+
+async def test_redirects_with_bodies_without_end_are_not_read():
+    async with (
+        server(ok(b"there")) as (target, _),
+        flooding(f"HTTP/1.1 302 Found\r\nLocation: {target}/a\r\n\r\n".encode(), b"x" * 1000) as (url, sent),
+    ):
+        assert (await fetch(fetcher(), url))[0] == b"there"
+        assert sent[0] < 16 << 20
+
+
+@pytest.mark.parametrize(
+    "location", ["http://[public.test]@x/", "http://[::1", "http://xn--a-/", "//[", "\xff\xfe"]
+)
+async def test_redirects_to_what_is_no_url_are_refused(location):
+    async with server(redirect(location)) as (url, _):
+        with pytest.raises((MediaFetchFailed, LimitExceeded)):
+            await fetch(fetcher(), url)
