@@ -24,9 +24,10 @@ Resolve = Callable[[str, int], list[str]]
 ``UnicodeError`` for what cannot be a name."""
 
 _CONNECT_TRIES = 2
-# h11 gives up at 100 KiB of one header, but at no number of interim answers nor of chunks of one byte, and each costs
-# the event loop some 20 us. So headers and what is read ahead have an allowance, which each piece of body raises, if
-# it is larger than what it costs. Of chunks of 100 bytes there may be any number, of one byte less than 2,000.
+# h11 gives up at 100 KiB of one header, but at no number of interim answers nor of chunks of one byte, and each
+# costs the event loop some 20 us. So headers and what is read ahead have an allowance, which each piece of body
+# raises, if it is larger than what it costs. Of chunks of 100 bytes there may be any number, of one byte less than
+# 2,000.
 _FREE_BYTES = 64 << 10
 _BYTES_BACK = 1.5
 _PIECE_COSTS_BYTES = 32
