@@ -21,8 +21,8 @@ class EncoderSettings(BaseModel):
 
     ``quality`` ``best`` looks at a picture several times. ``device`` ``auto`` is a GPU where there is one.
     ``max_memory_bytes`` bounds what the models say they take, without it what the machine has free does. Models for
-    moderation and the voice are loaded when they are first asked; without them (an empty name) nothing is judged, or
-    said.
+    moderation and the voice are loaded when they are first asked; without them (an empty name) nothing is judged
+    or said.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

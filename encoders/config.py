@@ -73,8 +73,8 @@ class EncoderConfig:
     more speed). ``max_memory_bytes`` is the budget that the models' declared memory must fit into; ``None``: what
     the machine (or the container) has. ``revisions`` are those that results are kept under, by model: other weights
     are refused. ``token_model`` is the vision model whose patch tokens a bridge takes; ``None``: there is no
-    bridge, and nothing is loaded for one. The models for moderation and the voice are
-    loaded when they are first asked.
+    bridge, and nothing is loaded for one. The models for moderation and the voice are loaded
+    when they are first asked.
     """
 
     models_dir: Path

@@ -32,9 +32,7 @@ class ServedModel:
 
 
 class ModelCatalogue:
-    """The served models: chat first, then speech, text, vision, OCR, and for moderation and as a voice, where there are
-    some.
-    """
+    """The served models: chat first, then speech, text, vision, OCR, and where they are set, for moderation and voice."""
 
     def __init__(self, config: GatewayConfig) -> None:
         self.created_at_seconds = int(time.time())

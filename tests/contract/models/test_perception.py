@@ -16,7 +16,7 @@ from tiny_models import photo, tiny_clip
 from encoders import registry
 from encoders.config import EncoderConfig
 from encoders.errors import CorruptMedia, ModelUnavailable, UnsupportedMedia
-from encoders.types import FrameSampling, MediaKind, Quality, SeenMedium, TranscribeOptions
+from encoders.types import FrameSampling, MediaKind, Quality, SeenMedium, SpeakOptions, TranscribeOptions
 from serving.deployments.perception import PerceptionDeployment
 from storage.config import StorageConfig
 from storage.errors import MediaNotFound
@@ -39,7 +39,7 @@ class Stored:
 @pytest.fixture
 async def perception(models_dir: Path, tmp_path: Path) -> AsyncIterator[tuple[PerceptionDeployment, Stored]]:
     store = Stored(tmp_path)
-    config = EncoderConfig(models_dir, moderation_text_model="tox-block", moderation_image_model="open-nsfw")
+    config = EncoderConfig(models_dir, moderation_text_model="tox-block", moderation_image_model="open-nsfw", voice_model="hibari-heart")
     deployment = PerceptionDeployment(config, store.config)
     yield deployment, store
     await deployment.aclose()
@@ -88,6 +88,15 @@ async def test_perception(perception: tuple[PerceptionDeployment, Stored], share
     assert harmless["harassment"] < 0.2 < 0.8 < insult["harassment"]
     assert (await deployment.moderate_image(large))["sexual"] < 0.2
     assert (await deployment.moderate_video(video, FrameSampling(max_frames=2)))["sexual"] < 0.2
+
+    begun, *segments = [part async for part in deployment.transcript_parts(speech, TranscribeOptions())]
+    assert plain("".join(segment.text for segment in segments)) == JFK
+    assert begun.duration_seconds == pytest.approx(11, abs=0.1)
+    *sound, spoken = [part async for part in deployment.speak(SpeakOptions("One. Two. Three.", 2.0, "flac"))]
+    assert len(sound) >= 3
+    read_again = store.add(b"".join(sound), "audio/flac")
+    # A stream says nothing of its length; the decoder finds it.
+    assert len(await deployment.sound(read_again)) / 16_000 == pytest.approx(spoken.duration_seconds, abs=0.1)
 
     texts = tuple(f"text {index}" for index in range(75))
     embedded = await deployment.embed_texts(texts)
