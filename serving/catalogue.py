@@ -32,7 +32,7 @@ class ServedModel:
 
 
 class ModelCatalogue:
-    """The served models: chat first, then speech, text, vision, OCR, and where they are set, for moderation and voice."""
+    """The served models: chat first, then speech, text, vision, OCR, then moderation and voice where they are set."""
 
     def __init__(self, config: GatewayConfig) -> None:
         self.created_at_seconds = int(time.time())

@@ -70,7 +70,7 @@ class _BareWriter:
 
     def write(self, samples: Vector) -> bytes:
         header, self._header = self._header, b""
-        return header + _sixteen_bits(samples).tobytes()
+        return header + bytes(_sixteen_bits(samples).data)
 
     def end(self) -> bytes:
         header, self._header = self._header, b""

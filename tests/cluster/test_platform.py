@@ -203,6 +203,21 @@ def test_real_speech_and_unsupported_files(client: openai.OpenAI, shared_data: P
         )
 
 
+def test_what_is_said_is_transcribed_while_it_is_heard(client: openai.OpenAI) -> None:
+    sentence = "The first photograph of the evening shows a quiet harbour with seven boats. "
+    spoken = client.audio.speech.create(model="tts-1", voice="alloy", input=8 * sentence, speed=1.1)
+    assert spoken.response.headers["content-type"] == "audio/mpeg"
+    for tier in ("miss", "hit"):
+        *deltas, done = client.audio.transcriptions.create(
+            model="whisper-1", file=("said.mp3", spoken.content), language="en", stream=True
+        )
+        assert len(deltas) > 1
+        assert {event.type for event in deltas} == {"transcript.text.delta"}
+        assert "".join(event.delta for event in deltas) == done.text
+        assert done.text.lower().count("seven boats") + done.text.count("7 boats") >= 7
+        assert done.model_extra["manymodal"]["media"][0]["cache"] == {"transcript": tier}
+
+
 def test_a_video_is_analysed_by_its_scenes(platform: RunningPlatform, samples: Samples) -> None:
     with httpx.Client(base_url=platform.base_url, timeout=120) as http:
         for tier in ("miss", "hit"):

@@ -39,7 +39,12 @@ class Stored:
 @pytest.fixture
 async def perception(models_dir: Path, tmp_path: Path) -> AsyncIterator[tuple[PerceptionDeployment, Stored]]:
     store = Stored(tmp_path)
-    config = EncoderConfig(models_dir, moderation_text_model="tox-block", moderation_image_model="open-nsfw", voice_model="hibari-heart")
+    config = EncoderConfig(
+        models_dir,
+        moderation_text_model="tox-block",
+        moderation_image_model="open-nsfw",
+        voice_model="hibari-heart",
+    )
     deployment = PerceptionDeployment(config, store.config)
     yield deployment, store
     await deployment.aclose()
