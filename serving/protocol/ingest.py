@@ -92,7 +92,9 @@ class IngestRequest(_Options):
     """
 
     collection: _Collection = "default"
-    items: Annotated[list[IngestItem], Field(min_length=1, max_length=MAX_REQUEST_ITEMS)] | None = None
+    items: (
+        Annotated[list[IngestItem], Field(min_length=1, max_length=MAX_REQUEST_ITEMS, fail_fast=True)] | None
+    ) = None
     file_id: StrictStr | None = None
     format: ManifestFormat | None = None
     reembed: Reembedding | None = None
@@ -104,7 +106,7 @@ class IngestRequest(_Options):
 class BatchRequest(_Options):
     """Documents to index at once."""
 
-    documents: Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_BATCH_ITEMS)]
+    documents: Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_BATCH_ITEMS, fail_fast=True)]
 
 
 class Counts(BaseModel):

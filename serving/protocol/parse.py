@@ -11,13 +11,24 @@ from pydantic import BaseModel, ValidationError
 from serving.errors import InvalidRequest
 from serving.protocol.errors import field_path, validation_message
 
-__all__ = ["decode_json", "validated"]
+__all__ = ["MAX_VALUES", "decode_json", "validated"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def decode_json(body: bytes) -> dict[str, Any]:
-    """Decode a JSON object strictly (no NaN, no lone surrogates, no bottomless nesting)."""
+MAX_VALUES = 50_000
+"""Fields, texts, lists and objects in one body. Numbers in lists (tokens, vectors) are not counted."""
+
+_MAX_DEPTH = 64
+_FEW = 2_000  # commas and brackets that are not worth a look
+
+
+def decode_json(body: bytes, max_values: int = MAX_VALUES) -> dict[str, Any]:
+    """Decode a JSON object strictly (no NaN, no lone surrogates, no bottomless nesting).
+
+    At most ``max_values`` are in it (``MAX_VALUES`` says of what): checking each costs a hundred times what sending
+    it does.
+    """
     if not body.strip():
         raise InvalidRequest("The request body is empty; a JSON object was expected.", None, "empty_body")
     try:
@@ -30,7 +41,37 @@ def decode_json(body: bytes) -> dict[str, Any]:
         raise InvalidRequest("The JSON body is nested too deeply.", None, "invalid_json") from error
     if not isinstance(decoded, dict):
         raise InvalidRequest("The request body must be a JSON object.", None, "invalid_json")
+    if body.count(b",") > _FEW or body.count(b"[") + body.count(b"{") > _MAX_DEPTH:
+        _check_size(decoded, max_values)
     return decoded
+
+
+def _check_size(decoded: dict[str, Any], max_values: int) -> None:
+    level: list[Any] = [decoded]
+    values = depth = 0
+    while level:
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise InvalidRequest(
+                f"The JSON body is nested too deeply: at most {_MAX_DEPTH} levels are read.",
+                None,
+                "invalid_json",
+            )
+        below: list[Any] = []
+        for one in level:
+            counted = list(one.values()) if isinstance(one, dict) else [x for x in one if type(x) in _COUNTED]
+            values += len(counted)
+            if values > max_values:
+                raise InvalidRequest(
+                    f"The JSON body holds too many fields and items: at most {max_values} are read.",
+                    None,
+                    "invalid_json",
+                )
+            below += [x for x in counted if isinstance(x, dict | list)]
+        level = below
+
+
+_COUNTED = frozenset({dict, list, str, bool, type(None)})
 
 
 def validated(model: type[Model], raw: Any, *, strings: bool = False) -> Model:

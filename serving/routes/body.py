@@ -18,20 +18,20 @@ from starlette.requests import ClientDisconnect, Request
 from serving.errors import ClientGone, InvalidRequest, UnsupportedContentType
 from serving.gateway import gateway_of
 from serving.openapi import REFERENCE, reference
-from serving.protocol.parse import decode_json, validated
+from serving.protocol.parse import MAX_VALUES, decode_json, validated
 from storage.errors import StoreUnavailable
 
 __all__ = ["is_form", "json_schema", "open_form", "read_either", "read_json", "read_model", "uploaded_file"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_LARGE_BYTES = 1 << 20
+_LARGE_BYTES = 128 << 10
 _MAX_FILENAME_CHARACTERS = 255
 
 _log = logging.getLogger("manymodal.gateway")
 
 
-async def read_json(request: Request) -> dict[str, Any]:
+async def read_json(request: Request, max_values: int = MAX_VALUES) -> dict[str, Any]:
     """The body as a JSON object. Only ``application/json`` is read: a web page of another origin cannot send
     that.
     """
@@ -42,15 +42,17 @@ async def read_json(request: Request) -> dict[str, Any]:
         )
     body = await _body(request)
     if len(body) < _LARGE_BYTES:
-        return decode_json(body)
-    return await asyncio.to_thread(decode_json, body)
+        return decode_json(body, max_values)
+    return await asyncio.to_thread(decode_json, body, max_values)
 
 
-async def read_model(request: Request, model: type[Model], *, may_be_empty: bool = False) -> Model:
+async def read_model(
+    request: Request, model: type[Model], *, may_be_empty: bool = False, max_values: int = MAX_VALUES
+) -> Model:
     """The JSON body as a wire model; no body at all as the model's defaults if it ``may_be_empty``."""
     if may_be_empty and not await _body(request):
         return validated(model, {})
-    fields = await read_json(request)
+    fields = await read_json(request, max_values)
     if len(await _body(request)) < _LARGE_BYTES:
         return validated(model, fields)
     return await asyncio.to_thread(validated, model, fields)
@@ -111,7 +113,12 @@ async def open_form(request: Request, max_fields: int = 32, max_files: int = 1) 
     folder = gateway_of(request).storage.media.spool_folder
     try:
         async with aclosing(request.stream()) as body:
-            form = await _FormParser(request.headers, body, folder, max_fields, max_files).parse()
+            parser = _FormParser(request.headers, body, folder, max_fields, max_files)
+            try:
+                form = await parser.parse()
+            except BaseException:
+                parser.close()
+                raise
     except ClientDisconnect as error:
         raise ClientGone("The client closed the connection while sending the request.") from error
     except MultiPartException as error:
@@ -138,6 +145,11 @@ class _FormParser(MultiPartParser):
     ) -> None:
         super().__init__(headers, body, max_files=max_files, max_fields=max_fields)
         self._spool_folder = spool_folder
+
+    def close(self) -> None:
+        """Let go of the files of a form that broke off; Starlette does so for its own errors only."""
+        for file in self._files_to_close_on_error:
+            file.close()
 
     def on_headers_finished(self) -> None:
         super().on_headers_finished()

@@ -17,6 +17,7 @@ from serving.gateway import gateway_of
 from serving.ingest.items import Item
 from serving.protocol.ingest import (
     MAX_BATCH_ITEMS,
+    MAX_REQUEST_ITEMS,
     BatchItem,
     BatchRequest,
     IngestItem,
@@ -37,6 +38,8 @@ __all__ = ["router"]
 
 router = APIRouter()
 
+_MAX_VALUES = 20 * MAX_REQUEST_ITEMS
+
 Collection = Annotated[str, Path(pattern=COLLECTION_PATTERN)]
 
 _PLACE = re.compile(r"([0-9]{1,12})-([0-9]{1,9})")
@@ -48,7 +51,7 @@ _SOURCES = ("url", "file_id", "text", "file")
 async def create_ingest_job(request: Request, tenant: CurrentTenant) -> IngestJob:
     """Index a long list in the background."""
     ingest = gateway_of(request).ingest
-    wanted = await read_model(request, IngestRequest)
+    wanted = await read_model(request, IngestRequest, max_values=_MAX_VALUES)
     given = [name for name in ("items", "file_id", "reembed") if getattr(wanted, name) is not None]
     if len(given) != 1:
         raise InvalidRequest("A job needs exactly one of 'items', 'file_id' and 'reembed'.", "items")
