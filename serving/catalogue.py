@@ -32,7 +32,7 @@ class ServedModel:
 
 
 class ModelCatalogue:
-    """The served models: chat first, then speech, text, vision, OCR, then moderation and voice where they are set."""
+    """The served models: chat first, then speech, text, vision, OCR, then moderation and voice where set."""
 
     def __init__(self, config: GatewayConfig) -> None:
         self.created_at_seconds = int(time.time())
