@@ -10,7 +10,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deploy.ray_environment import engine_environment
 from deploy.settings import Settings
-from serving import request_log
+from serving import impatient_http, request_log
 from serving.app import create_app
 from serving.config import EngineConfig, GatewayConfig
 from serving.deployments.bridge import BridgeDeployment
@@ -42,6 +42,8 @@ class GatewayDeployment:
         log_level: str,
     ) -> None:
         request_log.configure(log_level)
+        # Before Ray Serve makes this replica's HTTP server.
+        impatient_http.install(config.limits.head_timeout_seconds, config.limits.stall_timeout_seconds)
         timeout_seconds = config.limits.perception_timeout_seconds
         self._services = Services(
             perception=RayPerception(perception, timeout_seconds),

@@ -21,6 +21,7 @@ from deploy.chat_settings import ChatSettings
 from deploy.encoder_settings import EncoderSettings
 from deploy.errors import SpacesDiffer
 from deploy.moderation_settings import ModerationSettings
+from deploy.limit_settings import TenantLimitSettings, requests_at_once
 from deploy.search_settings import SearchSettings
 from deploy.storage_settings import StorageSettings
 from encoders.config import DecodeLimits, EncoderConfig
@@ -105,6 +106,7 @@ class Settings(BaseSettings):
     start_timeout_seconds: int = Field(gt=0)
     allowed_hosts: tuple[str, ...] = ()
     access: AccessSettings = AccessSettings()
+    tenant_limits: TenantLimitSettings = TenantLimitSettings()
     storage: StorageSettings = StorageSettings()
     search: SearchSettings = SearchSettings()
     secret: SecretStr | None = None
@@ -193,7 +195,9 @@ class Settings(BaseSettings):
             bridge=self.chat.served_bridge(self.models_dir, speech),
             views=self.chat.views.levels(),
             native=self.chat.native_config(self.models_dir),
-            tenant_defaults=TenantSettings(moderation=self.moderation.policy()),
+            tenant_defaults=TenantSettings(self.tenant_limits.limits(), self.moderation.policy()),
+            max_requests=requests_at_once(self.deployments["gateway"].max_ongoing_requests),
+            engine_slots=self.chat.max_streams * self.deployments["engine"].num_replicas,
             moderation_text=text_judge,
             moderation_image=image_judge,
             voice_model=self.encoders.voice_spec(self.models_dir),
