@@ -2,7 +2,8 @@
 
 Behind this door only ``MediaRef`` travels. Nothing that was refused stays stored. Bytes that came inside
 another request are kept for a while, and found again when they come again: a repeated photo writes nothing.
-Fetching has turns of its own: slow web servers keep nobody waiting who brings the bytes along.
+Fetching has turns of its own: slow web servers keep nobody waiting who brings the bytes along, and nobody else who
+has media fetched.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from encoders.types import MediaInfo, MediaKind
 from serving.concurrency import in_thread_or_undone, to_the_end, turn
 from serving.config import RequestLimits
 from serving.errors import InvalidRequest, ServiceUnavailable
+from serving.fair_queue import FairQueue
 from serving.fetch import MediaFetcher
 from serving.inline_memo import InlineMemo
 from serving.intake import Intake, Received
@@ -41,6 +43,8 @@ Result = TypeVar("Result")
 
 _DATA_URL = re.compile(r"data:[^,;]{0,127}(?:;[^,;]{1,127}){0,8};base64,", re.IGNORECASE)
 _MAX_FETCHING = 8
+_MAX_WAITING_TO_FETCH = 256
+_FETCHING_KEPT_FREE = 2  # of a tenant that takes all there is, for others
 _MAX_STORING = 8
 
 
@@ -80,7 +84,7 @@ class Admission:
         self._limits = limits
         self._moderation = moderation
         self._stored = stored
-        self._fetching = asyncio.Semaphore(_MAX_FETCHING)
+        self._fetching = FairQueue(_MAX_FETCHING, _MAX_WAITING_TO_FETCH, _busy, kept_free=_FETCHING_KEPT_FREE)
         self._storing = asyncio.Semaphore(_MAX_STORING)
 
     async def from_reference(
@@ -102,7 +106,7 @@ class Admission:
             start = _data_start(reference, param)
             return await self.from_base64(tenant, reference, expected, param, filename, start, anew=anew)
         if scheme.startswith(("http://", "https://")):
-            async with self._fetched(reference, param) as (spool, name):
+            async with self._fetched(tenant, reference, param) as (spool, name):
                 return await self.from_file(tenant, spool, filename or name, expected, param, anew=anew)
         if scheme.startswith("file-"):
             return await self.from_id(tenant, reference, expected, param)
@@ -195,7 +199,7 @@ class Admission:
                 file = await asyncio.to_thread(opened)
             kept = await self.file_upload(tenant, file, filename, param=param)
         else:
-            async with self._fetched(reference, param) as (spool, name):
+            async with self._fetched(tenant, reference, param) as (spool, name):
                 kept = await self.file_upload(tenant, spool, filename or name, param=param)
         return cast(AdmittedMedia, kept)
 
@@ -320,16 +324,29 @@ class Admission:
         return lambda: io.BytesIO(_decode_base64(data[start:], param))
 
     @asynccontextmanager
-    async def _fetched(self, url: str, param: str | None) -> AsyncIterator[tuple[BinaryIO, str | None]]:
+    async def _fetched(
+        self, tenant: str, url: str, param: str | None
+    ) -> AsyncIterator[tuple[BinaryIO, str | None]]:
         """What a web server delivers, in a file that is gone after the block, and its name."""
         with open_spool(self._media.spool_folder) as spool:
-            async with self._turn(self._fetching), self._fetcher.open(url, param) as fetched:
-                await fill(spool, fetched.body)
+            try:
+                async with asyncio.timeout(self._limits.admission_wait_seconds):
+                    fetching = await self._fetching.take(tenant)
+            except TimeoutError:
+                raise _busy() from None
+            try:
+                async with self._fetcher.open(url, param) as fetched:
+                    await fill(spool, fetched.body)
+            finally:
+                fetching.release()
             yield spool, fetched.filename
 
     def _turn(self, slots: asyncio.Semaphore) -> AbstractAsyncContextManager[None]:
-        busy = ServiceUnavailable("Too many media are being taken in right now. Please try again shortly.")
-        return turn(slots, self._limits.admission_wait_seconds, busy)
+        return turn(slots, self._limits.admission_wait_seconds, _busy())
+
+
+def _busy() -> ServiceUnavailable:
+    return ServiceUnavailable("Too many media are being taken in right now. Please try again shortly.")
 
 
 def _data_start(url: str, param: str | None) -> int:

@@ -262,6 +262,38 @@ async def test_slow_web_servers_hold_up_no_uploads(platform, config, monkeypatch
     assert len(await asyncio.gather(*fetching)) == 8
 
 
+async def test_a_tenants_slow_web_servers_hold_up_no_other_tenants(platform, monkeypatch):
+    admission = platform.app.state.gateway.admission
+    delivering, all_at_work, begun = asyncio.Event(), asyncio.Event(), []
+
+    @asynccontextmanager
+    async def slow_open(url, param=None):
+        begun.append(url)
+        if len(begun) == 7:
+            all_at_work.set()
+
+        async def body():
+            if "slow" in url:
+                await delivering.wait()
+            yield fake_png()
+
+        yield FetchedMedia("a.png", body())
+
+    monkeypatch.setattr(admission._fetcher, "open", slow_open)
+    await admission.from_reference("other", "http://fast.example/a.png")  # somebody else is about
+    many = [
+        asyncio.create_task(admission.from_reference("noisy", f"http://slow.example/{n}.png"))
+        for n in range(40)
+    ]
+    async with asyncio.timeout(30):
+        await all_at_work.wait()
+        for n in range(3):
+            await admission.from_reference("other", f"http://fast.example/{n}.png")
+    assert sum("slow" in url for url in begun) == 6
+    delivering.set()
+    assert len(await asyncio.gather(*many)) == 40
+
+
 async def test_a_store_that_fails_after_an_upload_does_not_hide_it(tmp_path, config, caplog):
     store = FakeTroubledStore(LocalObjectStore(tmp_path / "objects"))
     platform = build_platform(tmp_path, config, store)
