@@ -7,10 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from s3_server import S3Server, weed_program
 from valkey_server import ValkeyServer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# A busy machine is no failure: time limits of whole tests are pytest-timeout's.
+settings.register_profile(
+    "unhurried", settings.get_profile("default"), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True, scope="session")
