@@ -260,3 +260,29 @@ async def test_who_goes_away_while_a_key_is_read_stops_nobody_else(ring, store, 
     go.set()
     assert (await second).tenant == "acme"
     assert [operation for operation, _ in objects.calls].count("get") == 1
+
+
+async def test_what_a_slow_store_was_asked_long_ago_lets_nobody_in(ring, store, objects, clock):
+    """The key is read, revoked, and the answer of before comes only now."""
+    key, text = store.create("", "acme", {"chat"})
+    read, go = threading.Event(), threading.Event()
+    get = store.get
+
+    def slow(key_id):
+        found = get(key_id)
+        read.set()
+        assert go.wait(10)
+        return found
+
+    store.get = slow
+    early = asyncio.create_task(ring.caller_of(text))
+    await asyncio.to_thread(read.wait, 10)
+    store.get = get
+    store.revoke(key.id)
+    clock.now += 5
+    late = asyncio.create_task(ring.caller_of(text))
+    await asyncio.sleep(0)
+    go.set()
+    assert (await early).tenant == "acme"  # it came before the revocation
+    with pytest.raises(AuthenticationFailed):
+        await late
