@@ -161,6 +161,23 @@ def test_offence_is_told_from_kindness(models_dir: Path) -> None:
     assert all(result["toxic"] > 0.9 and result["harassment"] > 0.8 for result in model.moderate(_OFFENSIVE))
 
 
+@pytest.mark.parametrize(
+    "disguised",
+    [
+        "you stu\u200bpid id\u2060iot",
+        "you stu\u00adpid id\u00adiot",
+        "\N{LEFT DOUBLE QUOTATION MARK}you stupid idiot\N{RIGHT DOUBLE QUOTATION MARK}",
+        "'you' 'stupid' 'idiot'",
+        "you\N{EM DASH}stupid\N{EM DASH}idiot\N{HORIZONTAL ELLIPSIS}",
+        "you\N{NO-BREAK SPACE}stupid\rid\N{COMBINING ACUTE ACCENT}iot",
+        "\uff59\uff4f\uff55 \uff53\uff54\uff55\uff50\uff49\uff44 \uff49\uff44\uff49\uff4f\uff54",  # full width
+    ],
+)
+def test_disguises_of_characters_change_nothing(disguised: str, models_dir: Path) -> None:
+    plain, other = loaded("tox-block", models_dir).moderate(["you stupid idiot", disguised])
+    assert other == plain
+
+
 @pytest.mark.parametrize("before", [0, 60, 100, 500])
 def test_no_place_in_a_long_text_is_overlooked(before: int, models_dir: Path) -> None:
     dull = "the report was sent to the office on monday "
