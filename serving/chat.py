@@ -29,6 +29,7 @@ from serving.media_report import MediaReport
 from serving.metrics import GatewayMetrics
 from serving.moderation.answers import guarded, guarded_whole
 from serving.moderation.gate import Guard, ModerationGate
+from serving.moderation.prompts import prompt_texts
 from serving.perceive_options import AS_SET, PerceiveOptions
 from serving.perceiver import Perceived
 from serving.protocol.chat import ChatRequest
@@ -127,7 +128,8 @@ class ChatPipeline:
             )
         guard = await self._moderation.guard(tenant, "chat_input")
         if guard is not None:
-            await guard.texts(texts_of(request), "messages")
+            for param, texts in prompt_texts(request).items():
+                await guard.texts(texts, param)
         body = engine_fields(raw, request)
         body["model"] = self._catalogue.chat.name
         # Tenants never share what the engine keeps of prompts: how long an answer takes would tell what others ask.

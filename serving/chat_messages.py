@@ -11,13 +11,14 @@ from serving.protocol.chat import (
     ChatRequest,
     ImagePart,
     MediaPart,
+    Message,
     RefusalPart,
     TextPart,
     UserMessage,
 )
 from serving.strategies.strategy import Block, Content
 
-__all__ = ["MediaUse", "media_uses", "question_of", "texts_of", "with_blocks"]
+__all__ = ["MediaUse", "media_uses", "question_of", "texts_in", "texts_of", "with_blocks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +43,24 @@ class MediaUse:
 def texts_of(request: ChatRequest) -> Iterator[str]:
     """Every text of every message: what was said, refused, and written as a function's arguments."""
     for message in request.messages:
-        if isinstance(message.content, str):
-            yield message.content
-        for part in message.content if isinstance(message.content, list) else ():
-            if isinstance(part, TextPart):
-                yield part.text
-            elif isinstance(part, RefusalPart):
-                yield part.refusal
-        if isinstance(message, AssistantMessage):
-            if message.refusal is not None:
-                yield message.refusal
-            yield from (call.function.arguments for call in message.tool_calls or ())
-            if message.function_call is not None:
-                yield message.function_call.arguments
+        yield from texts_in(message)
+
+
+def texts_in(message: Message) -> Iterator[str]:
+    """The same of one message."""
+    if isinstance(message.content, str):
+        yield message.content
+    for part in message.content if isinstance(message.content, list) else ():
+        if isinstance(part, TextPart):
+            yield part.text
+        elif isinstance(part, RefusalPart):
+            yield part.refusal
+    if isinstance(message, AssistantMessage):
+        if message.refusal is not None:
+            yield message.refusal
+        yield from (call.function.arguments for call in message.tool_calls or ())
+        if message.function_call is not None:
+            yield message.function_call.arguments
 
 
 def question_of(request: ChatRequest) -> str:

@@ -94,6 +94,62 @@ async def test_prompts_are_kept_from_the_engine(
     assert counted == 2
 
 
+FUNCTION = {
+    "name": "f",
+    "description": "Tell them.",
+    "parameters": {"type": "object", "properties": {"a": {"enum": ["fine", "idiot"]}}},
+}
+CALL = {"id": "c", "type": "function", "function": {"name": "idiot", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"messages": [{"role": "user", "name": "idiot", "content": "Hi"}]}, "messages"),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "Hi"},
+                    {"role": "assistant", "tool_calls": [CALL]},
+                    {"role": "tool", "tool_call_id": "c", "content": "Fine"},
+                ]
+            },
+            "messages",
+        ),
+        ({"tools": [{"type": "function", "function": FUNCTION}]}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "idiot"}}]}, "tools"),
+        ({"functions": [FUNCTION]}, "functions"),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "x", "schema": {"properties": {"idiot": {"type": "string"}}}},
+                }
+            },
+            "response_format",
+        ),
+    ],
+)
+async def test_all_that_stands_in_the_prompt_is_judged(
+    guarded: Build, body: dict[str, Any], param: str
+) -> None:
+    platform = guarded("chat_input")
+    wanted = {"model": "default", "messages": [{"role": "user", "content": "Hi"}], **body}
+    async with http_client(platform) as http:
+        answer = await http.post("/v1/chat/completions", json=wanted)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert answer.json()["error"]["code"] == "content_policy_violation"
+    assert platform.engine.requests == []
+
+
+async def test_parts_of_a_message_are_judged_together(guarded: Build) -> None:
+    platform = guarded("chat_input")
+    words = [{"type": "text", "text": text} for text in ("I will kill", "you")]
+    async with http_client(platform) as http:
+        await chat(http, words)
+    assert platform.perception.judged == ["I will kill\nyou"]
+
+
 async def test_every_role_and_earlier_turn_counts_and_is_judged_once(guarded: Build) -> None:
     platform = guarded("chat_input")
     turns = [
