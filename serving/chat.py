@@ -111,13 +111,7 @@ class ChatPipeline:
         """
         self._catalogue.check(self._catalogue.chat, request.model)
         characters = sum(len(text) for text in texts_of(request))
-        if characters > self._limits.max_text_characters:
-            raise LimitExceeded(
-                f"The messages hold {characters} characters; at most {self._limits.max_text_characters} "
-                "(max_text_characters) are allowed.",
-                "messages",
-                "context_length_exceeded",
-            )
+        self._check_length(characters, "messages")
         await self._check(request, characters)
         uses = list(media_uses(request))
         if len(uses) > self._limits.max_media_per_request:
@@ -129,6 +123,8 @@ class ChatPipeline:
         guard = await self._moderation.guard(tenant, "chat_input")
         if guard is not None:
             for param, texts in prompt_texts(request).items():
+                if param != "messages":  # which have been counted
+                    self._check_length(sum(map(len, texts)), param)
                 await guard.texts(texts, param)
         body = engine_fields(raw, request)
         body["model"] = self._catalogue.chat.name
@@ -170,6 +166,15 @@ class ChatPipeline:
             tenant,
             await self._reserve(tenant, body, request, attachments),
         )
+
+    def _check_length(self, characters: int, field: str) -> None:
+        if characters > self._limits.max_text_characters:
+            raise LimitExceeded(
+                f"The {field} hold {characters} characters; at most {self._limits.max_text_characters} "
+                "(max_text_characters) are allowed.",
+                field,
+                "context_length_exceeded",
+            )
 
     async def _check(self, request: ChatRequest, characters: int) -> None:
         takes_tools = self._config.chat_model.takes_tools

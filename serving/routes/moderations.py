@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from fastapi import APIRouter, Request
 
@@ -54,10 +55,10 @@ async def create_moderation(request: Request, tenant: CurrentTenant) -> Moderati
         found = await unless_gone(request, _scores(gateway, tenant, parts))
     policy = (await gateway.tenants.settings(tenant)).moderation
     results, others = [], []
-    for index in range(parts[-1].input + 1):
-        kinds = [kind for kind in seen if any(part.kind == kind and part.input == index for part in parts)]
-        pairs = zip(parts, found, strict=True)
-        scores = ModerationScores.highest(one for part, one in pairs if part.input == index)
+    for _, group in groupby(zip(parts, found, strict=True), key=lambda pair: pair[0].input):
+        pairs = list(group)
+        kinds = sorted({part.kind for part, _ in pairs})
+        scores = ModerationScores.highest(one for _, one in pairs)
         results.append(result_of(scores, {kind: judges[kind] for kind in kinds}, policy))
         others.append(other_scores(scores))
     return ModerationAnswer(

@@ -142,6 +142,20 @@ async def test_all_that_stands_in_the_prompt_is_judged(
     assert platform.engine.requests == []
 
 
+async def test_no_more_is_judged_than_a_prompt_may_hold(guarded: Build) -> None:
+    platform = guarded("chat_input")
+    for length, status in ((2000, 200), (2001, 400)):
+        tool = {
+            "type": "function",
+            "function": {"name": "f", "description": "x" * (length - 11)},
+        }  # and "function", "f"
+        async with http_client(platform) as http:
+            answer = await chat(http, "Hi", tools=[tool])
+        assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["param"] == "tools"
+    assert max(map(len, platform.perception.judged)) == 2000
+
+
 async def test_parts_of_a_message_are_judged_together(guarded: Build) -> None:
     platform = guarded("chat_input")
     words = [{"type": "text", "text": text} for text in ("I will kill", "you")]

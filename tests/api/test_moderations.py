@@ -199,5 +199,5 @@ async def test_without_models_it_is_not_offered(tmp_path: Path, config: GatewayC
 
 async def test_the_models_are_listed_with_the_names_of_openais(client: openai.AsyncOpenAI) -> None:
     names = [model.id async for model in client.models.list()]
-    assert names[-2:] == ["tox-block", "open-nsfw"]
+    assert {"tox-block", "open-nsfw"} <= set(names)
     assert (await client.models.retrieve("omni-moderation-latest")).id == "tox-block"
