@@ -227,3 +227,5 @@ def test_names_that_clients_give_are_not_shown():
     )
     assert again["document_id"] == shown["document_id"]
     assert again["collection"].startswith("hash:")
+    card = shown_ids(SECRET, {"document_id": "visa-4111111111111111"})
+    assert card["document_id"].startswith("hash:")
