@@ -32,6 +32,7 @@ __all__ = ["AuditLog", "AuditMetrics"]
 _MAX_WAITING = 10_000
 _MAX_SEGMENT = 2_000
 _MAX_ANCHORS = 32
+_MAX_STRANGERS = 20
 _FLUSH_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
 
@@ -55,8 +56,10 @@ class AuditLog:
     """One gateway's chain. ``note`` never waits; ``run`` writes until it is cancelled, then ``close``.
 
     While the store does not answer, entries wait, at most ``max_waiting``. What comes on top is counted, and an
-    entry says how many are missing (``gap``). What was noted in the last second before a crash is lost. ``clock``
-    gives seconds since the epoch. Use from one event loop.
+    entry says how many are missing (``gap``). What was noted in the last second before a crash is lost. Who has no
+    key can neither fill the store by it nor push others out: of what strangers are refused, so much is noted one by
+    one between two writes, the rest as a number (``refusals``). ``clock`` gives seconds since the epoch. Use from
+    one event loop.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class AuditLog:
         self._max_waiting = max_waiting
         self._waiting: deque[dict[str, Any]] = deque()
         self._lost = 0
+        self._strangers = 0
         self._head = Head(-1, FIRST)
         self._unwritten: tuple[str, bytes, Head, int] | None = None
         self._writing = asyncio.Lock()
@@ -87,15 +91,21 @@ class AuditLog:
             return
         self._waiting.append({"at": int(self._clock() * 1000), "kind": kind, **fields})
 
+    def note_refusal(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """Note that somebody unknown was refused."""
+        self._strangers += 1
+        if self._strangers <= _MAX_STRANGERS:
+            self.note(kind, fields)
+
     async def run(self) -> None:
-        """Begin the chain, and write what was noted every second."""
+        """Begin the chain, and write what was noted every second; at once where more waits than fits a segment."""
         while True:
-            await self.flush()
-            await asyncio.sleep(_FLUSH_SECONDS)
+            if not await self.flush() or len(self._waiting) < _MAX_SEGMENT:
+                await asyncio.sleep(_FLUSH_SECONDS)
 
     async def close(self) -> None:
         """Write what is left, and that the chain ends here."""
-        self._waiting.append({"at": int(self._clock() * 1000), "kind": "stop"})
+        self._waiting.extend([*self._sums(), {"at": int(self._clock() * 1000), "kind": "stop"}])
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 while (self._waiting or self._unwritten) and await self.flush():
@@ -130,9 +140,8 @@ class AuditLog:
             return None
         while self._waiting and len(entries) < _MAX_SEGMENT:
             entries.append(self._waiting.popleft())
-        if self._lost and not self._waiting:  # lost after all that waited
-            entries.append({"at": now, "kind": "gap", "lost": self._lost})
-            self._lost = 0
+        if not self._waiting:  # lost after all that waited
+            entries += self._sums()
         lines: list[bytes] = []
         number, previous = self._head.number, self._head.hash
         for entry in entries:
@@ -142,6 +151,17 @@ class AuditLog:
         key = segment_key(self.gateway, self._head.number + 1)
         self._head = Head(number, previous)
         return key, sealed_segment(self._secret, key, lines), self._head, len(lines)
+
+    def _sums(self) -> list[dict[str, Any]]:
+        """Entries for what was not noted one by one."""
+        now = int(self._clock() * 1000)
+        sums: list[dict[str, Any]] = []
+        if self._lost:
+            sums.append({"at": now, "kind": "gap", "lost": self._lost})
+        if self._strangers > _MAX_STRANGERS:
+            sums.append({"at": now, "kind": "refusals", "more": self._strangers - _MAX_STRANGERS})
+        self._lost = self._strangers = 0
+        return sums
 
     def _write(self, key: str, segment: bytes, head: Head, _: int) -> None:
         if not self._objects.put_if_absent(key, segment) and self._objects.get(key) != segment:

@@ -65,7 +65,10 @@ class AuditMiddleware:
         }
         if caller is not None and caller.internal:
             fields["internal"] = True
-        self._log.note("request", fields)
+        if caller is None and status >= 400:
+            self._log.note_refusal("request", fields)
+        else:
+            self._log.note("request", fields)
 
 
 def shown_ids(secret: bytes, parameters: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from fake_store import FakeTroubledStore
@@ -196,6 +197,60 @@ async def test_what_the_buffer_has_no_room_for_is_a_gap(tmp_path):
     assert kinds == ["start", *["request"] * 10, "gap", "request", "stop"]
     report = verify_audit(objects, SECRET)
     assert (report.clean, report.lost) == (True, 15)
+
+
+async def test_a_gap_at_the_end_leaves_the_end_orderly(tmp_path):
+    objects = LocalObjectStore(tmp_path)
+    log = log_over(objects, max_waiting=1)
+    for _ in range(3):
+        log.note("request", {})
+    await log.close()
+    assert [entry["kind"] for entry in entries(objects)] == ["start", "request", "gap", "stop"]
+    assert verify_audit(objects, SECRET).open == ()
+
+
+async def test_strangers_push_nobody_out_and_fill_nothing(tmp_path):
+    objects = LocalObjectStore(tmp_path)
+    log = log_over(objects, max_waiting=100)
+    for round_ in range(2):
+        for _ in range(1000):
+            log.note_refusal("request", {"status": 401})
+        log.note("request", {"status": 200})
+        await (log.flush() if round_ == 0 else log.close())
+    found = list(entries(objects))
+    assert [entry["kind"] for entry in found if entry["kind"] != "request"] == [
+        "start",
+        "refusals",
+        "refusals",
+        "stop",
+    ]
+    assert [entry["more"] for entry in found if entry["kind"] == "refusals"] == [980, 980]
+    statuses = [entry["status"] for entry in found if entry["kind"] == "request"]
+    assert statuses == [*[401] * 20, 200] * 2
+    report = verify_audit(objects, SECRET)
+    assert (report.clean, report.lost, report.open) == (True, 0, ())
+
+
+async def test_what_fills_several_segments_does_not_wait_for_the_next_second(tmp_path, monkeypatch):
+    objects = FakeTroubledStore(LocalObjectStore(tmp_path))
+    written_twice = threading.Event()
+
+    def second(operation: str, key: str) -> bool:
+        if [name for name, _ in objects.calls].count("put_if_absent") == 2:
+            written_twice.set()
+        return False
+
+    objects.fails = second
+    log = log_over(objects)
+    for number in range(4500):
+        log.note("request", {"status": number})
+    monkeypatch.setattr("serving.audit.log._FLUSH_SECONDS", 3600.0)
+    running = asyncio.create_task(log.run())
+    assert await asyncio.to_thread(written_twice.wait, 10)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await log.close()
+    assert verify_audit(objects, SECRET).clean
 
 
 async def test_a_cancelled_writer_leaves_a_whole_chain(tmp_path):
