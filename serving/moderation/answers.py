@@ -59,8 +59,10 @@ class GuardedStream:
 
     async def aclose(self) -> None:
         """Stop judging, and the engine."""
-        await self._bytes.aclose()
-        await self._answer.aclose()
+        try:
+            await self._bytes.aclose()
+        finally:
+            await self._answer.aclose()
 
     async def _released(self) -> AsyncGenerator[bytes, None]:
         stream = self._stream
@@ -101,11 +103,13 @@ class GuardedStream:
             if failure is not None:
                 raise failure
         finally:
-            for task in (reading, judging):
-                if task is not None:
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
-            await self._answer.aclose()
+            begun = [task for task in (reading, judging) if task is not None]
+            for task in begun:
+                task.cancel()
+            try:
+                await asyncio.gather(*begun, return_exceptions=True)
+            finally:
+                await self._answer.aclose()
 
     async def _judged(self, questions: list[Question]) -> list[tuple[Question, str | None]]:
         categories = await self._judge([question.text for question in questions])

@@ -104,6 +104,36 @@ async def test_who_is_cancelled_while_waiting_leaves_nothing_running() -> None:
     assert source.closed.is_set()
 
 
+async def test_who_is_cancelled_twice_closes_the_engine_all_the_same() -> None:
+    source, judge = (
+        Source([event("x" * 600_000 + " ")] * 9),
+        Judge(),
+    )  # more than is held: nothing is being read
+    leave = asyncio.Event()
+
+    async def slow_to_leave(texts: Sequence[str]) -> list[str | None]:
+        try:
+            return await judge(texts)
+        finally:
+            await leave.wait()
+
+    answer = guarded(EngineAnswer(b"", source.chunks()), slow_to_leave, 1)
+
+    async def read() -> None:
+        async for _ in answer:
+            pass
+
+    reading = asyncio.create_task(read())
+    await turns_of_the_loop(50)
+    for _ in range(2):
+        reading.cancel()
+        await turns_of_the_loop(5)
+    leave.set()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert source.closed.is_set()
+
+
 async def test_an_engine_that_is_faster_than_the_judge_is_held_back() -> None:
     source, judge = Source([event("x" * 10_000 + " ") for _ in range(1000)]), Judge()
     answer = guarded(EngineAnswer(b"", source.chunks()), judge, 1)
