@@ -26,7 +26,8 @@ keys_app = typer.Typer(
 
 _console = Console()
 _errors = Console(stderr=True)
-_DAY_SECONDS = 24 * 3600
+_HOUR, _DAY = 3600, 24 * 3600  # seconds
+_LONGEST = 100 * 366 * _DAY
 
 Profile = Annotated[str | None, typer.Option(help="Profile: whose settings (default: laptop).")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder for media, collections and caches.")]
@@ -54,8 +55,8 @@ def create(
     """Make a key and print it, this once. As soon as there is one, everybody needs one."""
     store = _store(profile, data_dir)
     is_first = not store.any()
-    ends_at = None if expires_in_days is None else int(store.clock() + expires_in_days * _DAY_SECONDS)
     try:
+        ends_at = None if expires_in_days is None else int(store.clock()) + _seconds(expires_in_days * _DAY)
         key, text = store.create(name, tenant, _scopes(scope), ends_at)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
@@ -104,7 +105,11 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Make a key that may do what an old one may, print it, and end the old one."""
-    made = _store(profile, data_dir).rotate(key_id, int(overlap_hours * 3600))
+    try:
+        overlap = _seconds(overlap_hours * _HOUR)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    made = _store(profile, data_dir).rotate(key_id, overlap)
     if made is None:
         _no_key()
     else:
@@ -115,6 +120,13 @@ def _store(profile: str | None, data_dir: Path | None) -> KeyStore:
     from deploy.access import key_store  # boto3 and the like; help texts must not wait for them
 
     return key_store(given_settings(profile=profile, data_dir=data_dir))
+
+
+def _seconds(given: float) -> int:
+    """Whole seconds. Raises ``ValueError`` for what is no length of time, or longer than the calendar has room."""
+    if not abs(given) <= _LONGEST:
+        raise ValueError("A time may be at most a hundred years.")
+    return int(given)
 
 
 def _scopes(given: Sequence[str] | None) -> frozenset[Scope]:

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Limit: TypeAlias = Annotated[StrictInt, Field(ge=0, le=1 << 60)] | None
-Threshold: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Threshold: TypeAlias = Annotated[float, Field(ge=0, le=1, strict=True)]
 
 
 class Limits(BaseModel):

@@ -426,6 +426,9 @@ async def test_policies_are_each_tenants_own(guarded: Build) -> None:
     platform.app.dependency_overrides[current_tenant] = lambda: "other"
     async with http_client(platform) as http:
         assert (await http.put("/v1/tenants/other", json=own)).status_code == 200
+        for threshold in (True, "1"):
+            wrong = {"moderation": {"threshold": threshold}}
+            assert (await http.put("/v1/tenants/other", json=wrong)).status_code == 400
         assert (await chat(http, "you idiot")).status_code == 200
         refused(await chat(http, "vermin"), "hate", "messages")
         platform.app.dependency_overrides.clear()

@@ -72,6 +72,14 @@ def test_a_key_has_all_scopes_but_admin_by_default_and_may_end(settings: Setting
         )
 
 
+@pytest.mark.parametrize("length", ["inf", "nan", "1e300", "1e7"])
+def test_times_that_no_calendar_has_are_refused(settings: Settings, length: str) -> None:
+    answer = run(settings, "keys", "create", "--expires-in-days", length)
+    assert (answer.exit_code, type(answer.exception)) == (2, SystemExit), answer.output
+    answer = run(settings, "keys", "rotate", "0" * 24, "--overlap-hours", length)
+    assert (answer.exit_code, type(answer.exception)) == (2, SystemExit), answer.output
+
+
 def test_records_of_another_secret_are_shown_as_unreadable(settings: Settings) -> None:
     key = created(settings)
     (settings.data_dir / "secret").write_bytes(bytes(32))
