@@ -45,6 +45,6 @@ def _words(given: Any) -> Iterator[str]:
         elif isinstance(one, BaseModel):
             waiting.extend(value for _, value in reversed(list(one)))
         elif isinstance(one, Mapping):
-            waiting.extend(part for pair in reversed(one.items()) for part in reversed(pair))
+            waiting.extend(part for pair in reversed(list(one.items())) for part in reversed(pair))
         elif isinstance(one, list):
             waiting.extend(reversed(one))
