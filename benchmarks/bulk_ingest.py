@@ -41,6 +41,8 @@ from serving.ingest.config import IngestConfig
 from serving.ingest.ingester import Ingester
 from serving.ingest.items import IngestOptions, Item, Outcome
 from serving.ingest.statistics import IngestStatistics
+from serving.limits.stored import StoredBytes
+from serving.limits.windows import LocalCounts
 from serving.media_vectors import gate_of
 from serving.metrics import GatewayMetrics
 from serving.moderation.gate import ModerationGate
@@ -80,7 +82,8 @@ class House:
             metrics,
         )
         scoring = Scoring(perception, perceiver.tasks, catalogue, config)
-        moderation = ModerationGate(SameForAll(TenantSettings()), scoring, perceiver, metrics.registry)
+        tenants = SameForAll(TenantSettings())
+        moderation = ModerationGate(tenants, scoring, perceiver, metrics.registry)
         self.ingester = Ingester(
             self.storage.media,
             search,
@@ -90,6 +93,7 @@ class House:
             config.limits,
             IngestConfig(),
             moderation,
+            StoredBytes(tenants, LocalCounts(), self.storage.objects),
         )
 
     async def ingest(self, collection: str, photos: Sequence[bytes]) -> list[Outcome]:

@@ -133,7 +133,10 @@ def _numa() -> Finding:
 def _seccomp() -> Finding:
     if not filters_are_there():
         return Finding(
-            "libseccomp", "warning", "media are decoded without a filter of system calls", "apt install libseccomp2"
+            "libseccomp",
+            "warning",
+            "media are decoded without a filter of system calls",
+            "apt install libseccomp2",
         )
     return Finding("libseccomp", "ok", "filters what a process that decodes media may ask of the kernel")
 

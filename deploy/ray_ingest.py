@@ -44,6 +44,8 @@ from serving.ingest.items import IngestOptions, Item, Outcome
 from serving.ingest.listing import item_of
 from serving.ingest.statistics import IngestStatistics
 from serving.ingest.writing import Writing
+from serving.limits.shared import counts_over
+from serving.limits.stored import StoredBytes
 from serving.media_vectors import gate_of
 from serving.metrics import GatewayMetrics
 from serving.moderation.gate import ModerationGate
@@ -138,6 +140,9 @@ class _Stage(ABC):
         self.wanted = wanted
         self.config = wanted.settings.gateway_config()
         self.storage = open_storage(wanted.settings.storage_config(), self.config.cache_secret)
+        self.tenants = StoredTenants(
+            TenantStore(self.storage.objects), self.config.tenant_defaults, self.config.access
+        )
         self._loop = asyncio.Runner()
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,6 +173,7 @@ class _Fetching(_Stage):
             wanted.tenant,
             wanted.collection,
             wanted.options,
+            StoredBytes(self.tenants, counts_over(self.storage.redis), self.storage.objects),
             repeated=True,
         )
         vision = find(encoders.vision_model, encoders.models_dir)
@@ -209,9 +215,7 @@ class _Encoding(_Stage):
             self._perception, self.storage.derived, self.storage.vectors, catalogue, self.config, metrics
         )
         scoring = Scoring(self._perception, perceiver.tasks, catalogue, self.config)
-        store = TenantStore(self.storage.objects)
-        tenants = StoredTenants(store, self.config.tenant_defaults, self.config.access)
-        moderation = ModerationGate(tenants, scoring, perceiver, metrics.registry)
+        moderation = ModerationGate(self.tenants, scoring, perceiver, metrics.registry)
         self._encoding = Encoding(
             perceiver,
             gate_of(self.config),

@@ -26,9 +26,8 @@ from serving.ingest.ingester import Ingester
 from serving.inline_memo import InlineMemo
 from serving.limits.collection_limit import CollectionLimit
 from serving.limits.limiter import TenantLimiter
-from serving.limits.shared import SharedCounts
+from serving.limits.shared import counts_over
 from serving.limits.stored import StoredBytes
-from serving.limits.windows import Counts, LocalCounts
 from serving.media_links import MediaLinks
 from serving.media_vectors import gate_of
 from serving.metrics import GatewayMetrics
@@ -101,9 +100,7 @@ def build_gateway(
     catalogue = ModelCatalogue(config)
     tenant_store = TenantStore(storage.objects)
     tenants: TenantDirectory = StoredTenants(tenant_store, config.tenant_defaults, config.access)
-    counts: Counts = LocalCounts()
-    if storage.redis is not None:
-        counts = SharedCounts(storage.redis, LocalCounts())
+    counts = counts_over(storage.redis)
     limiter = TenantLimiter(tenants, counts)
     ring = KeyRing(KeyStore(storage.objects, config.cache_secret), config.access)
     perceiver = Perceiver(services.perception, storage.derived, storage.vectors, catalogue, config, metrics)

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from serving.limits.windows import WINDOW_SECONDS, LocalCounts, Places, Standing, Taken, Window
+from serving.limits.windows import WINDOW_SECONDS, Counts, LocalCounts, Places, Standing, Taken, Window
 from storage.redis import RedisCache
 
-__all__ = ["SharedCounts"]
+__all__ = ["SharedCounts", "counts_over"]
 
 # One round trip for all that a request takes. The clock is Redis's own, so gateways' clocks need not agree.
 # ARGV: kind, limit, cost or lease, holder; four for each key.
@@ -196,3 +196,8 @@ class SharedCounts:
                 keys=[name(_NAMES + key) for key in keys], args=list(arguments)
             )
         )
+
+
+def counts_over(redis: RedisCache | None) -> Counts:
+    """Counts in Redis where there is one, in memory otherwise."""
+    return LocalCounts() if redis is None else SharedCounts(redis, LocalCounts())
