@@ -21,6 +21,7 @@ FILTERED = "content_filter"
 """How a refused choice ends, OpenAI's word."""
 
 _EVENT_END = b"\n\n"
+_MOST_AHEAD = 256  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class HeldStream:
         self._held: deque[_Held] = deque()
         self._texts: dict[int, HeldText] = {}
         self._fields: dict[int, str] = {}
+        self._ahead: dict[int, int] = {}
         self._refused: set[int] = set()
         self._head: Event = {}
         self._usage: Any = None
@@ -117,7 +119,7 @@ class HeldStream:
     def take(self) -> bytes:
         """What may be sent now."""
         out = b""
-        while self._held and all(self._texts[c].shown >= end for c, end in self._held[0].needs.items()):
+        while self._held and all(self._texts[c].shows(end) for c, end in self._held[0].needs.items()):
             one = self._held.popleft()
             self.held_bytes -= len(one.raw)
             out += one.encoded()
@@ -159,14 +161,25 @@ class HeldStream:
                     return
                 continue
             text = self._texts.setdefault(index, HeldText())
+            before = text.length
             for name, piece in written(choice.get("delta") or {}):
                 if self._fields.setdefault(index, name) != name:
                     self._fields[index] = name
                     text.text += "\n"  # one field's last word does not go on in the next
                 text.text += piece
             text.complete = text.complete or bool(choice.get("finish_reason"))
-            held.needs[index] = text.length
+            held.needs[index] = text.length + self._tokens_ahead(choice, text.length - before)
         self._hold(held)
+
+    def _tokens_ahead(self, choice: Event, written: int) -> int:
+        """By how many characters, about, the tokens that ``logprobs`` show are ahead of the text: the engine keeps
+        text back that may become a stop sequence, and half characters.
+        """
+        tokens = (choice.get("logprobs") or {}).get("content") or ()
+        index = choice["index"]
+        ahead = self._ahead.get(index, 0) - written + sum(len(one["token"]) for one in tokens)
+        self._ahead[index] = min(max(0, ahead), _MOST_AHEAD) if tokens else 0
+        return self._ahead[index]
 
 
 def written(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -33,10 +33,9 @@ class HeldText:
         """Characters that have come."""
         return self._base + len(self.text)
 
-    @property
-    def shown(self) -> int:
-        """Up to where the text may be shown."""
-        return self.length if self.settled else self._shown
+    def shows(self, end: int) -> bool:
+        """Whether the text may be shown up to ``end``, which may lie behind what has come."""
+        return self.settled or self._shown >= end
 
     @property
     def settled(self) -> bool:
@@ -75,8 +74,8 @@ class HeldText:
     def _last_word_end(self) -> int:
         new = self.text[self.judged - self._base :]
         words = new.split()
-        if not words:
-            return self.judged
+        if not words:  # endless space is no word that could still go on
+            return self.length if len(new) > _LONGEST_WORD else self.judged
         unfinished = 0 if new[-1].isspace() else len(words[-1])
         if unfinished > _LONGEST_WORD:
             return self.length

@@ -184,3 +184,44 @@ def test_calls_and_reasoning_are_judged_too() -> None:
         sent = run(HeldStream(1), chunks, says_bad, [])
         assert b"bad" not in sent
         assert FILTERED.encode() in sent
+
+
+def test_tokens_that_are_ahead_of_their_text_wait_for_it() -> None:
+    """The engine keeps text back that may become a stop sequence, but not its ``logprobs``."""
+    stream = HeldStream(1)
+
+    def tokens(*given: str) -> dict[str, object]:
+        return {"content": [{"token": token, "logprob": -1.0} for token in given]}
+
+    def chunk(text: str, *given: str) -> bytes:
+        choice = {"index": 0, "delta": {"content": text}, "logprobs": tokens(*given), "finish_reason": None}
+        return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+
+    asked: list[str] = []
+    chunks = [
+        chunk("", "you ", "bad "),
+        chunk("", "cat "),
+        chunk("you bad cat ", "sits "),
+        event(None, reason="stop"),
+    ]
+    sent = run(stream, chunks, lambda text: "bad" in text, asked)
+    assert asked
+    assert b"bad" not in sent
+    fine = [
+        chunk("", "a "),
+        chunk("a ", "cat "),
+        chunk("cat ", ""),
+        event(None, reason="stop"),
+        b"data: [DONE]\n\n",
+    ]
+    assert run(HeldStream(1), fine, lambda text: False, asked) == b"".join(fine)
+
+
+def test_endless_space_is_not_held_for_ever() -> None:
+    stream = HeldStream(1)
+    for chunk in [event("a "), *[event(" " * 10)] * 100]:
+        stream.feed(chunk)
+        for question in stream.questions():
+            stream.settle(question, None)
+        stream.take()
+        assert stream.held_bytes < 20 * len(chunk)
