@@ -14,11 +14,13 @@ PROFILE ?= laptop
 DATA_DIR ?=
 # How long `make fuzz-api` makes up requests.
 FUZZ_API_SECONDS ?= 300
+# How long `make fuzz` makes up bytes for each parser.
+FUZZ_SECONDS ?= 20
 
 BIN := $(VENV)/bin
 RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-.PHONY: help setup models test-models node-client fuzz-api audit sbom demo serve test unit lint types imports format clean \
+.PHONY: help setup models test-models node-client fuzz fuzz-api audit sbom demo serve test unit lint types imports format clean \
 	bench-chat bench-start bench-media bench-cache bench-repeated \
 	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu \
 	bench-search-scale bench-search-http bench-planning bench-fusion bench-gpu-fusion
@@ -59,6 +61,9 @@ audit: setup ## Pinned packages against our list of advisories and, where it can
 sbom: setup ## What is installed, as CycloneDX in dist/sbom.json.
 	@mkdir -p dist
 	@$(BIN)/cyclonedx-py environment --output-reproducible --output-format JSON --output-file dist/sbom.json $(BIN)/python
+
+fuzz: setup ## Made-up bytes for each parser of ours, FUZZ_SECONDS each (20); findings go to tests/fuzz/corpus.
+	@PYTHONPATH=tests:. $(BIN)/python -m fuzz.run --seconds $(FUZZ_SECONDS)
 
 fuzz-api: setup ## Five minutes of made-up requests against the whole API (FUZZ_API_SECONDS).
 	@FUZZ_API_SECONDS=$(FUZZ_API_SECONDS) $(BIN)/pytest tests/api/test_schemathesis.py --timeout 0 -s

@@ -41,7 +41,10 @@ def encode_artifact(artifact: Artifact) -> bytes:
 
 def decode_artifact(data: bytes, kind: type[Kind]) -> Kind:
     """Bytes as an artifact of ``kind``. Raises ``msgspec.MsgspecError`` when they are not one."""
-    return msgspec.msgpack.decode(data, type=kind, dec_hook=_from_wire)
+    try:
+        return msgspec.msgpack.decode(data, type=kind, dec_hook=_from_wire)
+    except UnicodeDecodeError as error:  # msgspec lets it through
+        raise msgspec.DecodeError("a text is not UTF-8") from error
 
 
 def _to_wire(value: Any) -> PackedArray:

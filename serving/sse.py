@@ -72,6 +72,7 @@ class EventRewriter:
         return sent
 
     def _event(self, event: bytes) -> bytes:
+        event = event.lstrip(b"\n")  # more than one blank line before it
         if not event.startswith(b"data:") or self._interesting.search(event) is None:
             return event + b"\n\n"
         rewritten = self._rewrite(msgspec.json.decode(event[5:]))

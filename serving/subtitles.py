@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from encoders.types import Transcript, TranscriptSegment
 
 __all__ = ["srt", "timed_text", "vtt"]
+
+_ARROW = re.compile("--+>")
 
 
 def srt(transcript: Transcript) -> str:
@@ -43,7 +46,7 @@ def _spoken(transcript: Transcript) -> Iterable[TranscriptSegment]:
 
 def _cue_text(segment: TranscriptSegment) -> str:
     """One line: an arrow or an empty line inside a cue would break the file."""
-    return " ".join(segment.text.split()).replace("-->", "->")
+    return _ARROW.sub("->", " ".join(segment.text.split()))
 
 
 def _clock(seconds: float, mark: str) -> str:

@@ -85,6 +85,9 @@ def sniff(data: bytes) -> Sniffed:
     for offset, magic, found in _SIGNATURES:
         if data[offset : offset + len(magic)] == magic:
             return found
+    behind = _id3_bytes(data)
+    if behind is not None:  # before all that lies further in: what a tag holds is no other type
+        return _behind_id3(data[behind : behind + 4])
     found_here = (
         _riff_or_form(data) or _isobmff(data) or _matroska(data) or _bitmap(data) or _mpeg_audio(data)
     )
@@ -145,9 +148,6 @@ def _bitmap(data: bytes) -> Sniffed | None:
 
 def _mpeg_audio(data: bytes) -> Sniffed | None:
     """MP3 and AAC have no magic, only a sync word whose reserved bit patterns must not occur."""
-    behind = _id3_bytes(data)
-    if behind is not None:
-        return _behind_id3(data[behind : behind + 4])
     if _is_adts(data[:2]):
         return Sniffed("stream", "aac", "aac")
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:

@@ -130,6 +130,7 @@ async def open_form(request: Request, max_fields: int = 32, max_files: int = 1) 
         yield form
     finally:
         await form.close()
+        parser.close()  # a part that has no end is not in the form
 
 
 class _FormParser(MultiPartParser):
