@@ -15,9 +15,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from encoders.decoding import worker
+from encoders.decoding.wire import receive_job, write_message
 from encoders.errors import CorruptMedia
 
 _SECRETS: list[str] = []
+_CHANNELS: dict[str, Any] = {}
+_ANSWERED = {"error": "CorruptMedia", "message": "came of it: answered"}
 
 
 def open_file(path: str) -> object:
@@ -75,6 +78,34 @@ def remember(text: str) -> object:
     return seen
 
 
+def answer_and_stay(_: str) -> object:
+    """Have the job's sender believe that it is over, and take what is sent next."""
+    answers, jobs = _CHANNELS["answers"], _CHANNELS["jobs"]
+    write_message(answers, _ANSWERED)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    os.close(2)
+    _, descriptors, _, _ = socket.recv_fds(jobs, 1 << 16, 1)
+    stolen = os.pread(descriptors[0], 100, 0).decode() if descriptors else "no medium"
+    write_message(answers, {"begun": True})
+    write_message(answers, {"error": "CorruptMedia", "message": f"came of it: took {stolen}"})
+    os._exit(0)
+
+
+def answer_twice(_: str) -> object:
+    """Leave an answer for whoever comes next."""
+    answers = _CHANNELS["answers"]
+    write_message(answers, _ANSWERED)
+    write_message(answers, {"begun": True})
+    write_message(answers, {"error": "CorruptMedia", "message": "came of it: a lie"})
+    os._exit(0)
+
+
+def say_ended(_: str) -> object:
+    """Tell, in the worker's place, that this process has ended, and stay."""
+    os.write(_CHANNELS["jobs"].fileno(), b"ended")
+    return answer_and_stay("")
+
+
 def start_thread(_: str) -> object:
     """What decoders may do."""
     done: list[bool] = []
@@ -94,6 +125,18 @@ def _tried(job: dict[str, Any], file: Any, limits: Any) -> Iterator[Any]:
     yield
 
 
+def _noted_job(channel: socket.socket) -> Any:
+    _CHANNELS["jobs"] = channel
+    return receive_job(channel)
+
+
+def _noted_message(pipe: Any, header: dict[str, Any], *bodies: Any) -> None:
+    _CHANNELS["answers"] = pipe
+    write_message(pipe, header, *bodies)
+
+
 if __name__ == "__main__":
     worker._decode = _tried
+    worker.receive_job = _noted_job
+    worker.write_message = _noted_message
     worker.main()

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from encoders.config import DecodeLimits
 from encoders.decoding.answers import UNUSABLE, Answer
-from encoders.decoding.wire import ProtocolError, read_message, send_job
+from encoders.decoding.wire import ProtocolError, learn_senders, read_message, receive_ended, send_job
 from encoders.errors import (
     CorruptMedia,
     DecodeTimeout,
@@ -42,6 +42,7 @@ _START_TIMEOUT_SECONDS = 60.0
 # A job nobody wants any more may end by itself for so long: a fresh process costs more than most jobs.
 _GRACE_SECONDS = 0.5
 _LOOK_UP_SECONDS = 0.25
+_END_SECONDS = 2.0  # for a child that has answered to be gone
 _PIPE_BYTES = 1 << 18
 # Nothing of this process's environment: it holds credentials the decoder has no use for. One thread per BLAS, since
 # each reserves memory and none is used. What malloc gets from the kernel it keeps for the next picture, up to
@@ -97,7 +98,10 @@ class DecodeProcess:
         self._limits = limits
         root = str(Path(__file__).resolve().parents[2])
         self._jobs, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._jobs.shutdown(socket.SHUT_RD)  # jobs go one way
+        if limits.process_per_medium:
+            learn_senders(self._jobs)
+        else:
+            self._jobs.shutdown(socket.SHUT_RD)  # jobs go one way
         try:
             with theirs:
                 self._process = subprocess.Popen(  # noqa: S603 - our own module, fixed arguments
@@ -112,7 +116,7 @@ class DecodeProcess:
             self._jobs.close()
             raise
         self._answers = _TimedPipe(cast(BinaryIO, self._process.stdout))
-        self._greeted = self._stopped = self._cancelled = False
+        self._greeted = self._stopped = self._cancelled = self._child_lives = False
 
     @property
     def pid(self) -> int:
@@ -155,12 +159,15 @@ class DecodeProcess:
 
         Time that ``answer.take`` needs does not count. ``greet`` must have been called before.
         """
+        if self._child_lives:
+            self._see_the_child_end()
         self._answers.allow(self._limits.max_wall_seconds)
         try:
             send_job(self._jobs, job, medium)
         except OSError:
             self.bury()
             raise NeverBegan from None
+        self._child_lives = self._limits.process_per_medium
         self._receive(None)  # only a process that has confirmed the job has touched its bytes
         header, body = self._read_answer(answer)
         if "error" in header:
@@ -175,6 +182,18 @@ class DecodeProcess:
             if not self._cancelled:  # a job that was broken off has no result to end with
                 self.bury()
             raise
+
+    def _see_the_child_end(self) -> None:
+        """What did the last job may have been taken over, and say anything in its answer. That it is gone, only its
+        parent can say, and after that there is nothing more to read. ``NeverBegan``, with both gone, otherwise.
+        """
+        poll = select.poll()
+        poll.register(self._jobs, select.POLLIN)
+        poll.poll(_END_SECONDS * 1000)
+        if not receive_ended(self._jobs, self.pid) or self._answers.holds_something():
+            self.bury()
+            raise NeverBegan
+        self._child_lives = False
 
     def bury(self) -> int:
         """Kill, reap, close the pipes; the exit code (negative: the signal)."""
@@ -263,6 +282,10 @@ class _TimedPipe(io.RawIOBase):
     def hurry(self, ends_at: float) -> None:
         """Another end, if that is earlier; set by another thread."""
         self._hurried_end = ends_at
+
+    def holds_something(self) -> bool:
+        """Whether there are bytes to read, or will never be any more."""
+        return bool(self._poll.poll(0))
 
     def readable(self) -> bool:
         return True

@@ -1,4 +1,5 @@
-"""Between the service and its decoder process: jobs with a file attached one way, framed answers the other.
+"""Between the service and its decoder process: jobs with a file attached one way, framed answers the other, and
+word of which process has ended, which the kernel vouches for.
 
 A job is one datagram of JSON on a Unix socket, its medium an open file sent along. An answer is a
 length-framed JSON header and raw bytes on a pipe, which bounds how far the decoder can run ahead.
@@ -13,11 +14,22 @@ import socket
 import struct
 from typing import Any, BinaryIO
 
-__all__ = ["ProtocolError", "read_message", "receive_job", "send_job", "write_message"]
+__all__ = [
+    "ProtocolError",
+    "learn_senders",
+    "read_message",
+    "receive_ended",
+    "receive_job",
+    "send_ended",
+    "send_job",
+    "write_message",
+]
 
 _LENGTHS = struct.Struct("<IQ")
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_JOB_BYTES = 1 << 16
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: process, user, group
+_ENDED = b"ended"
 
 
 class ProtocolError(Exception):
@@ -37,6 +49,32 @@ def receive_job(channel: socket.socket) -> tuple[dict[str, Any], int | None]:
             os.close(descriptor)
         raise EOFError
     return json.loads(data), descriptors[0] if descriptors else None
+
+
+def learn_senders(channel: socket.socket) -> None:
+    """From here on the kernel says of every message on ``channel`` which process sent it (unix(7), SO_PASSCRED)."""
+    channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+
+
+def send_ended(channel: socket.socket) -> None:
+    """Tell, against the direction of jobs, that the child which did the last job has ended. Raises ``OSError``."""
+    channel.send(_ENDED)
+
+
+def receive_ended(channel: socket.socket, sender: int) -> bool:
+    """Whether process ``sender``, and no other, says that the child has ended. Does not wait."""
+    try:
+        data, about, _, _ = channel.recvmsg(
+            len(_ENDED) + 1,
+            socket.CMSG_SPACE(_CREDENTIALS.size),
+            socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC,
+        )
+    except OSError:
+        return False
+    told = [
+        value for level, kind, value in about if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
+    ]
+    return data == _ENDED and len(told) == 1 and _CREDENTIALS.unpack(told[0])[0] == sender
 
 
 def write_message(pipe: BinaryIO, header: dict[str, Any], *bodies: bytes | memoryview) -> None:

@@ -40,7 +40,7 @@ from encoders.decoding.sniff import Sniffed, sniff_file
 from encoders.decoding.source import open_source
 from encoders.decoding.system_calls import SystemCallFilter, filters_are_there
 from encoders.decoding.video import sample_frames
-from encoders.decoding.wire import receive_job, write_message
+from encoders.decoding.wire import receive_job, send_ended, write_message
 from encoders.errors import CorruptMedia, EncoderError, MediaTooLarge, UnsupportedMedia
 from encoders.types import FrameSampling, MediaKind, SamplingMethod, VideoSummary
 
@@ -149,8 +149,8 @@ def _in_a_child(
     job: dict[str, Any],
     medium: int,
 ) -> bool:
-    """Have a child answer. One that is killed takes this process with it, in the same way: nobody can say how much
-    of its answer it has written.
+    """Have a child answer, and tell when it has ended: no job is sent that it could still take. One that is killed
+    takes this process with it, in the same way: nobody can say how much of its answer it has written.
     """
     parent = os.getpid()
     child = os.fork()
@@ -167,7 +167,13 @@ def _in_a_child(
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         os.kill(parent, os.WTERMSIG(status))
-    return status == 0
+    if status != 0:
+        return False
+    try:
+        send_ended(jobs)
+    except OSError:  # there will be no more jobs
+        return False
+    return True
 
 
 def _answered(

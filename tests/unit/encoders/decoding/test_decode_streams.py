@@ -201,7 +201,8 @@ async def test_leaving_early_ends_the_job_and_keeps_the_process(
     make_decoder: MakeDecoder, frame_maker: tuple[tuple[str, ...], Callable[[], int]]
 ) -> None:
     command, made = frame_maker
-    decoder = make_decoder(command=command)
+    # The frames' maker is one process, which has no children whose end it could tell.
+    decoder = make_decoder(DecodeLimits(process_per_medium=False), command=command)
     for _ in range(3):
         stream = decoder.frames(b"100000", FrameSampling(max_frames=100000))
         await anext(stream)

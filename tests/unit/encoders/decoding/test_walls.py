@@ -58,3 +58,13 @@ async def test_a_process_per_medium_leaves_nothing_to_the_next(
     decoder = make_decoder(DecodeLimits(process_per_medium=True), command=command)
     assert await came_of(decoder, "remember", "a tenant's") == "[]"
     assert await came_of(decoder, "remember", "another tenant's") == "[]"
+
+
+@pytest.mark.parametrize("attempt", ["answer_and_stay", "answer_twice", "say_ended"])
+async def test_who_stays_after_its_answer_neither_sees_nor_answers_the_next(
+    make_decoder: Callable[..., MediaDecoder], attempt: str
+) -> None:
+    command = (sys.executable, "-P", "-s", str(TAKEN_OVER))
+    decoder = make_decoder(DecodeLimits(process_per_medium=True), command=command)
+    assert await came_of(decoder, attempt) == "answered"
+    assert await came_of(decoder, "remember", "another tenant's") == "[]"
