@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import time
@@ -10,13 +11,14 @@ from collections.abc import Callable
 from serving.access.config import AccessConfig
 from serving.access.keys import ApiKey, KeyStore, secret_digest, split_key
 from serving.access.recent import Recent
-from serving.errors import AuthenticationFailed
+from serving.errors import AuthenticationFailed, ServiceUnavailable
 from serving.identity import Caller
 from storage.errors import CorruptObject, StoreUnavailable
 
 __all__ = ["KeyRing"]
 
 _NOTED_SECONDS = 600.0  # of a key's use, no more often than this
+_PATIENCE_SECONDS = 1.0  # with a store that hangs, for what is known from before
 _NOBODYS = secret_digest("")  # hashed as keys are, and no key's
 
 _log = logging.getLogger("manymodal.gateway")
@@ -36,13 +38,22 @@ class KeyRing:
         ages = config.fresh_seconds, config.stale_seconds, config.wait_seconds
         self._keys: Recent[ApiKey | None] = Recent(self._read, *ages, clock)
         self._any: Recent[bool] = Recent(lambda _: store.any(), *ages, clock)
-        self._seen_any = False
+        self._seen_any = self._told_of_none = False
         self._noted: dict[str, float] = {}
 
     async def has_keys(self) -> bool:
-        """Whether a key was ever made. Once it is seen it stays so. Raises ``StoreUnavailable``."""
+        """Whether a key was ever made. Once it is seen it stays so. Where there was none, there is none while the
+        store does not answer: no key can be made then, and what needs no store goes on. Raises ``StoreUnavailable``
+        or ``ServiceUnavailable`` when it was never told.
+        """
         if not self._seen_any:
-            self._seen_any = await self._any.get("")
+            try:
+                async with asyncio.timeout(_PATIENCE_SECONDS if self._told_of_none else None):
+                    self._seen_any = await self._any.get("")
+                self._told_of_none = True
+            except (StoreUnavailable, ServiceUnavailable, TimeoutError):
+                if not self._told_of_none:
+                    raise
         return self._seen_any
 
     async def caller_of(self, given: str) -> Caller:

@@ -231,7 +231,7 @@ async def test_auto_is_open_until_there_is_a_key_and_never_again(ring, store, ob
             await access.caller(given)
 
 
-async def test_auto_does_not_open_while_the_store_is_away(ring, objects, clock):
+async def test_auto_neither_opens_nor_closes_while_the_store_is_away(ring, store, objects, clock):
     access = Access(AccessConfig("auto"), ring, "default")
     objects.fails = lambda operation, key: True
     with pytest.raises(StoreUnavailable):
@@ -240,7 +240,14 @@ async def test_auto_does_not_open_while_the_store_is_away(ring, objects, clock):
     await access.caller([])
     objects.fails = lambda operation, key: True
     clock.now += 5
-    with pytest.raises(StoreUnavailable):
+    assert (await access.caller([])).tenant == "default"
+    objects.fails = lambda operation, key: False
+    store.create("", "acme", {"chat"})
+    with pytest.raises(AuthenticationFailed):
+        await access.caller([])
+    objects.fails = lambda operation, key: True
+    clock.now += 5
+    with pytest.raises(AuthenticationFailed):
         await access.caller([])
 
 
