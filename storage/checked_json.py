@@ -31,8 +31,11 @@ def from_checked_json(key: str, encoded: bytes) -> dict[str, Any] | None:
     found = _TAIL.fullmatch(tail)
     if found is None or found[1] != _digest(key, payload):
         return None
-    fields: dict[str, Any] = json.loads(payload + b"}")
-    return fields
+    try:
+        fields = json.loads(payload + b"}")
+    except (ValueError, RecursionError):  # the checksum has no secret: somebody made it
+        return None
+    return fields if isinstance(fields, dict) else None
 
 
 def _digest(key: str, payload: bytes) -> bytes:
