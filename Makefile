@@ -23,7 +23,7 @@ RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $
 .PHONY: help setup models test-models node-client fuzz fuzz-api audit sbom demo serve test unit lint types imports format clean \
 	bench-chat bench-start bench-media bench-cache bench-repeated \
 	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu \
-	bench-search-scale bench-search-http bench-planning bench-fusion bench-gpu-fusion
+	bench-search-scale bench-search-http bench-planning bench-fusion bench-gpu-fusion bench-fairness
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -135,6 +135,9 @@ bench-planning: setup ## What the capacity planner predicts beside what is measu
 
 bench-fusion: models ## Second questions about known media, and the split pipeline against vLLM's own server.
 	@$(BIN)/python -m benchmarks.fusion
+
+bench-fairness: models ## One tenant's TTFT while another sends twenty times its quota.
+	@$(BIN)/python -m benchmarks.noisy_tenant
 
 bench-gpu-fusion: setup ## BLIP-2-OPT-2.7B in parts on a GPU, by stage; says so where there is no GPU.
 	@$(BIN)/python -m benchmarks.gpu_fusion
