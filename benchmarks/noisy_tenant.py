@@ -2,8 +2,8 @@
 
 One platform with keys. The quiet tenant streams short answers one after the other; the noisy one has a quota of
 requests a minute and at once. Three conditions take turns in changing order: the noisy tenant is silent, sends just
-its quota evenly, or twenty times that. Goal: the p95 of the quiet tenant's TTFT moves by at most 15 % from the second
-to the third. Exit code 1 when the median of the rounds misses it. ``make bench-fairness``.
+its quota evenly, or twenty times that. Goal: the p95 of the quiet tenant's TTFT moves by at most 15 % from the
+second to the third. Exit code 1 when the median of the rounds misses it. ``make bench-fairness``.
 """
 
 from __future__ import annotations
