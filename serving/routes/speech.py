@@ -52,7 +52,10 @@ _ANSWERS[200]["content"]["text/event-stream"] = {"schema": reference(SpeechEvent
 
 
 @router.post(
-    "/v1/audio/speech", response_model=None, responses=_ANSWERS, openapi_extra=json_schema(SpeechRequest)
+    "/v1/audio/speech",
+    response_class=Response,
+    responses=_ANSWERS,
+    openapi_extra=json_schema(SpeechRequest),
 )
 async def create_speech(request: Request, tenant: CurrentTenant) -> Response:
     """OpenAI's text to speech: the sound comes while it is being made."""

@@ -24,6 +24,9 @@ async def test_models(client):
         "all-minilm-l6-v2",
         "efficientnet-lite2",
         "rapidocr",
+        "tox-block",
+        "open-nsfw",
+        "hibari-heart",
     ]
     assert all(model.object == "model" and model.created > 0 for model in models)
     assert models[2].model_extra["manymodal"]["dimensions"] == 384

@@ -221,8 +221,8 @@ def test_encoders_are_told_the_revisions_that_results_are_kept_under(tmp_path: P
     settings = load_settings({"data_dir": tmp_path})
     gateway, encoders = settings.gateway_config(), settings.encoder_config()
     served = [gateway.vision_model, gateway.speech_model, gateway.text_model, gateway.ocr_model]
-    served += filter(None, (gateway.moderation_text, gateway.moderation_image))
-    assert len(served) == 6
+    served += filter(None, (gateway.moderation_text, gateway.moderation_image, gateway.voice_model))
+    assert len(served) == 7
     assert encoders.revisions == {spec.name: spec.revision for spec in served}
 
 
