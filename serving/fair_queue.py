@@ -32,12 +32,14 @@ class Turn:
 
 class FairQueue:
     """``slots`` for all. Each tenant waits in a line of its own. Whoever holds fewest slots is next, among equals
-    the one that was served longest ago (max-min fairness; D. Bertsekas, R. Gallager, "Data Networks"). While others are
-    about, nobody who holds all but ``kept_free`` slots gets more: a newcomer does not wait for somebody else's long
-    answers.
+    the one that was served longest ago (max-min fairness; D. Bertsekas, R. Gallager, "Data Networks"). While
+    others are about, nobody who holds all but ``kept_free`` slots gets more: a newcomer does not wait for somebody
+    else's long answers.
 
-    A tenant whose line is longer than ``waiting_per_tenant`` is refused with 429; with more than ``waiting`` in all
-    lines everybody is, with ``full``. Use from one event loop.
+    A tenant whose line is longer than ``waiting_per_tenant`` is refused with 429. With more than ``waiting`` in all
+    lines whoever came last in the longest gives way to one of a shorter line (P. McKenney, "Stochastic Fairness
+    Queueing"): several noisy tenants keep no other from waiting. Who has the longest line gets ``full``. Use from
+    one event loop.
     """
 
     def __init__(
@@ -72,12 +74,8 @@ class FairQueue:
         line = self._lines.get(tenant)
         own_fault = len(line) >= self._per_tenant if line else cost <= self._free
         if own_fault and (line or self._count >= self._waiting):
-            raise RateLimited(
-                "Too many of your requests are under way or waiting already. Please try again when some of them "
-                "have ended.",
-                2,
-            )
-        if self._count >= self._waiting:
+            raise _too_many()
+        if self._count >= self._waiting and not self._gives_way(1 + len(line or ())):
             raise self._full()
         if line is None:
             line = self._lines[tenant] = deque()
@@ -90,7 +88,8 @@ class FairQueue:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._let_go(tenant, cost)
+                if turn.exception() is None:  # else it gave way, and holds nothing
+                    self._let_go(tenant, cost)
             else:
                 if entry in self._lines.get(tenant, ()):
                     self._leave(tenant, entry)
@@ -167,6 +166,19 @@ class FairQueue:
             self._hold(tenant, cost)
             turn.set_result(None)
 
+    def _gives_way(self, length: int) -> bool:
+        """Make room for somebody whose line will be ``length`` long, if another is longer than that."""
+        if not self._lines:
+            return False
+        tenant = max(self._lines, key=lambda one: len(self._lines[one]))
+        if len(self._lines[tenant]) <= length:
+            return False
+        entry = self._lines[tenant][-1]
+        self._leave(tenant, entry)
+        if not entry[1].done():
+            entry[1].set_exception(_too_many())
+        return True
+
     def _leave(self, tenant: str, entry: tuple[int, asyncio.Future[None]], *, served: bool = False) -> None:
         line = self._lines[tenant]
         line.remove(entry)
@@ -175,3 +187,11 @@ class FairQueue:
             del self._lines[tenant]
         elif served:
             self._lines[tenant] = self._lines.pop(tenant)
+
+
+def _too_many() -> RateLimited:
+    return RateLimited(
+        "Too many of your requests are under way or waiting already. Please try again when some of them "
+        "have ended.",
+        2,
+    )

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from serving.concurrency import to_the_end, turn
+from serving.disconnect import unless_gone
 
 
 async def test_work_reaches_its_end_however_often_its_caller_is_cancelled():
@@ -62,3 +63,29 @@ async def test_turns():
             raise TimeoutError
     async with turn(slots, 1, KeyError("busy")):
         assert slots.locked()
+
+
+async def test_a_result_that_nobody_takes_is_closed():
+    go, closed = asyncio.Event(), asyncio.Event()
+
+    class Answer:
+        async def aclose(self) -> None:
+            closed.set()
+
+    async def work() -> Answer:
+        await go.wait()
+        return Answer()
+
+    async def receive() -> dict:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    caller = asyncio.create_task(unless_gone(receive, work()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.sleep(0)  # the work is done, and the caller has not seen it yet
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert closed.is_set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -80,15 +81,47 @@ async def test_lines_are_bounded():
     await asyncio.sleep(0)
     with pytest.raises(RateLimited):
         await turns.take("noisy")
-    waiting.append(asyncio.create_task(turns.take("quiet")))
+    waiting += [asyncio.create_task(turns.take(tenant)) for tenant in ("quiet", "other")]
     await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimited):
+        await waiting[2]  # the last of the longest line gave way
+    waiting += [asyncio.create_task(turns.take("third"))]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert turns.waiting == 4
     with pytest.raises(EngineOverloaded):
-        await turns.take("other")
+        await turns.take("fourth")  # no line is longer than its own would be
+    with pytest.raises(RateLimited):
+        await waiting[1]
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     assert turns.waiting == 0
     assert turns.held == 1
+
+
+async def test_several_noisy_tenants_keep_nobody_from_waiting():
+    turns = queue(2, waiting=8)
+    held = [await turns.take(tenant) for tenant in ("loud", "noisy")]
+
+    async def ask(tenant: str) -> str:
+        async with turns.turn(tenant):
+            return tenant
+
+    lines = [asyncio.create_task(ask(tenant)) for tenant in ("loud", "noisy") * 4]
+    await asyncio.sleep(0)
+    assert turns.waiting == 8
+    quiet = asyncio.create_task(ask("quiet"))
+    await asyncio.sleep(0)
+    lines[-2].cancel()  # the one that gives way, at that moment
+    await asyncio.sleep(0)
+    for turn in held:
+        turn.release()
+    assert await asyncio.wait_for(quiet, 1) == "quiet"
+    ended = await asyncio.gather(*lines, return_exceptions=True)
+    assert ended[:-2] == ["loud", "noisy"] * 3
+    assert turns.held == turns.waiting == 0
 
 
 async def test_without_lines_a_share_is_refused_and_a_full_house_too():
@@ -119,15 +152,19 @@ async def test_many_slots_at_once_are_waited_for():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5), st.booleans()), max_size=40))
-def test_nothing_leaks(asked: list[tuple[str, int, bool]]):
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5), st.booleans()), max_size=40),
+    st.integers(0, 40),
+)
+def test_nothing_leaks(asked: list[tuple[str, int, bool]], waiting: int):
     async def run() -> None:
-        turns = queue(4, kept_free=1)
+        turns = queue(4, waiting, kept_free=1)
 
         async def ask(tenant: str, cost: int) -> None:
-            async with turns.turn(tenant, cost):
-                assert 0 < turns.held <= 4
-                await asyncio.sleep(0)
+            with suppress(RateLimited, EngineOverloaded):
+                async with turns.turn(tenant, cost):
+                    assert 0 < turns.held <= 4
+                    await asyncio.sleep(0)
 
         tasks = []
         for tenant, cost, give_up in asked:
