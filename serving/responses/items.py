@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,9 @@ from serving.protocol.response_items import (
 )
 from serving.refusals import ANY_KIND
 from serving.responses.ids import new_item_id, response_of_item
+from serving.responses.messages import media_ids
 from serving.responses.store import Item, ResponseStore
+from storage.errors import MediaNotFound
 from storage.media import MediaStore
 from storage.types import INLINE, MediaRecord
 
@@ -96,8 +99,12 @@ class ItemIntake:
         if sum(isinstance(item, ItemReference) for item in given) > _MAX_REFERENCES:
             raise LimitExceeded(f"A request may refer to at most {_MAX_REFERENCES} items.", "input")
         expires = int(self._store.clock()) + self._store.retention_seconds if keep else None
+        kept = await self._kept_items(tenant, given)
+        if keep:
+            with suppress(MediaNotFound):  # which is told when the prompt is made
+                await self.keep(tenant, media_ids(list(kept.values())))
         made = await all_of(
-            self._item(tenant, item, param, expires, anew=anew)
+            self._item(tenant, item, param, expires, kept, anew=anew)
             for item, param in zip(given, params, strict=True)
         )
         items, places, reused = list[Item](), list[str](), False
@@ -110,7 +117,7 @@ class ItemIntake:
         return TakenItems(items, places, reused)
 
     async def keep(self, tenant: str, media_ids: Sequence[str]) -> None:
-        """Keep media of a conversation's earlier turns as long as a response of now will be."""
+        """Keep media of earlier items as long as a response of now will be."""
         expires = int(self._store.clock()) + self._store.retention_seconds
 
         async def keep(media_id: str) -> None:
@@ -119,7 +126,14 @@ class ItemIntake:
         await all_of(keep(media_id) for media_id in dict.fromkeys(media_ids))
 
     async def _item(
-        self, tenant: str, item: InputItem, param: str, expires: int | None, *, anew: bool
+        self,
+        tenant: str,
+        item: InputItem,
+        param: str,
+        expires: int | None,
+        kept: Mapping[str, Item],
+        *,
+        anew: bool,
     ) -> tuple[Item | None, bool]:
         match item:
             case UserItem():
@@ -132,7 +146,9 @@ class ItemIntake:
                 fields = item.model_dump(exclude_none=True, exclude={"status"})
                 return {**fields, "status": item.status or "completed"}, False
             case ItemReference():
-                return await self._referred(tenant, item.id, param), False
+                if item.id not in kept:
+                    raise _no_such_item(param)
+                return kept[item.id], False
             case ReasoningInput():
                 return None, False
 
@@ -186,22 +202,28 @@ class ItemIntake:
         if record.expires_at_seconds < expires:
             await asyncio.to_thread(self._media.extend, record, expires + _SLACK_SECONDS)
 
-    async def _referred(self, tenant: str, item_id: str, param: str) -> Item:
-        response_id = response_of_item(item_id)
-        if response_id is not None:
+    async def _kept_items(self, tenant: str, given: Sequence[InputItem]) -> dict[str, Item]:
+        """The items that are referred to, by id, as far as they are kept. Each response is read once."""
+        wanted = {item.id for item in given if isinstance(item, ItemReference)}
+        found: dict[str, Item] = {}
+        # One after the other: a response holds its whole conversation.
+        for response_id in dict.fromkeys(map(response_of_item, wanted)):
+            if response_id is None:
+                continue
             try:
                 stored = await asyncio.to_thread(self._store.get, tenant, response_id)
             except ResponseNotFound:
-                pass
-            else:
-                for item in stored.conversation:
-                    if item["id"] == item_id:
-                        return item
-        raise InvalidRequest(
-            "The item that is referred to was not found. Items are kept with responses that are stored.",
-            f"{param}.id",
-            "item_not_found",
-        )
+                continue
+            found |= {item["id"]: item for item in stored.conversation if item["id"] in wanted}
+        return found
+
+
+def _no_such_item(param: str) -> InvalidRequest:
+    return InvalidRequest(
+        "The item that is referred to was not found. Items are kept with responses that are stored.",
+        f"{param}.id",
+        "item_not_found",
+    )
 
 
 def _media_of(item: UserItem) -> list[MediaContent]:

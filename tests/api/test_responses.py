@@ -347,6 +347,31 @@ async def test_items_by_reference(client, platform):
         assert (refused.value.code, refused.value.param) == ("item_not_found", "input[0].id")
 
 
+async def test_many_references_read_a_response_once(client, platform, monkeypatch):
+    first = await client.responses.create(model="default", input="One")
+    store, read = platform.gateway.responses.store, list[str]()
+    get = store.get
+    monkeypatch.setattr(store, "get", lambda tenant, named: (read.append(named), get(tenant, named))[1])
+    await client.responses.create(model="default", input=[{"id": first.output[0].id}] * 100 + said(text("?")))
+    assert read == [first.id]
+
+
+async def test_media_of_items_by_reference_are_kept(tmp_path, config):
+    now, day = 1_800_000_000.0, 24 * 3600
+    platform = build_platform(
+        tmp_path, config, clock=lambda: now, inline_retention_seconds=day, response_retention_seconds=10 * day
+    )
+    async with openai_client(http_client(platform)) as client:
+        first = await client.responses.create(model="default", input=said(image(fake_png({"cat": 0.8}))))
+        (shown,) = (await client.responses.input_items.list(first.id)).data
+        now += 9 * day
+        second = await client.responses.create(model="default", input=[{"id": shown.id}])
+        now += 9 * day
+        await platform.gateway.housekeeping.round()
+        await client.responses.create(model="default", input="Still?", previous_response_id=second.id)
+    assert "cat" in platform.engine.requests[-1]["messages"][0]["content"]
+
+
 async def test_truncation_leaves_out_the_oldest_turns(client, platform, config):
     answer = None
     for turn in range(3):
