@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 from batch_files import batch_line, created, lines_of_file
-from batch_process import SETTINGS, platform_of
 from fake_platform import http_client
+from gateway_process import BATCHES, platform_of
 
 REQUESTS, KILLS = 90, 2
 # Answered and in no entry of the log: what had gathered for the next one while that was written, and what each
 # worker had under way.
-IN_FLIGHT = 2 * SETTINGS.checkpoint_answers + SETTINGS.workers
+IN_FLIGHT = 2 * BATCHES.checkpoint_answers + BATCHES.workers
 
 
 @pytest.mark.timeout(180)
@@ -44,7 +44,7 @@ def test_every_request_is_in_the_files_once_whatever_is_killed_in_the_middle(tmp
     batch = store.get("default", batch_id)
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": f"{root}:{root / 'tests'}"}
-    command = [sys.executable, str(root / "tests/batch_process.py"), str(folder), str(log)]
+    command = [sys.executable, str(root / "tests/gateway_process.py"), str(folder), str(log)]
     for attempt in range(KILLS + 1):
         process = subprocess.Popen(command, env=environment)
         try:

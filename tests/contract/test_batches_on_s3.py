@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from batch_files import batch_line, created, ended, lines_of_file
-from batch_process import SETTINGS
 from fake_platform import build_platform, http_client
+from gateway_process import BATCHES
 from s3_server import S3Server
 from served_models import served_models
 
@@ -21,7 +21,7 @@ async def test_one_gateway_answers_what_the_other_was_given_and_is_told_to_stop(
     s3_server: S3Server, tmp_path: Path
 ) -> None:
     objects = S3ObjectStore(s3_server.config)
-    settings = replace(SETTINGS, lease_seconds=5.0)
+    settings = replace(BATCHES, lease_seconds=5.0)
     model = ChatModel("m", 2048, None)
     config = GatewayConfig(model, *served_models(), cache_secret=bytes(16), batches=settings)
     platforms = []

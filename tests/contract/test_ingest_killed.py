@@ -11,14 +11,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from ingest_process import SETTINGS, platform_of
+from gateway_process import INGEST, platform_of
 
 from serving.ingest.items import IngestOptions
 from serving.ingest.pipeline import FINISHED_GROUPS
 
 ITEMS, KILLS = 300, 4
 # Encoded and not yet reported: the batch being gathered or written, the queue before it, and one for each worker.
-IN_FLIGHT = SETTINGS.commit_rows + SETTINGS.group_items * (FINISHED_GROUPS + 1 + SETTINGS.encode_concurrency)
+IN_FLIGHT = INGEST.commit_rows + INGEST.group_items * (FINISHED_GROUPS + 1 + INGEST.encode_concurrency)
 
 
 @pytest.mark.timeout(180)
@@ -32,7 +32,7 @@ def test_a_job_survives_kill_9_and_encodes_nothing_again_that_was_written(tmp_pa
     job = ingest.begin("default", "mine", entries, IngestOptions()).job
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": f"{root}:{root / 'tests'}"}
-    command = [sys.executable, str(root / "tests/ingest_process.py"), str(folder), str(log)]
+    command = [sys.executable, str(root / "tests/gateway_process.py"), str(folder), str(log)]
     durable: set[str] = set()
     seen = 0
     for attempt in range(KILLS + 1):
