@@ -32,10 +32,13 @@ class Followed:
 
 @dataclass(slots=True)
 class _Live:
-    """The segments so far of a transcript under way, and an event that is set and replaced when there are more."""
+    """The segments so far of a transcript under way, an event that is set and replaced when there are more, and how
+    many follow.
+    """
 
     segments: list[TranscriptSegment] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
+    followers: int = 0
 
     def tell(self, part: TranscriptPart) -> None:
         if isinstance(part, TranscriptSegment):
@@ -69,10 +72,13 @@ class LiveTranscripts:
         """
         key = (media.tenant, media.sha256, options)
         live = self._live.setdefault(key, _Live())
+        live.followers += 1
         hearing = asyncio.create_task(self._transcribe(media, options, live.tell))
 
-        def ended(_: object) -> None:
-            if self._live.get(key) is live:
+        def ended(task: asyncio.Task[tuple[Transcript, str]]) -> None:
+            live.followers -= 1
+            # When only one of several has left, the work goes on for the others and whoever comes.
+            if self._live.get(key) is live and not (task.cancelled() and live.followers):
                 del self._live[key]
             live.wake()
 

@@ -100,10 +100,15 @@ async def test_who_leaves_ends_the_work_unless_others_wait(platform):
     first.leave()
     await asyncio.wait_for(first.running, 10)
     assert perception.parts_open == 1
+    third = AsgiListener(platform.app, request())  # follows the same work, from its beginning
+    await third.message()
+    assert (await third.events())[0]["delta"] == "good morning"
     perception.heard.release()
-    assert (await second.events())[0]["delta"] == " to all"
-    second.leave()
-    await asyncio.wait_for(second.running, 10)
+    for listener in (second, third):
+        assert (await listener.events())[0]["delta"] == " to all"
+        listener.leave()
+        await asyncio.wait_for(listener.running, 10)
+    assert len(platform.gateway.perceiver.live) == 0
     async with asyncio.timeout(10):
         while perception.parts_open:  # noqa: ASYNC110 - the fake counts, it tells nobody
             await asyncio.sleep(0)
