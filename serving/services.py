@@ -1,6 +1,6 @@
 """The seams of the platform: what the HTTP routes may ask of the deployments behind them.
 
-Routes know only these protocols. Ray handles (``serving/ray_adapter.py``), the plain deployment classes
+Routes know only these protocols. Ray handles (``serving/ray_adapter/``), the plain deployment classes
 themselves and the fakes of the tests all satisfy them, so the whole API runs without Ray.
 """
 
