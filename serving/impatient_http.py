@@ -1,8 +1,8 @@
-"""uvicorn's HTTP connections with the time limits that it lacks: for headers that dribble in, for readers that stop.
+"""uvicorn's HTTP connections with the time limits it lacks: for headers that dribble in, for readers that stop.
 
 uvicorn waits for ever for the end of a request's head, and a connection that it closes stays open until everything
-is sent. Ray Serve makes the server itself and offers no setting for its protocol, so the entry that ``"auto"`` means
-is replaced in the gateway's process.
+is sent. Ray Serve makes the server itself and offers no setting for its protocol, so the entry that ``"auto"``
+means is replaced in the gateway's process.
 """
 
 from __future__ import annotations

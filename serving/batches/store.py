@@ -28,6 +28,7 @@ from typing import Any, Final, Literal
 
 from serving.batches.records import Batch, BatchState, state_fields, state_of
 from serving.errors import BatchNotFound
+from serving.newest_first import newest_first_id
 from storage.checked_json import from_checked_json, to_checked_json
 from storage.errors import CorruptObject, ObjectNotFound
 from storage.keys import check_tenant
@@ -39,7 +40,6 @@ LEASES_FOLDER: Final = "batch-leases"
 Wish = Literal["go on", "cancel", "forget"]
 
 _ID = re.compile(r"batch_[0-9a-f]{32}")
-_LAST_MILLISECOND = (1 << 48) - 1
 _LAST_NUMBER = 10**9 - 1
 _VERSION = 1
 
@@ -55,8 +55,7 @@ class BatchStore:
 
     def new_id(self) -> str:
         """An id for a batch of now; those of later ones come before it in order."""
-        counted_down = _LAST_MILLISECOND - int(self.clock() * 1000)
-        return f"batch_{counted_down:012x}{secrets.token_hex(10)}"
+        return newest_first_id("batch_", self.clock())
 
     def create(self, batch: Batch) -> None:
         """Write a batch; from then on any gateway may run it."""

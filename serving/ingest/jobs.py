@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from typing import Any, BinaryIO, Literal
 
 from serving.errors import IngestJobNotFound
 from serving.ingest.items import IngestOptions, Outcome
+from serving.newest_first import newest_first_id
 from storage.checked_json import from_checked_json, to_checked_json
 from storage.errors import CorruptObject, ObjectNotFound
 from storage.keys import check_tenant
@@ -39,7 +39,6 @@ JobKind = Literal["ingest", "reembed"]
 JobStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
 
 _ID = re.compile(r"ingest_[0-9a-f]{32}")
-_LAST_MILLISECOND = (1 << 48) - 1
 _VERSION = 1
 _NUMBER_DIGITS = 12
 
@@ -106,8 +105,7 @@ class JobStore:
 
     def new_id(self) -> str:
         """An id for a job of now; those of later jobs come before it in order."""
-        counted_down = _LAST_MILLISECOND - int(self.clock() * 1000)
-        return f"ingest_{counted_down:012x}{secrets.token_hex(10)}"
+        return newest_first_id("ingest_", self.clock())
 
     def create(self, job: Job, items: BinaryIO | None) -> None:
         """Write a job and its list; from then on any gateway may run it."""
