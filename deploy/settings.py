@@ -20,8 +20,8 @@ from deploy.batch_settings import BatchSettings
 from deploy.chat_settings import ChatSettings
 from deploy.encoder_settings import EncoderSettings
 from deploy.errors import SpacesDiffer
-from deploy.moderation_settings import ModerationSettings
 from deploy.limit_settings import TenantLimitSettings, requests_at_once
+from deploy.moderation_settings import ModerationSettings
 from deploy.search_settings import SearchSettings
 from deploy.storage_settings import StorageSettings
 from encoders.config import DecodeLimits, EncoderConfig

@@ -96,8 +96,10 @@ def openai_client(http: httpx2.AsyncClient, base_url: str = "http://localhost/v1
 class serving:  # noqa: N801 - reads as a word: ``with serving(platform) as url``
     """A context with uvicorn on a free loopback port in a thread."""
 
-    def __init__(self, platform: Platform) -> None:
-        settings = uvicorn.Config(platform.app, port=0, log_level="warning", lifespan="off", ws="none")
+    def __init__(self, platform: Platform, **more: Any) -> None:
+        settings = uvicorn.Config(
+            platform.app, port=0, log_level="warning", lifespan="off", ws="none", **more
+        )
         self._server = uvicorn.Server(settings)
         self._thread = threading.Thread(target=self._run)
 

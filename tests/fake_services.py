@@ -310,7 +310,7 @@ class FakePerception:
         )
 
     async def speak(self, options: SpeakOptions) -> AsyncGenerator[bytes | Spoken, None]:
-        """Says each word as its own bytes; ``heard`` releases words as it does segments. Cannot read "unreadable"."""
+        """Says each word as its own bytes; ``heard`` releases words as it does segments. Reads no "unreadable"."""
         self.calls["speak"] = self.calls.get("speak", 0) + 1
         self.spoken = options
         self.parts_open += 1

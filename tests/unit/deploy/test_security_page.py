@@ -10,7 +10,9 @@ NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
 
 def test_every_attack_has_a_test_that_exists():
-    rows = (ROOT / "docs/security.md").read_text("utf-8").split("## Attacks")[1].split("\n## ")[0].splitlines()
+    rows = (
+        (ROOT / "docs/security.md").read_text("utf-8").split("## Attacks")[1].split("\n## ")[0].splitlines()
+    )
     attacks = [row for row in rows if row.startswith("|")][2:]
     assert len(attacks) > 20
     for row in attacks:

@@ -35,7 +35,10 @@ async def test_parts_pass_through():
     [
         (exceptions.RayTaskError("m", "trace", CorruptMedia("Damaged.")).as_instanceof_cause(), CorruptMedia),
         (exceptions.RayActorError(), ServiceUnavailable),
-        (serve_exceptions.BackPressureError(num_queued_requests=1, max_queued_requests=1), ServiceUnavailable),
+        (
+            serve_exceptions.BackPressureError(num_queued_requests=1, max_queued_requests=1),
+            ServiceUnavailable,
+        ),
         (asyncio.CancelledError(), ServiceUnavailable),
     ],
 )
