@@ -33,6 +33,8 @@ Count = Callable[[str, MediaRef, Mapping[str, Any]], Awaitable[None]]
 _MAX_CONCURRENT_TASKS = 16
 _KEPT_FREE = 4  # of them, for tenants who come while one has all others
 _MAX_WAITING = 2048
+_MAX_BEFORE_VOICE = 4  # it says one text after the other, first come first served
+_MAX_WAITING_FOR_VOICE = 64
 _LARGE_BYTES = 1 << 20  # soft tokens of a video are tens of megabytes, for which the event loop does not wait
 
 _log = logging.getLogger("manymodal.gateway")
@@ -40,12 +42,14 @@ _log = logging.getLogger("manymodal.gateway")
 
 class PerceptionTasks:
     """Looks up or computes. One per gateway: ``slots`` bounds how many tasks are computed at once, and tenants take
-    turns at them. ``count`` is told of each task that is about to be computed, and may refuse.
+    turns at them. ``count`` is told of each task that is about to be computed, and may refuse. ``voice`` are the
+    turns of texts that are about to be said, each until its first sound.
     """
 
     def __init__(self, derived: DerivedCache, config: GatewayConfig, metrics: GatewayMetrics) -> None:
         self.derived = derived
         self.slots = FairQueue(_MAX_CONCURRENT_TASKS, _MAX_WAITING, _busy, kept_free=_KEPT_FREE)
+        self.voice = FairQueue(_MAX_BEFORE_VOICE, _MAX_WAITING_FOR_VOICE, _voice_busy, kept_free=1)
         self.count: Count | None = None
         self._metrics = metrics
         self._secret = config.cache_secret
@@ -117,6 +121,10 @@ class PerceptionTasks:
 
 def _busy() -> Exception:
     return EncoderOverloaded("The encoders are busy with other media. Please try again shortly.")
+
+
+def _voice_busy() -> Exception:
+    return EncoderOverloaded("The voice is busy with other texts. Please try again shortly.")
 
 
 async def _decoded(data: bytes, kind: type[Kind]) -> Kind:

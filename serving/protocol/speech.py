@@ -27,7 +27,7 @@ class SpeechRequest(BaseModel):
     voice: Annotated[StrictStr, Field(min_length=1, max_length=64)] | VoiceReference
     instructions: _Instructions | None = None
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
-    speed: Annotated[float, Field(ge=0.25, le=4, allow_inf_nan=False)] = 1.0
+    speed: Annotated[float, Field(strict=True, ge=0.25, le=4, allow_inf_nan=False)] = 1.0
     stream_format: Literal["sse", "audio"] = "audio"
 
     @property

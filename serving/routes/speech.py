@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -16,7 +17,7 @@ from serving.auth import CurrentTenant
 from serving.catalogue import ServedModel
 from serving.disconnect import unless_gone
 from serving.error_handlers import error_parts
-from serving.errors import InvalidRequest, NotOffered
+from serving.errors import InvalidRequest, NotOffered, PerceptionTimeout
 from serving.event_stream import EventStream
 from serving.gateway import Gateway, gateway_of
 from serving.openapi import bytes_answer, reference
@@ -73,8 +74,16 @@ async def create_speech(request: Request, tenant: CurrentTenant) -> Response:
     pieces = _events(spoken) if as_events else _bytes(spoken)
 
     async def begin() -> bytes:
-        with naming("input"):
-            return await anext(pieces)
+        try:
+            # Tenants take turns at the voice until it has begun to say their texts.
+            async with asyncio.timeout(gateway.config.limits.perception_timeout_seconds):
+                async with gateway.perceiver.tasks.voice.turn(tenant):
+                    with naming("input"):
+                        return await anext(pieces)
+        except TimeoutError as error:
+            raise PerceptionTimeout(
+                "The voice is busy with other texts. Please try again shortly."
+            ) from error
 
     def count(error: Exception) -> None:
         gateway.metrics.errors.labels(error_parts(error)[3] or "unknown").inc()

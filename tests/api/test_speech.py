@@ -15,6 +15,7 @@ from fake_platform import build_platform, http_client, openai_client
 
 from encoders.errors import EncoderOverloaded
 from encoders.types import SpeakOptions
+from serving.identity import CALLER_KEY, Caller
 
 
 def request(**fields):
@@ -81,6 +82,35 @@ async def test_sound_arrives_while_it_is_made_and_who_leaves_ends_it(platform):
     assert platform.perception.parts_open == 0
 
 
+async def test_tenants_take_turns_at_the_voice(platform):
+    perception = platform.perception
+    perception.heard = asyncio.Semaphore(0)
+
+    def ask(tenant: str, words: str) -> AsgiListener:
+        async def app(scope, receive, send):
+            await platform.app({**scope, CALLER_KEY: Caller(tenant)}, receive, send)
+
+        return AsgiListener(app, request(input=words))
+
+    async def reached(begun: int, waiting: int) -> None:
+        async with asyncio.timeout(10):
+            while (perception.calls.get("speak"), turns.waiting) != (begun, waiting):
+                await asyncio.sleep(0.001)
+
+    turns = platform.gateway.perceiver.tasks.voice
+    noisy = [ask("noisy", "one") for _ in range(20)]
+    await reached(4, 16)  # in the voice's own line the first is first, so few may stand there
+    quiet = ask("quiet", "two")
+    await reached(4, 17)
+    perception.heard.release()
+    await reached(5, 16)
+    assert perception.spoken.text == "two"
+    for listener in (*noisy, quiet):
+        listener.leave()
+        await asyncio.wait_for(listener.running, 10)
+    assert perception.parts_open == turns.held == turns.waiting == 0
+
+
 async def test_who_reads_nothing_is_dropped(platform_with):
     platform = platform_with(stall_timeout_seconds=0.05)
     listener = AsgiListener(platform.app, request(), reads=2)
@@ -121,6 +151,8 @@ async def test_a_failure_in_the_middle_never_looks_complete(platform, form):
         ({"response_format": "ogg"}, "response_format"),
         ({"speed": 0.24}, "speed"),
         ({"speed": 4.01}, "speed"),
+        ({"speed": True}, "speed"),
+        ({"speed": "1"}, "speed"),
         ({"stream_format": "raw"}, "stream_format"),
         ({"instructions": "x" * 4097}, "instructions"),
         ({"ssml": True}, "ssml"),
