@@ -114,6 +114,7 @@ class LocalCounts:
         self._used: dict[str, _Used] = {}
         self._held: dict[str, dict[str, float]] = {}
         self._totals: dict[str, tuple[int, float]] = {}
+        self._pruned = -1
 
     async def take(self, wanted: Sequence[Window | Places]) -> Taken:
         """See ``Counts.take``."""
@@ -127,7 +128,9 @@ class LocalCounts:
                 elif one.cost:
                     self._put(self._used[one.key], second, one.cost)
         standings = tuple(self._standing(one, now, fits) for one in wanted)
-        self._prune(second)
+        if second != self._pruned and len(self._used) > _IDLE_KEYS:
+            self._pruned = second  # looking through all takes a while
+            self._prune(second)
         return Taken(fits, second, standings)
 
     async def change(self, taken: Taken, key: str, amount: int) -> None:
@@ -215,8 +218,6 @@ class LocalCounts:
         used.total += cost
 
     def _prune(self, second: int) -> None:
-        if len(self._used) <= _IDLE_KEYS:
-            return
         for key, used in list(self._used.items()):
             used.forget(second)
             if not used.buckets:

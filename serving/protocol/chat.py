@@ -241,7 +241,7 @@ class ChatRequest(_Strict):
         Annotated[list[FunctionDefinition], Field(min_length=1, max_length=128, fail_fast=True)] | None
     ) = None
     function_call: Literal["none", "auto"] | FunctionName | None = None
-    modalities: Annotated[list[Literal["text"]], Field(min_length=1)] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(min_length=1, fail_fast=True)] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     user: StrictStr | None = None
     metadata: _Metadata | None = None

@@ -25,6 +25,7 @@ __all__ = [
 
 _Id = Annotated[StrictStr, Field(min_length=1, max_length=128)]
 _CallId = Annotated[StrictStr, Field(min_length=1, max_length=64)]
+_Objects = Annotated[list[dict[str, Any]], Field(fail_fast=True)]
 _Status = Literal["in_progress", "completed", "incomplete"]
 _ITEM_TYPES = "message, function_call, function_call_output, reasoning, item_reference"
 
@@ -89,8 +90,8 @@ class EarlierText(_Strict):
 
     type: Literal["output_text"]
     text: StrictStr
-    annotations: list[dict[str, Any]] | None = None
-    logprobs: list[dict[str, Any]] | None = None
+    annotations: _Objects | None = None
+    logprobs: _Objects | None = None
 
 
 class EarlierRefusal(_Strict):
@@ -171,8 +172,8 @@ class ReasoningInput(BaseModel):
     model_config = ConfigDict(extra="ignore")
     type: Literal["reasoning"]
     id: StrictStr | None = None
-    summary: list[dict[str, Any]] | None = None
-    content: list[dict[str, Any]] | None = None
+    summary: _Objects | None = None
+    content: _Objects | None = None
     encrypted_content: StrictStr | None = None
     status: _Status | None = None
 

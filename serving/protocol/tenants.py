@@ -44,7 +44,7 @@ class Moderation(BaseModel):
     """``serving.moderation.policy.ModerationPolicy``."""
 
     model_config = ConfigDict(extra="forbid")
-    places: list[Place] = []
+    places: Annotated[list[Place], Field(fail_fast=True)] = []
     threshold: Threshold = 0.5
     thresholds: dict[Literal[CATEGORIES], Threshold] = {}  # type: ignore[valid-type]
 

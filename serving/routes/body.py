@@ -21,7 +21,16 @@ from serving.openapi import REFERENCE, reference
 from serving.protocol.parse import MAX_VALUES, decode_json, validated
 from storage.errors import StoreUnavailable
 
-__all__ = ["is_form", "json_schema", "open_form", "read_either", "read_json", "read_model", "uploaded_file"]
+__all__ = [
+    "is_form",
+    "json_schema",
+    "model_of",
+    "open_form",
+    "read_either",
+    "read_json",
+    "read_model",
+    "uploaded_file",
+]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -52,7 +61,11 @@ async def read_model(
     """The JSON body as a wire model; no body at all as the model's defaults if it ``may_be_empty``."""
     if may_be_empty and not await _body(request):
         return validated(model, {})
-    fields = await read_json(request, max_values)
+    return await model_of(request, model, await read_json(request, max_values))
+
+
+async def model_of(request: Request, model: type[Model], fields: dict[str, Any]) -> Model:
+    """The wire model of a body that ``read_json`` gave. Large ones, which can have many errors, take a while."""
     if len(await _body(request)) < _LARGE_BYTES:
         return validated(model, fields)
     return await asyncio.to_thread(validated, model, fields)

@@ -11,9 +11,8 @@ from serving.gateway import gateway_of
 from serving.openapi import answers
 from serving.protocol.chat import ChatRequest
 from serving.protocol.chat_answers import ChatCompletion, ChatCompletionChunk
-from serving.protocol.parse import validated
 from serving.routes.answers import streamed_chat
-from serving.routes.body import json_schema, read_json
+from serving.routes.body import json_schema, model_of, read_json
 
 __all__ = ["router"]
 
@@ -30,7 +29,7 @@ async def create_chat_completion(request: Request, tenant: CurrentTenant) -> Res
     gateway = gateway_of(request)
     state = request.state
     raw = await read_json(request)
-    body = validated(ChatRequest, raw)
+    body = await model_of(request, ChatRequest, raw)
     prepared = await unless_gone(request, gateway.chat.prepare(tenant, raw, body))
     state.modality = prepared.modality
     if not body.stream:

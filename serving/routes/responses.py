@@ -16,14 +16,13 @@ from serving.error_handlers import error_parts
 from serving.errors import InvalidRequest
 from serving.gateway import gateway_of
 from serving.openapi import answers
-from serving.protocol.parse import validated
 from serving.protocol.response_events import ResponseEvent
 from serving.protocol.response_objects import ResponseDeleted, ResponseItemList, ResponseObject
 from serving.protocol.responses import Included, ResponseRequest
 from serving.responses.not_offered import refuse_what_is_not_offered
 from serving.responses.pipeline import PreparedResponse
 from serving.responses.stream import ResponseStream
-from serving.routes.body import json_schema, read_json
+from serving.routes.body import json_schema, model_of, read_json
 
 __all__ = ["router"]
 
@@ -45,7 +44,7 @@ async def create_response(request: Request, tenant: CurrentTenant) -> Response:
     state = request.state
     raw = await read_json(request)
     refuse_what_is_not_offered(raw)
-    wanted = validated(ResponseRequest, raw)
+    wanted = await model_of(request, ResponseRequest, raw)
     responses = gateway.responses
     prepared = await unless_gone(request, responses.prepare(tenant, wanted))
     state.modality = prepared.chat.modality

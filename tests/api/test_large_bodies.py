@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
 
 import pytest
 from fake_platform import http_client
 
+import serving.protocol
 from serving.errors import InvalidRequest
-from serving.protocol.parse import MAX_VALUES, decode_json
+from serving.protocol.parse import MAX_VALUES, decode_json, validated
 
 CHAT = {"model": "smollm2-135m-instruct", "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -84,3 +90,56 @@ async def test_a_form_that_breaks_off_leaves_no_file(http):
         answer = await http.post("/v1/files", content=broken(), headers=kind)
         assert answer.status_code == 500
     assert files() <= before + 2
+
+
+def endless(schema: Any, path: str = "") -> Iterator[str]:
+    """The lists of a model that collect an error for each item."""
+    if isinstance(schema, dict):
+        a_list = schema.get("type") == "list" and "items_schema" in schema
+        if a_list and not schema.get("fail_fast") and not schema.get("max_length"):
+            yield path
+        for name, below in schema.items():
+            if name not in ("metadata", "serialization"):
+                yield from endless(below, f"{path}.{name}")
+    elif isinstance(schema, list | tuple):
+        for below in schema:
+            yield from endless(below, path)
+
+
+def test_no_list_of_a_request_collects_endless_errors(platform):
+    """A list of a million numbers, which are not counted, would take a minute."""
+    document = platform.app.openapi()
+    names = {
+        content["schema"]["$ref"].rpartition("/")[2]
+        for methods in document["paths"].values()
+        for route in methods.values()
+        for kind, content in route.get("requestBody", {}).get("content", {}).items()
+        if kind == "application/json" and "$ref" in content["schema"]
+    }
+    modules = [
+        import_module(f"serving.protocol.{one.name}") for one in iter_modules(serving.protocol.__path__)
+    ]
+    models = {name: getattr(module, name) for module in modules for name in names if hasattr(module, name)}
+    assert set(models) == names >= {"ChatRequest", "ResponseRequest", "SearchRequest"}
+    found = {name: list(endless(model.__pydantic_core_schema__)) for name, model in models.items()}
+    # Lists of any JSON values: no item can be wrong.
+    assert {
+        name for name, paths in found.items() for path in paths if "python_schema.choices.list" not in path
+    } == set()
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/embeddings"])
+async def test_many_errors_are_found_beside_the_event_loop(platform_with, monkeypatch, path):
+    seen: list[threading.Thread] = []
+
+    def noted(*arguments, **more):
+        seen.append(threading.current_thread())
+        return validated(*arguments, **more)
+
+    monkeypatch.setattr("serving.routes.body.validated", noted)
+    fields = {f"unknown_field_{number}": number for number in range(8_000)}
+    async with http_client(platform_with(max_body_bytes=1 << 20)) as http:
+        answer = await http.post(path, json={"model": "default", "input": "a", **CHAT, **fields})
+    assert answer.status_code == 400
+    assert len(seen) == 1
+    assert seen[0] is not threading.main_thread()

@@ -94,7 +94,7 @@ async def test_tenants_take_turns_at_the_voice(platform):
 
     async def reached(begun: int, waiting: int) -> None:
         async with asyncio.timeout(10):
-            while (perception.calls.get("speak"), turns.waiting) != (begun, waiting):
+            while (perception.calls.get("speak"), turns.waiting) != (begun, waiting):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.001)
 
     turns = platform.gateway.perceiver.tasks.voice

@@ -124,3 +124,17 @@ async def test_a_minute_slides():
     now[0] = 161.0
     assert (await counts.take([Window("k", 4, 1)])).fits
     assert not (await counts.take([Window("k", 4, 1)])).fits
+
+
+async def test_of_many_tenants_those_who_have_gone_are_forgotten_once_a_second(monkeypatch):
+    now, looked = [100.0], list[int]()
+    counts = LocalCounts(lambda: now[0])
+    prune = counts._prune
+    monkeypatch.setattr(counts, "_prune", lambda second: (looked.append(second), prune(second)))
+    for tenant in range(10_100):
+        await counts.take([Window(f"{tenant}", 4, 1)])
+    assert looked == [100]
+    now[0] = 161.0
+    await counts.take([Window("another", 4, 1)])
+    assert looked == [100, 161]
+    assert list(counts._used) == ["another"]
