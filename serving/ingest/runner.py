@@ -6,8 +6,9 @@ import asyncio
 import logging
 import random
 from collections import Counter, deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from functools import partial
 
 from serving.ingest.items import Outcome
 from serving.ingest.jobs import Job, JobState, JobStatus, JobStore
@@ -57,7 +58,7 @@ class JobRunner:
         """Look for jobs that nobody runs, now and again. When cancelled, give the running ones back."""
         try:
             while True:
-                await self._logged(self.look())
+                await self._logged(self.look)
                 try:
                     await self._sweep()
                 except StorageError as error:
@@ -75,7 +76,7 @@ class JobRunner:
         """Look for work soon, in the running event loop."""
         if len(self._looking) > 1:
             return  # one looks, and the next one has not begun
-        task = asyncio.create_task(self._logged(self.look()), name="ingest-look")
+        task = asyncio.create_task(self._logged(self.look), name="ingest-look")
         self._looking.add(task)
         task.add_done_callback(self._looking.discard)
 
@@ -86,7 +87,8 @@ class JobRunner:
             stopping.set()
             return
         # It may be queued behind jobs that take hours: stopping it needs no turn.
-        task = asyncio.create_task(self._logged(self._take_over(job.tenant, job.id)), name="ingest-stop")
+        take_over = partial(self._take_over, job.tenant, job.id)
+        task = asyncio.create_task(self._logged(take_over), name="ingest-stop")
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
@@ -136,10 +138,10 @@ class JobRunner:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _logged(self, work: Coroutine[object, object, None]) -> None:
+    async def _logged(self, work: Callable[[], Coroutine[object, object, None]]) -> None:
         """Do something whose failure must not be the end of looking."""
         try:
-            await work
+            await work()
         except StorageError as error:
             _log.warning("Ingest jobs could not be looked for: %s", error)
         except Exception as error:
