@@ -96,7 +96,10 @@ def test_nothing_forbidden_is_shown_however_the_text_is_cut(text: str, cuts: lis
     assert sent.endswith(b"data: [DONE]\n\n")
     assert sent.count(b"[DONE]") == 1
     if says_bad(text):
-        assert not says_bad(seen)
+        # Half a word may be shown of one that was judged whole: "bad" of "badge".
+        words = seen.split()
+        amid_a_word = seen[-1:].strip() and text[len(seen) :][:1].strip()
+        assert "bad" not in (words[:-1] if amid_a_word else words)
         assert reasons == [FILTERED]
     else:
         assert (seen, reasons) == (text, ["stop"])
