@@ -206,21 +206,30 @@ class BatchRun:
             self._answered_bytes = 0
             if not answered:
                 return
-            kept = b"".join(one.line for one in answered)
-            name, sha256 = await asyncio.to_thread(self._store.put_answers, self._batch, kept)
-            self._progress.end(one.number for one in answered)
-            good = sum(one.is_good for one in answered)
-            counted = replace(
-                self.state,
-                completed=self.state.completed + good,
-                failed=self.state.failed + len(answered) - good,
-                usage=sum((one.usage for one in answered), self.state.usage),
-                done_below=self._progress.below,
-                done_above=self._progress.above(),
-                answers=name,
-                answers_sha256=sha256,
-            )
-            await self._append(counted)
+            try:
+                await self._append_answers(answered)
+            except BaseException:  # should it be ended now, they count all the same
+                self._answered = answered + self._answered
+                raise
+
+    async def _append_answers(self, answered: list[AnsweredLine]) -> None:
+        kept = b"".join(one.line for one in answered)
+        name, sha256 = await asyncio.to_thread(self._store.put_answers, self._batch, kept)
+        progress = Progress(self._progress.below, self._progress.above())
+        progress.end(one.number for one in answered)
+        good = sum(one.is_good for one in answered)
+        counted = replace(
+            self.state,
+            completed=self.state.completed + good,
+            failed=self.state.failed + len(answered) - good,
+            usage=sum((one.usage for one in answered), self.state.usage),
+            done_below=progress.below,
+            done_above=progress.above(),
+            answers=name,
+            answers_sha256=sha256,
+        )
+        await self._append(counted)
+        self._progress = progress
 
     async def _write(self, state: BatchState) -> None:
         async def write() -> None:
@@ -236,6 +245,12 @@ class BatchRun:
         self.state = entry
 
     async def _finalize(self) -> None:
+        try:
+            await self._write_files()
+        except CorruptObject as error:
+            await self.fail("corrupt_object", str(error))
+
+    async def _write_files(self) -> None:
         """Write the files, once: they are received, noted, and only then made public."""
         while True:
             if self.state.output is None and self.state.errors is None:

@@ -16,7 +16,7 @@ from fake_object_store import Crash, FakeStoreWithHooks, at_every_step, at_step
 
 from serving.batches.config import BatchConfig
 from serving.batches.own_app import OwnApplication
-from serving.batches.records import Batch, BatchState
+from serving.batches.records import Batch, BatchState, EndStatus
 from serving.batches.run import BatchRun, LostBatch
 from serving.batches.sending import Sender
 from serving.batches.store import BatchStore
@@ -257,3 +257,51 @@ def test_only_the_first_cancellation_says_when(tmp_path: Path) -> None:
     assert house.store.wish(batch) == "cancel"
     house.store.forget("default", batch.id)
     assert house.store.wish(batch) == "forget"
+
+
+@pytest.mark.parametrize("failing", ["answers", "log"])
+async def test_answers_that_could_not_be_kept_count_when_the_batch_ends(tmp_path: Path, failing: str) -> None:
+    hooked = FakeStoreWithHooks(LocalObjectStore(tmp_path / "objects"))
+    house = House(hooked, tmp_path, App())
+    batch = house.batch(LINES)
+    run = house.run(batch)
+
+    def fail(when: str, name: str, key: str) -> None:
+        if when == "before" and f"/{failing}/" in key and run.state.status == "in_progress":
+            raise StoreUnavailable("now")
+
+    hooked.hook = fail
+    with pytest.raises(StoreUnavailable):
+        await run.go()
+    hooked.hook = lambda *_: None
+    await run.end("cancelled")
+    state = house.store.state(batch)
+    assert (state.status, state.total, state.completed, state.failed) == ("cancelled", 3, 1, 2)
+    assert house.files() == {"output.jsonl": ["a"], "error.jsonl": ["bad", "c"]}
+
+
+@pytest.mark.parametrize("status", ["cancelled", "expired"])
+async def test_a_batch_that_is_stopped_ends_although_its_answers_are_damaged(
+    tmp_path: Path, status: EndStatus
+) -> None:
+    objects = LocalObjectStore(tmp_path / "objects")
+    house = House(objects, tmp_path, App())
+    batch = house.batch(LINES)
+    run = house.run(batch)
+    put_answers = house.store.put_answers
+
+    def damaging(batch: Batch, answers: bytes) -> tuple[str, str]:
+        name, sha256 = put_answers(batch, answers)
+        objects.put(f"batches/default/answers/{batch.id}/{name}", b"+{}\n")
+        return name, sha256
+
+    house.store.put_answers = damaging  # type: ignore[method-assign]
+    going = asyncio.create_task(run.go())
+    while run.state.completed == 0:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    going.cancel()
+    await asyncio.gather(going, return_exceptions=True)
+    await run.end(status)
+    state = house.store.state(batch)
+    assert (state.status, [one.code for one in state.problems]) == ("failed", ["corrupt_object"])
+    assert house.files() == {}
