@@ -132,7 +132,7 @@ async def test_a_head_without_end_is_cut_off(hasty):
 async def test_a_reader_that_stops_loses_its_connection(hasty):
     """Also with an answer that the server has written as a whole, and waits for nobody to take."""
     platform = hasty(stall_timeout_seconds=0.5, max_file_bytes=64 << 20, max_media_bytes=64 << 20)
-    content = bytes(range(256)) * (32 << 12)
+    content = bytes(range(256)) * (16 << 12)
     with serving(platform, http=impatient(30, 0.5)) as url:
         async with httpx2.AsyncClient(base_url=url) as http:
             files = {"file": ("a", content)}
