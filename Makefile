@@ -45,7 +45,7 @@ serve: setup ## Start the platform and keep serving. PORT, PROFILE, DATA_DIR.
 
 test: lint types imports test-models node-client ## Lint, types, import rules and every test that needs no GPU.
 	@$(BIN)/pytest tests/unit --numprocesses 2
-	@$(BIN)/pytest tests/contract tests/api --numprocesses 2 --dist loadfile
+	@$(BIN)/pytest tests/contract tests/api --numprocesses 3 --dist loadfile
 	@$(BIN)/pytest tests/cluster
 
 test-models: setup ## Prepare every model that installed packages carry.
