@@ -140,7 +140,7 @@ class Admission:
     ) -> AdmittedMedia:
         """Base64 by RFC 4648 in ``data`` from ``start`` on, strictly: standard alphabet, padding, no spaces."""
         opened = self._base64(data, start, param)
-        size_bytes = (len(data) - start) // 4 * 3 - data.count("=", len(data) - 2)
+        size_bytes = _decoded_bytes(data, start)
         return await self._inline(tenant, opened, size_bytes, filename, expected, param, anew=anew)
 
     async def from_file(
@@ -319,7 +319,7 @@ class Admission:
 
     def _base64(self, data: str, start: int, param: str | None) -> Callable[[], BinaryIO]:
         limit = self._limits.max_media_bytes
-        if (len(data) - start) // 4 * 3 > limit + 2:
+        if _decoded_bytes(data, start) > limit:
             raise too_large(limit, param)
         return lambda: io.BytesIO(_decode_base64(data[start:], param))
 
@@ -357,6 +357,10 @@ def _data_start(url: str, param: str | None) -> int:
             "A data URL must have the form data:<media type>;base64,<data>.", param, "invalid_data_url"
         )
     return header.end()
+
+
+def _decoded_bytes(data: str, start: int) -> int:
+    return (len(data) - start) // 4 * 3 - data.count("=", max(start, len(data) - 2))
 
 
 def _decode_base64(data: str, param: str | None) -> bytes:

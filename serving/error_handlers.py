@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from serving.errors import ERROR_TABLE, ApiError, ErrorAnswer, answer_for
+from serving.errors import ERROR_TABLE, ApiError, ErrorAnswer, RateLimited, answer_for
 from serving.metrics import GatewayMetrics
 from serving.protocol.errors import error_bytes, parameter_path, validation_message
 
@@ -63,7 +63,7 @@ class ErrorHandlers:
         answer, message, param, code = error_parts(error)
         if answer.status >= 500:
             _log.error("%s %s: %s", _request_id(request), type(error).__name__, message, exc_info=error)
-        retry = getattr(error, "retry_after_seconds", None) or answer.retry_after_seconds
+        retry = error.retry_after_seconds if isinstance(error, RateLimited) else answer.retry_after_seconds
         response = self._respond(answer.status, message, answer.type, param, code, retry)
         if answer.status in (408, 413):
             # What is left of the body is not waited for.

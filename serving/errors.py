@@ -130,7 +130,9 @@ class PermissionDenied(ApiError):
 
 
 class RateLimited(ApiError):
-    """The tenant has used up what it may within some time. May be repeated after ``retry_after_seconds``."""
+    """The tenant has used up what it may within some time. May be repeated after ``retry_after_seconds``; never,
+    when that is ``None``: it is more than may be used at all.
+    """
 
     def __init__(
         self,

@@ -19,6 +19,8 @@ class IngestConfig:
     ``attempts`` are made at what may pass, with random pauses of up to ``first_delay_seconds`` that double up to
     ``max_delay_seconds``.
 
+    With ``waits_for_limits`` work goes on when the tenant's limits leave room again, however long that takes.
+
     A job is held by a lease that its gateway renews; ``lease_seconds`` after the last renewal another one takes it
     over. ``poll_seconds`` is how often gateways look for jobs that nobody runs. No item begins more than
     ``window_items`` after the first that has not ended, so that a checkpoint is small. Finished jobs are forgotten
@@ -39,6 +41,7 @@ class IngestConfig:
     attempts: int = 6
     first_delay_seconds: float = 0.5
     max_delay_seconds: float = 30.0
+    waits_for_limits: bool = True
     lease_seconds: float = 30.0
     poll_seconds: float = 5.0
     window_items: int = 10_000

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from encoders.decoding.sniff import SNIFF_BYTES
 from search.errors import AliasConflict, CollectionNotFound
-from serving.errors import IngestJobConflict, InvalidRequest, ServiceUnavailable
+from serving.errors import IngestJobConflict, InvalidRequest, RateLimited, ServiceUnavailable
 from serving.ingest.ingester import Ingester
 from serving.ingest.items import IngestOptions, Item, Outcome
 from serving.ingest.jobs import Job, JobKind, JobState, JobStore
@@ -155,10 +155,12 @@ class Ingest:
     async def batch(
         self, tenant: str, collection: str, items: Sequence[Item], options: IngestOptions
     ) -> list[Outcome]:
-        """Ingest a few items now; what became of each, in order. Raises ``ServiceUnavailable``."""
+        """Ingest a few items now; what became of each, in order. Raises ``ServiceUnavailable``, ``RateLimited``."""
         try:
             return await self._ingester.run_batch(tenant, collection, items, options)
         except ServiceTrouble as error:
+            if isinstance(error.__cause__, RateLimited):
+                raise error.__cause__ from None
             raise ServiceUnavailable(error.message) from error
 
     def _view(self, job: Job) -> JobView:

@@ -51,11 +51,12 @@ class Ingester:
         self.config = config
         self._moderation = moderation
         self._stored = stored
-        # Somebody waits for the answer: few attempts.
+        # Somebody waits for the answer: few attempts, and no minutes of waiting.
         self._batch_config = replace(
             config,
             attempts=min(config.attempts, _BATCH_ATTEMPTS),
             max_delay_seconds=min(config.max_delay_seconds, 2.0),
+            waits_for_limits=False,
         )
 
     async def run(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from serving.errors import MediaServerUnavailable, answer_for
+from serving.errors import MediaServerUnavailable, QuotaExceeded, RateLimited, answer_for
 from serving.ingest.config import IngestConfig
 
 __all__ = ["Retries", "ServiceTrouble", "is_own_trouble", "may_pass"]
@@ -33,17 +34,27 @@ class Retries:
         self._attempts = config.attempts
         self._first_seconds = config.first_delay_seconds
         self._most_seconds = config.max_delay_seconds
+        self._waits_for_limits = config.waits_for_limits
         self.made = 0  # attempts after a first one
 
     async def run(self, work: Callable[[], Awaitable[Result]]) -> Result:
         """The result of ``work``, which is called again as long as what it raises may pass.
 
-        Raises its last error.
+        Raises its last error. Limits of the tenant are waited for as the settings say, and are no attempts.
         """
+        while True:
+            try:
+                return await self._attempted(work)
+            except RateLimited as error:
+                if not self._waits_for_limits or not may_pass(error):
+                    raise
+                await asyncio.sleep(error.retry_after_seconds or 1)
+
+    async def _attempted(self, work: Callable[[], Awaitable[Result]]) -> Result:
         attempts = AsyncRetrying(
             stop=stop_after_attempt(self._attempts),
             wait=wait_random_exponential(multiplier=self._first_seconds, max=self._most_seconds),
-            retry=retry_if_exception(may_pass),
+            retry=retry_if_exception(lambda error: may_pass(error) and not isinstance(error, RateLimited)),
             reraise=True,
         )
         async for attempt in attempts:
@@ -69,6 +80,9 @@ def may_pass(error: BaseException) -> bool:
         return False
     if isinstance(error, MediaServerUnavailable):
         return True
+    if isinstance(error, RateLimited):
+        # What is used up for good, or more than a limit's whole, is this item's end and not the job's.
+        return error.retry_after_seconds is not None and not isinstance(error, QuotaExceeded)
     answer = answer_for(error)
     return answer is not None and answer.status in _PASSING
 

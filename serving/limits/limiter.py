@@ -12,7 +12,7 @@ from typing import Literal
 from serving.concurrency import to_the_end
 from serving.errors import RateLimited
 from serving.limits.headers import CURRENT_HEADERS
-from serving.limits.windows import WINDOW_SECONDS, Counts, Places, Standing, Taken, Window
+from serving.limits.windows import Counts, Places, Standing, Taken, Window
 from serving.tenant_settings import TenantDirectory
 
 __all__ = ["TenantLimiter", "TokenReservation", "tokens_guessed"]
@@ -181,8 +181,7 @@ def _too_much(name: str, window: Window, standing: Standing) -> RateLimited:
     if math.isinf(standing.wait_seconds):
         return RateLimited(
             f"The request is too large: it needs {window.cost} {words}, and the limit is {window.limit} per minute "
-            f"({setting}).",
-            WINDOW_SECONDS,
+            f"({setting})."
         )
     wait = max(1, math.ceil(standing.wait_seconds))
     return RateLimited(

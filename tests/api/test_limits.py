@@ -357,3 +357,33 @@ async def test_collections(limited):
         await http.delete("/v1/collections/one")
         assert (await http.post("/v1/collections/three/documents", json=document)).status_code == 200
         assert (await http.post("/v1/collections", json={"name": "one"})).status_code == 429
+
+
+async def test_documents_at_once_are_told_of_the_limit(limited):
+    platform = limited(pixels_per_minute=10**6)
+    async with as_tenant(platform) as http:
+        assert (await ask_about(http, picture("cat"))).status_code == 200
+    once = (await standing(platform, "pixels")).used
+
+    async def documents(http: httpx2.AsyncClient, name: str) -> httpx2.Response:
+        body = {"request": json.dumps({"documents": [{"file": "f", "id": name}]})}
+        files = {"f": ("a.png", fake_png({name: 0.8}, ()))}
+        return await http.post("/v1/collections/c/documents/batch", data=body, files=files)
+
+    shutil.rmtree(platform.root / "objects")
+    platform = limited(pixels_per_minute=once // 2)  # a chat looks at it and reads it
+    async with as_tenant(platform) as http:
+        assert (await documents(http, "dog")).json()["data"][0]["status"] == "indexed"
+        refused = await documents(http, "fox")
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) > 50
+        never = await http.post("/v1/chat/completions", json=CHAT)
+        assert never.status_code == 200
+
+
+async def test_what_never_fits_is_not_asked_for_again(limited):
+    async with as_tenant(limited(tokens_per_minute=5)) as http:
+        refused = await http.post("/v1/chat/completions", json=CHAT)
+        assert refused.status_code == 429
+        assert "too large" in refused.json()["error"]["message"]
+        assert "retry-after" not in refused.headers
