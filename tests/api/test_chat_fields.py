@@ -76,9 +76,8 @@ async def test_fields_that_mean_nothing_to_the_engine_do_not_reach_it(http, plat
     assert set(sent) == set(plain)
 
 
-@pytest.mark.parametrize(
-    "field",
-    [
+async def test_no_other_field_reaches_the_engine(http, platform):
+    for field in (
         "cache_salt",
         "chat_template",
         "chat_template_kwargs",
@@ -102,13 +101,11 @@ async def test_fields_that_mean_nothing_to_the_engine_do_not_reach_it(http, plat
         "audio",
         "web_search_options",
         "moderation",
-    ],
-)
-async def test_no_other_field_reaches_the_engine(http, platform, field):
-    answer = await http.post(CHAT, json=asking(**{field: {}}))
-    assert answer.status_code == 400
-    assert answer.json()["error"]["code"] == "unknown_parameter"
-    assert answer.json()["error"]["param"] == field
+    ):
+        answer = await http.post(CHAT, json=asking(**{field: {}}))
+        assert answer.status_code == 400
+        assert answer.json()["error"]["code"] == "unknown_parameter"
+        assert answer.json()["error"]["param"] == field
     assert platform.engine.requests == []
 
 
@@ -233,82 +230,81 @@ _CALLED = {"role": "assistant", "content": None, "tool_calls": [CALL]}
 _RESULT = {"role": "tool", "tool_call_id": "c1", "content": "20 C"}
 
 
-@pytest.mark.parametrize(
-    ("fields", "param", "words"),
-    [
-        ({"stop": ["a"] * 5}, "stop", "at most 4"),
-        ({"stop": ""}, "stop", "at least 1"),
-        ({"n": 0}, "n", "greater"),
-        ({"n": 129}, "n", "less"),
-        ({"top_logprobs": 2}, "top_logprobs", "'logprobs' is enabled"),
-        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "less"),
-        ({"logit_bias": {"cat": 1}}, "logit_bias.cat", "pattern"),
-        ({"logit_bias": {"1": 101}}, "logit_bias.1", "100"),
-        ({"metadata": {str(n): "" for n in range(17)}}, "metadata", "at most 16"),
-        ({"metadata": {"a": "x" * 513}}, "metadata.a", "at most 512"),
-        ({"max_tokens": 1, "max_completion_tokens": 1}, "max_tokens", "at the same time"),
-        ({"stream_options": {"include_usage": True}}, "stream_options", "'stream' is enabled"),
-        ({"modalities": ["text", "audio"]}, "modalities[1]", "'text'"),
-        ({"service_tier": "gold"}, "service_tier", "'auto'"),
-        ({"tools": []}, "tools", "at least 1"),
-        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0].type", "'function'"),
-        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name", "pattern"),
-        ({"tools": [TOOL, TOOL]}, "tools", "same name"),
-        ({"tool_choice": "auto"}, "tool_choice", "'tools' are specified"),
-        ({"parallel_tool_calls": True}, "parallel_tool_calls", "'tools' are specified"),
-        (
-            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "nope"}}},
-            "tool_choice.function.name",
-            "nope",
-        ),
-        ({"tools": [TOOL], "tool_choice": "maybe"}, "tool_choice", "'required'"),
-        ({"functions": [WEATHER], "tools": [TOOL]}, "functions", "only 'tools'"),
-        ({"function_call": "auto"}, "function_call", "'functions' are specified"),
-        (
-            {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "banana"}}}]},
-            "tools[0].function.parameters",
-            "function 'f'",
-        ),
-        (_schema(type="banana"), "response_format", "'type' must be one of"),
-        (_schema(properties=3), "response_format", "'properties' must be an object"),
-        (_schema(properties={"a": 3}), "response_format", "must be an object or a boolean"),
-        (_schema(**{"$ref": "http://x.org/"}), "response_format", "'$ref' must point"),
-        (_schema(required="a"), "response_format", "'required' must be an array"),
-        (_strict(type="array"), "response_format", "object"),
-        (_strict(type="object", properties={}), "response_format", "'additionalProperties'"),
-        (
-            _strict(type="object", properties={"a": {}}, additionalProperties=False),
-            "response_format",
-            "Missing 'a'",
-        ),
-        (_strict(**CITY, allOf=[]), "response_format", "'allOf' is not permitted"),
-        (_strict(**_nested(11)), "response_format", "10 deep"),
-        (
-            {"response_format": {"type": "json_object"}, "messages": [{"role": "user", "content": "Hi"}]},
-            "messages",
-            "the word 'json'",
-        ),
-        (_said(_RESULT), "messages[1].role", "preceding message"),
-        (_said(_CALLED), "messages[1]", "c1"),
-        (_said(_CALLED, {"role": "user", "content": "x"}), "messages[1]", "c1"),
-        (_said(_CALLED, _RESULT, _RESULT), "messages[3].role", "preceding message"),
-        (_said({"role": "assistant"}), "messages[1].content", "got null"),
-        (_said({"role": "function", "name": "f", "content": "x"}), "messages[1].role", "'function_call'"),
-    ],
-)
-async def test_what_does_not_go_together_is_refused(http, platform, fields, param, words):
-    answer = await http.post(CHAT, json=asking(**fields))
-    assert answer.status_code == 400, answer.text
-    error = answer.json()["error"]
-    assert error["param"] == param
-    assert words in error["message"]
-    assert error["type"] == "invalid_request_error"
+_REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({"stop": ["a"] * 5}, "stop", "at most 4"),
+    ({"stop": ""}, "stop", "at least 1"),
+    ({"n": 0}, "n", "greater"),
+    ({"n": 129}, "n", "less"),
+    ({"top_logprobs": 2}, "top_logprobs", "'logprobs' is enabled"),
+    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "less"),
+    ({"logit_bias": {"cat": 1}}, "logit_bias.cat", "pattern"),
+    ({"logit_bias": {"1": 101}}, "logit_bias.1", "100"),
+    ({"metadata": {str(n): "" for n in range(17)}}, "metadata", "at most 16"),
+    ({"metadata": {"a": "x" * 513}}, "metadata.a", "at most 512"),
+    ({"max_tokens": 1, "max_completion_tokens": 1}, "max_tokens", "at the same time"),
+    ({"stream_options": {"include_usage": True}}, "stream_options", "'stream' is enabled"),
+    ({"modalities": ["text", "audio"]}, "modalities[1]", "'text'"),
+    ({"service_tier": "gold"}, "service_tier", "'auto'"),
+    ({"tools": []}, "tools", "at least 1"),
+    ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0].type", "'function'"),
+    ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name", "pattern"),
+    ({"tools": [TOOL, TOOL]}, "tools", "same name"),
+    ({"tool_choice": "auto"}, "tool_choice", "'tools' are specified"),
+    ({"parallel_tool_calls": True}, "parallel_tool_calls", "'tools' are specified"),
+    (
+        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "nope"}}},
+        "tool_choice.function.name",
+        "nope",
+    ),
+    ({"tools": [TOOL], "tool_choice": "maybe"}, "tool_choice", "'required'"),
+    ({"functions": [WEATHER], "tools": [TOOL]}, "functions", "only 'tools'"),
+    ({"function_call": "auto"}, "function_call", "'functions' are specified"),
+    (
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "banana"}}}]},
+        "tools[0].function.parameters",
+        "function 'f'",
+    ),
+    (_schema(type="banana"), "response_format", "'type' must be one of"),
+    (_schema(properties=3), "response_format", "'properties' must be an object"),
+    (_schema(properties={"a": 3}), "response_format", "must be an object or a boolean"),
+    (_schema(**{"$ref": "http://x.org/"}), "response_format", "'$ref' must point"),
+    (_schema(required="a"), "response_format", "'required' must be an array"),
+    (_strict(type="array"), "response_format", "object"),
+    (_strict(type="object", properties={}), "response_format", "'additionalProperties'"),
+    (
+        _strict(type="object", properties={"a": {}}, additionalProperties=False),
+        "response_format",
+        "Missing 'a'",
+    ),
+    (_strict(**CITY, allOf=[]), "response_format", "'allOf' is not permitted"),
+    (_strict(**_nested(11)), "response_format", "10 deep"),
+    (
+        {"response_format": {"type": "json_object"}, "messages": [{"role": "user", "content": "Hi"}]},
+        "messages",
+        "the word 'json'",
+    ),
+    (_said(_RESULT), "messages[1].role", "preceding message"),
+    (_said(_CALLED), "messages[1]", "c1"),
+    (_said(_CALLED, {"role": "user", "content": "x"}), "messages[1]", "c1"),
+    (_said(_CALLED, _RESULT, _RESULT), "messages[3].role", "preceding message"),
+    (_said({"role": "assistant"}), "messages[1].content", "got null"),
+    (_said({"role": "function", "name": "f", "content": "x"}), "messages[1].role", "'function_call'"),
+]
+
+
+async def test_what_does_not_go_together_is_refused(http, platform):
+    for fields, param, words in _REFUSED:
+        answer = await http.post(CHAT, json=asking(**fields))
+        assert answer.status_code == 400, (fields, answer.text)
+        error = answer.json()["error"]
+        assert error["param"] == param, fields
+        assert words in error["message"], fields
+        assert error["type"] == "invalid_request_error"
     assert platform.engine.requests == []
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
+async def test_what_is_at_the_edge_is_taken(http):
+    for fields in (
         {"n": 128},
         {"logprobs": True, "top_logprobs": 0},
         {"metadata": {str(n) * 64: "x" * 512 for n in range(10)}},
@@ -318,11 +314,9 @@ async def test_what_does_not_go_together_is_refused(http, platform, fields, para
         _schema(type=["object", "null"], properties={"a": True}),
         _said(_CALLED, _RESULT),
         {"tools": [TOOL], "parallel_tool_calls": False},
-    ],
-)
-async def test_what_is_at_the_edge_is_taken(http, fields):
-    answer = await http.post(CHAT, json=asking(**fields))
-    assert answer.status_code == 200, answer.text
+    ):
+        answer = await http.post(CHAT, json=asking(**fields))
+        assert answer.status_code == 200, (fields, answer.text)
 
 
 async def test_models_without_a_tool_parser_refuse_tools(tmp_path, config):
@@ -369,9 +363,8 @@ async def test_models_whose_name_has_a_slash(tmp_path, config):
         assert encoded.json()["id"] == "org/model:1"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+async def test_no_other_route_of_the_engines_is_served(http, platform):
+    for path in (
         "/v1/completions",
         "/v1/chat/completions/render",
         "/v1/chat/completions/batch",
@@ -392,11 +385,9 @@ async def test_models_whose_name_has_a_slash(tmp_path, config):
         "/server_info",
         "/version",
         "/load",
-    ],
-)
-async def test_no_other_route_of_the_engines_is_served(http, platform, path):
-    for method in ("GET", "POST"):
-        answer = await http.request(method, path, json=asking())
-        assert answer.status_code == 404
-        assert answer.json()["error"]["code"] == "unknown_url"
+    ):
+        for method in ("GET", "POST"):
+            answer = await http.request(method, path, json=asking())
+            assert answer.status_code == 404, path
+            assert answer.json()["error"]["code"] == "unknown_url"
     assert platform.engine.requests == []
