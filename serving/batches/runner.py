@@ -179,6 +179,8 @@ class BatchRunner:
             if is_ended:
                 await asyncio.to_thread(self._store.finish, batch)
                 await asyncio.to_thread(self._leases.release, lease)
+                if await asyncio.to_thread(self._store.wish, batch) == "forget":  # while its end was written
+                    await asyncio.to_thread(self._store.forget, batch.tenant, batch.id)
         except LostBatch:
             _log.info("Another gateway goes on with a batch")
         except asyncio.CancelledError:

@@ -176,7 +176,9 @@ class BatchStore:
         return found
 
     def ended_before(self, seconds: float) -> Iterator[Batch]:
-        """Batches of all tenants that ended before a time."""
+        """Batches of all tenants that ended before a time, or should have: who made one may have died before it
+        said that there is something to do.
+        """
         for info in self._objects.list("batches/"):
             parts = info.key.split("/")
             if parts[2] != "records" or info.modified_at_seconds > seconds:
@@ -186,7 +188,7 @@ class BatchStore:
                 ended_at = self.state(batch).ended_at_seconds
             except (BatchNotFound, CorruptObject):
                 continue
-            if ended_at is not None and ended_at < seconds:
+            if (batch.expires_at_seconds if ended_at is None else ended_at) < seconds:
                 yield batch
 
     def _entry(self, key: str) -> BatchState:

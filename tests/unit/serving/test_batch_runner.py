@@ -142,6 +142,22 @@ async def test_what_another_gateway_is_told_is_noticed(tmp_path: Path, house: Ho
     assert list(house.store.unfinished()) == []
 
 
+async def test_one_that_is_removed_while_its_end_is_written_leaves_nothing(house: House) -> None:
+    batch = house.batch()
+    append = house.store.append
+
+    def removed_before(batch: Batch, state: BatchState) -> BatchState | None:
+        house.store.forget(batch.tenant, batch.id)
+        return append(batch, state)
+
+    house.store.append = removed_before  # type: ignore[method-assign]
+    house.hold.set()
+    await house.runner.look()
+    await house.runner.idle()
+    assert house.ended == [(batch.id, "completed")]
+    assert [info.key for info in house.objects.list("")] == []
+
+
 async def test_a_batch_that_waits_its_turn_is_cancelled_at_once(house: House) -> None:
     for _ in range(3):
         house.batch()
@@ -190,12 +206,15 @@ async def test_batches_that_ended_long_ago_are_forgotten(house: House) -> None:
     now = 1e11  # objects are older than this: only such are looked at
     house.store.clock = lambda: now
     old, young, unfinished = house.batch(), house.batch(), house.batch()
+    lost = house.batch(expires_at_seconds=now - CONFIG.retention_seconds - 1.0)
+    house.objects.delete(f"batch-pending/default/{lost.id}")
     for batch, age in ((old, 1.0), (young, -1.0)):
         ended_at = now - CONFIG.retention_seconds - age
         house.store.append(batch, BatchState(status="completed", ended_at_seconds=ended_at))
         house.store.finish(batch)
     running = asyncio.create_task(house.runner.run())
-    await until(lambda: not any(old.id in info.key for info in house.objects.list("")))
+    gone = (old.id, lost.id)
+    await until(lambda: not any(one in info.key for info in house.objects.list("") for one in gone))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert {batch.id for batch in house.store.list("default", None, 9)} == {young.id, unfinished.id}
