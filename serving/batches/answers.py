@@ -15,6 +15,8 @@ from serving.spooling import written
 
 __all__ = ["AnsweredLine", "answered_line", "unanswered_line", "write_files"]
 
+# Allowed in JSON's strings, and ends of lines to many who read files of lines (Python's ``str.splitlines``).
+_LINE_ENDS = tuple((end.encode(), f"\\u{ord(end):04x}".encode()) for end in "\u0085\u2028\u2029")
 _GOOD, _BAD = b"+", b"-"  # before each line as it is kept: which file it belongs to
 
 
@@ -95,6 +97,8 @@ def _line(
             "error": error,
         }
     )
+    for end, escaped in _LINE_ENDS:  # within strings: elsewhere they are no JSON
+        line = line.replace(end, escaped)
     return (_GOOD if is_good else _BAD) + line + b"\n"
 
 

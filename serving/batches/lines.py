@@ -64,9 +64,9 @@ def lines_of(pieces: Iterable[bytes], max_line_bytes: int) -> Iterator[Line]:
     for data in _raw_lines(pieces, max_line_bytes):
         place += 1
         if data is not None:
-            data = data.strip()
             if place == 1:
                 data = data.removeprefix(b"\xef\xbb\xbf")  # a byte order mark, as Windows writes it
+            data = data.strip()
             if not data:
                 continue
         yield Line(number, place, data)

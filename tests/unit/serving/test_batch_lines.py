@@ -6,7 +6,7 @@ import json
 
 import pytest
 from batch_files import EMBEDDINGS, batch_line
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
@@ -35,14 +35,18 @@ def problems(*lines: object, max_line_bytes: int = 10_000) -> list[tuple[int | N
 @given(
     st.binary(max_size=60).map(lambda data: data.replace(b"x", b"\n")), st.integers(1, 9), st.integers(1, 8)
 )
+@example(b"\xef\xbb\xbf", 1, 3)
+@example(b"\xef\xbb\xbf  \r\n{}\n\xef\xbb\xbf", 2, 8)
 def test_lines_are_those_of_the_whole_however_it_comes(data: bytes, size: int, limit: int) -> None:
     pieces = [data[at : at + size] for at in range(0, len(data), size)]
     expected: list[tuple[int, int, bytes | None]] = []
     for place, line in enumerate(data.split(b"\n"), 1):
         if len(line) > limit:
             expected.append((len(expected), place, None))
-        elif line.strip():
-            expected.append((len(expected), place, line.strip()))
+            continue
+        text = (line.removeprefix(b"\xef\xbb\xbf") if place == 1 else line).strip()
+        if text:
+            expected.append((len(expected), place, text))
     assert [(one.number, one.place, one.data) for one in lines_of(pieces, limit)] == expected
 
 
@@ -112,3 +116,14 @@ def test_an_answer_is_one_line_with_the_same_body_inside() -> None:
     no_json = answered_line(0, "a", OwnAnswer(500, Headers(), b"plain \xff text"))
     assert no_json.line.startswith(b"-{")
     assert json.loads(no_json.line[1:])["response"]["body"] == "plain \ufffd text"
+
+
+_TEXT = st.text(st.characters(codec="utf-8") | st.sampled_from("\x85\u2028\u2029\x1c"), max_size=12)
+
+
+@given(_TEXT, _TEXT)
+def test_an_answer_is_one_line_to_whoever_splits_lines(custom_id: str, said: str) -> None:
+    body = json.dumps({"text": said}, ensure_ascii=False).encode()
+    (kept,) = answered_line(0, custom_id, OwnAnswer(200, Headers(), body)).line.decode().splitlines()
+    line = json.loads(kept[1:])
+    assert (line["custom_id"], line["response"]["body"]) == (custom_id, {"text": said})
