@@ -18,6 +18,9 @@ _NOT_STRICT = ("allOf", "not", "dependentRequired", "dependentSchemas", "if", "t
 _MAX_STRICT_PROPERTIES = 5000
 _MAX_STRICT_DEPTH = 10
 _MAX_SCHEMAS = 20_000
+_MAX_CHARACTERS = (
+    120_000  # of names and of values that are given; more keeps the engine's compiler busy for minutes
+)
 
 _Place = tuple[str, ...]
 
@@ -30,17 +33,22 @@ def check_schema(schema: Mapping[str, Any], what: str, param: str, code: str, *,
     """Raise ``InvalidRequest`` unless ``schema`` is one; with ``strict`` also one of OpenAI's strict subset.
 
     ``what`` names it in the error: ``response_format 'answer'``. Takes time in proportion to its size. Words that
-    are not known mean nothing, as in JSON Schema.
+    are not known mean nothing, as in JSON Schema. OpenAI's 120,000 characters bound all schemas, strict or not.
     """
     try:
         if strict:
             _check_strict_root(schema)
-        properties = 0
+        properties = characters = 0
         for schemas, (place, depth, one) in enumerate(_walk(schema)):
             properties += _check(place, one)
+            characters += _characters(one)
             if strict:
                 _check_strict(place, depth, one)
-            if schemas > _MAX_SCHEMAS or (strict and properties > _MAX_STRICT_PROPERTIES):
+            if (
+                schemas > _MAX_SCHEMAS
+                or characters > _MAX_CHARACTERS
+                or (strict and properties > _MAX_STRICT_PROPERTIES)
+            ):
                 raise _Wrong("the schema is too large.")
     except _Wrong as wrong:
         raise InvalidRequest(f"Invalid schema for {what}: {wrong}", param, code) from None
@@ -86,6 +94,13 @@ def _check(place: _Place, schema: Mapping[str, Any]) -> int:
     if not isinstance(reference, str) or not reference.startswith("#"):
         raise _Wrong(f"{_context(place)}'$ref' must point into the schema itself ('#/...').")
     return len(schema.get("properties", {}))
+
+
+def _characters(schema: Mapping[str, Any]) -> int:
+    """How many the engine has to compile of one schema's own words: of names, ``enum``, ``const`` and patterns."""
+    names = sum(len(name) for word in _MAPS for name in schema.get(word, ()))
+    values = (*schema.get("enum", ()), schema.get("const"), schema.get("pattern"))
+    return names + sum(len(value) if isinstance(value, str) else len(repr(value)) for value in values)
 
 
 def _check_strict_root(schema: Mapping[str, Any]) -> None:

@@ -269,6 +269,9 @@ _REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (_schema(properties={"a": 3}), "response_format", "must be an object or a boolean"),
     (_schema(**{"$ref": "http://x.org/"}), "response_format", "'$ref' must point"),
     (_schema(required="a"), "response_format", "'required' must be an array"),
+    (_schema(enum=["x" * 1000] * 121), "response_format", "too large"),
+    (_schema(const=["x" * 120_001]), "response_format", "too large"),
+    (_schema(anyOf=[{}] * 20_001), "response_format", "too large"),
     (_strict(type="array"), "response_format", "object"),
     (_strict(type="object", properties={}), "response_format", "'additionalProperties'"),
     (
@@ -311,6 +314,7 @@ async def test_what_is_at_the_edge_is_taken(http):
         {"logit_bias": {"1": 100}},
         _strict(**_nested(10)),
         _strict(**CITY),
+        _schema(enum=["x" * 999] * 120),
         _schema(type=["object", "null"], properties={"a": True}),
         _said(_CALLED, _RESULT),
         {"tools": [TOOL], "parallel_tool_calls": False},
