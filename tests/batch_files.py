@@ -5,14 +5,30 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-__all__ = ["batch_line", "created", "ended", "lines_of_file", "uploaded"]
+from serving.batches.config import BatchConfig
+
+if TYPE_CHECKING:
+    from fake_platform import Platform
+
+__all__ = ["FAST", "answering_began", "batch_line", "created", "ended", "lines_of_file", "uploaded"]
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 _ENDED = ("completed", "failed", "expired", "cancelled")
+FAST = BatchConfig(
+    max_requests=20,
+    max_errors=5,
+    max_unfinished=3,
+    checkpoint_seconds=0.02,
+    first_delay_seconds=0.001,
+    max_delay_seconds=0.002,
+    attempts=4,
+    poll_seconds=0.05,
+    lease_seconds=1.0,
+)
 
 
 def batch_line(custom_id: str, url: str = EMBEDDINGS, **body: Any) -> dict[str, Any]:
@@ -73,3 +89,12 @@ async def lines_of_file(http: httpx2.AsyncClient, file_id: str) -> list[dict[str
     assert answer.status_code == 200, answer.text
     assert answer.text.endswith("\n")
     return [json.loads(line) for line in answer.text.splitlines()]
+
+
+async def answering_began(platform: Platform, count: int) -> None:
+    """Return once the engine was asked so often."""
+    for _ in range(1000):
+        if len(platform.engine.requests) >= count:
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("nothing was asked")
