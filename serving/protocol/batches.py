@@ -9,13 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from serving.batches.batches import BatchView
 from serving.batches.records import Usage
 from serving.protocol.files import ExpiresAfter
+from serving.protocol.metadata import Metadata
 
 __all__ = ["Batch", "BatchList", "CreateBatchRequest", "batch_object"]
-
-_Metadata = Annotated[
-    dict[Annotated[StrictStr, Field(max_length=64)], Annotated[StrictStr, Field(max_length=512)]],
-    Field(max_length=16),
-]
 
 
 class CreateBatchRequest(BaseModel):
@@ -25,7 +21,7 @@ class CreateBatchRequest(BaseModel):
     input_file_id: Annotated[StrictStr, Field(max_length=128)]
     endpoint: Literal["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/moderations"]
     completion_window: Literal["24h"]
-    metadata: _Metadata | None = None
+    metadata: Metadata | None = None
     output_expires_after: ExpiresAfter | None = None
 
 

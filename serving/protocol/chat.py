@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
+from serving.protocol.metadata import Metadata
 from serving.protocol.tools import (
     CalledFunction,
     FunctionDefinition,
@@ -206,10 +207,6 @@ _Tokens = Annotated[StrictInt, Field(ge=1)]
 _Penalty = Annotated[_Number, Field(ge=-2, le=2)]
 _StopSequence = Annotated[StrictStr, Field(min_length=1)]
 _TokenId = Annotated[StrictStr, Field(pattern=r"^[0-9]{1,9}$")]
-_Metadata = Annotated[
-    dict[Annotated[StrictStr, Field(max_length=64)], Annotated[StrictStr, Field(max_length=512)]],
-    Field(max_length=16),
-]
 
 
 class ChatRequest(_Strict):
@@ -244,7 +241,7 @@ class ChatRequest(_Strict):
     modalities: Annotated[list[Literal["text"]], Field(min_length=1, fail_fast=True)] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     user: StrictStr | None = None
-    metadata: _Metadata | None = None
+    metadata: Metadata | None = None
     store: StrictBool | None = None
     service_tier: Literal["auto", "default", "fast", "flex", "scale", "priority"] | None = None
     prediction: PredictedContent | None = None

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
+from serving.protocol.metadata import Metadata
 from serving.protocol.response_items import InputItem
 
 __all__ = [
@@ -23,8 +24,6 @@ __all__ = [
 
 _Number = StrictFloat | StrictInt
 _Name = Annotated[StrictStr, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
-_Key = Annotated[str, Field(max_length=64)]
-_Value = Annotated[StrictStr, Field(max_length=512)]
 
 
 class _Strict(BaseModel):
@@ -148,7 +147,7 @@ class ResponseRequest(_Strict):
     parallel_tool_calls: StrictBool | None = None
     reasoning: ResponseReasoning | None = None
     truncation: Literal["auto", "disabled"] | None = None
-    metadata: Annotated[dict[_Key, _Value], Field(max_length=16)] | None = None
+    metadata: Metadata | None = None
     user: Annotated[StrictStr, Field(max_length=512)] | None = None
     safety_identifier: Annotated[StrictStr, Field(max_length=64)] | None = None
     prompt_cache_key: Annotated[StrictStr, Field(max_length=512)] | None = None
