@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fake_platform import Platform, build_platform
@@ -18,7 +22,7 @@ from serving.batches.config import BatchConfig
 from serving.config import ChatModel, GatewayConfig
 from serving.ingest.config import IngestConfig
 
-__all__ = ["BATCHES", "INGEST", "platform_of"]
+__all__ = ["BATCHES", "INGEST", "killed_again_and_again", "platform_of"]
 
 INGEST = IngestConfig(
     group_items=4,
@@ -43,6 +47,31 @@ def platform_of(folder: Path) -> Platform:
     chat = ChatModel("m", 2048, None)
     config = GatewayConfig(chat, *served_models(), cache_secret=bytes(16), ingest=INGEST, batches=BATCHES)
     return build_platform(folder, config)
+
+
+def killed_again_and_again(
+    folder: Path, log: Path, kills: int, progress: Callable[[], int], total: int
+) -> Iterator[None]:
+    """Start the process and kill it when ``progress`` has come on by its share of ``total``; ``kills`` times, then
+    let it end, which it must do well. Yields after each end.
+    """
+    tests = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": f"{tests.parent}:{tests}"}
+    for attempt in range(kills + 1):
+        process = subprocess.Popen([sys.executable, __file__, str(folder), str(log)], env=environment)
+        try:
+            if attempt < kills:
+                enough = progress() + total // (kills + 2)
+                deadline = time.monotonic() + 60
+                while progress() < enough and time.monotonic() < deadline:
+                    time.sleep(0.005)
+                process.send_signal(signal.SIGKILL)
+            process.wait(100)
+        finally:
+            process.kill()
+            process.wait()
+        yield
+    assert process.returncode == 0
 
 
 async def main(folder: Path, log: Path) -> None:

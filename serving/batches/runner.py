@@ -7,6 +7,7 @@ import logging
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
+from functools import partial
 from itertools import islice
 
 from serving.batches.config import BatchConfig
@@ -14,6 +15,7 @@ from serving.batches.records import Batch, EndStatus
 from serving.batches.run import BatchRun, LostBatch
 from serving.batches.store import BatchStore
 from serving.errors import BatchNotFound
+from serving.ingest.lease_watch import LeaseLost, keep_up
 from serving.ingest.leases import Lease, Leases
 from storage.errors import CorruptObject, StorageError
 
@@ -21,7 +23,6 @@ __all__ = ["BatchRunner"]
 
 _LOOKED_AT = 5000
 _JITTER = 0.2
-_WATCH_SECONDS = 1.0  # between looks for a cancellation that came by another gateway
 _SWEEP_SECONDS = 3600.0
 _DROP_SECONDS = 30.0
 
@@ -203,6 +204,8 @@ class BatchRunner:
         try:
             await self._check(batch)  # one that was cancelled before it began does not begin
             await self._watched(lease, run)
+        except LeaseLost:
+            return False
         except _Stop as stop:
             if stop.is_gone:
                 await asyncio.to_thread(self._store.forget, batch.tenant, batch.id)
@@ -213,7 +216,8 @@ class BatchRunner:
 
     async def _watched(self, lease: Lease[Batch], run: BatchRun) -> None:
         working = asyncio.create_task(run.go())
-        watching = asyncio.create_task(self._watch(lease))
+        noticing, check = self._noticing[lease.job.id], partial(self._check, lease.job)
+        watching = asyncio.create_task(keep_up(self._leases, lease, noticing, check))
         is_stopped = False
         try:
             await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -245,28 +249,6 @@ class BatchRunner:
             raise _Stop("cancelled" if wish == "cancel" else None, is_gone=wish == "forget")
         if self._store.clock() >= batch.expires_at_seconds:
             raise _Stop("expired")
-
-    async def _watch(self, lease: Lease[Batch]) -> None:
-        """Renew the lease. Raises ``_Stop`` when that is lost, and as ``_check`` does."""
-        loop = asyncio.get_running_loop()
-        noticing = self._noticing[lease.job.id]
-        renewed = loop.time()
-        while True:
-            try:
-                async with asyncio.timeout(min(_WATCH_SECONDS, self._config.lease_seconds / 3)):
-                    await noticing.wait()
-            except TimeoutError:
-                pass
-            noticing.clear()
-            try:
-                await self._check(lease.job)
-                if loop.time() - renewed >= self._config.lease_seconds / 3:
-                    if not await asyncio.to_thread(self._leases.renew, lease):
-                        raise _Stop(None)
-                    renewed = loop.time()
-            except StorageError:
-                if loop.time() - renewed > self._config.lease_seconds:
-                    raise _Stop(None) from None
 
     async def _renew(self, lease: Lease[Batch]) -> None:
         """Hold a batch while its files are written. Should that fail, the log sees to it that one ends it."""

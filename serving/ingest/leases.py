@@ -25,7 +25,7 @@ from storage.checked_json import from_checked_json, to_checked_json
 from storage.errors import ObjectNotFound
 from storage.objects import ObjectStore
 
-__all__ = ["Lease", "Leased", "Leases"]
+__all__ = ["Lease", "Leased", "Leases", "Work"]
 
 _DIGITS = 12
 
@@ -56,7 +56,10 @@ class Lease(Generic[Work]):
 
 
 class Leases(Generic[Work]):
-    """Leases of one gateway, which calls itself ``owner``, in a folder of the store. Everything blocks."""
+    """Leases of one gateway, which calls itself ``owner``, in a folder of the store. Everything blocks.
+
+    They last ``seconds`` from the last renewal on.
+    """
 
     def __init__(
         self,
@@ -69,7 +72,7 @@ class Leases(Generic[Work]):
         self._objects = objects
         self._folder = folder
         self._owner = owner
-        self._seconds = lease_seconds
+        self.seconds = lease_seconds
         self._clock = clock
 
     def acquire(self, job: Work) -> Lease[Work] | None:
@@ -79,7 +82,7 @@ class Leases(Generic[Work]):
             return None
         lease = Lease(job, 1 if epoch is None else epoch + 1)
         key = self._key(job, lease.epoch)
-        if not self._objects.put_if_absent(key, self._encoded(key, self._clock() + self._seconds)):
+        if not self._objects.put_if_absent(key, self._encoded(key, self._clock() + self.seconds)):
             return None
         for old in self._epochs(job):
             # The one before stays: who lists just now may see neither a new object nor one that goes meanwhile,
@@ -93,7 +96,7 @@ class Leases(Generic[Work]):
         if self._newest(lease.job) != lease.epoch:
             return False
         key = self._key(lease.job, lease.epoch)
-        self._objects.put(key, self._encoded(key, self._clock() + self._seconds))
+        self._objects.put(key, self._encoded(key, self._clock() + self.seconds))
         return True
 
     def release(self, lease: Lease[Work]) -> None:

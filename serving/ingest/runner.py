@@ -12,6 +12,7 @@ from functools import partial
 
 from serving.ingest.items import Outcome
 from serving.ingest.jobs import Job, JobState, JobStatus, JobStore
+from serving.ingest.lease_watch import LeaseLost, keep_up
 from serving.ingest.leases import Lease, Leases
 from serving.ingest.progress import Progress
 from serving.ingest.retries import ServiceTrouble
@@ -24,18 +25,13 @@ __all__ = ["JobRunner"]
 _LOOKED_AT = 256  # of one tenant
 _KEPT_FREE = 1
 _JITTER = 0.2
-_STOP_SECONDS = 1.0  # between looks for a cancellation that came by another gateway
 _SWEEP_SECONDS = 3600.0
 
 _log = logging.getLogger("manymodal.gateway")
 
 
-class _Stop(Exception):
-    """A run ends before its list does: by cancellation, or because another gateway has the job."""
-
-    def __init__(self, *, cancelled: bool) -> None:
-        super().__init__(cancelled)
-        self.cancelled = cancelled
+class _Cancelled(Exception):
+    """Somebody cancelled the job: the run ends before its list does."""
 
 
 class JobRunner:
@@ -176,8 +172,10 @@ class JobRunner:
             try:
                 await self._kept_up(lease, run)
                 ended = "completed"
-            except _Stop as stop:
-                ended = "cancelled" if stop.cancelled else None
+            except _Cancelled:
+                ended = "cancelled"
+            except LeaseLost:
+                pass
             except ServiceTrouble as trouble:
                 ended, message = "failed", trouble.message
             except Exception as error:
@@ -201,11 +199,11 @@ class JobRunner:
                 self.wake()
 
     async def _kept_up(self, lease: Lease, run: _Run) -> None:
-        if await asyncio.to_thread(self._store.wants_to_stop, lease.job):
-            raise _Stop(cancelled=True)
+        await self._check(lease.job)
         await run.begin()
         working = asyncio.create_task(self._work.run(lease.job, run.state, run.progress, run.checkpoint))
-        watching = asyncio.create_task(self._watch(lease))
+        noticing, check = self._stopping[lease.job.id], partial(self._check, lease.job)
+        watching = asyncio.create_task(keep_up(self._leases, lease, noticing, check))
         try:
             await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
@@ -217,27 +215,10 @@ class JobRunner:
                 task.cancel()
             await asyncio.gather(working, watching, return_exceptions=True)
 
-    async def _watch(self, lease: Lease) -> None:
-        """Renew the lease. Raises ``_Stop`` when that is lost or somebody cancelled the job."""
-        loop = asyncio.get_running_loop()
-        stopping = self._stopping[lease.job.id]
-        renewed = loop.time()
-        while True:
-            try:
-                async with asyncio.timeout(min(_STOP_SECONDS, self._config.lease_seconds / 3)):
-                    await stopping.wait()
-            except TimeoutError:
-                pass
-            try:
-                if await asyncio.to_thread(self._store.wants_to_stop, lease.job):
-                    raise _Stop(cancelled=True)
-                if loop.time() - renewed >= self._config.lease_seconds / 3:
-                    if not await asyncio.to_thread(self._leases.renew, lease):
-                        raise _Stop(cancelled=False)
-                    renewed = loop.time()
-            except StorageError:
-                if loop.time() - renewed > self._config.lease_seconds:
-                    raise _Stop(cancelled=False) from None
+    async def _check(self, job: Job) -> None:
+        """Raises ``_Cancelled`` when somebody cancelled the job."""
+        if await asyncio.to_thread(self._store.wants_to_stop, job):
+            raise _Cancelled
 
     async def _sweep(self) -> None:
         """Forget jobs that ended long ago."""

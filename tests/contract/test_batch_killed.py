@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,7 +10,7 @@ from typing import Any
 import pytest
 from batch_files import batch_line, created, lines_of_file
 from fake_platform import http_client
-from gateway_process import BATCHES, platform_of
+from gateway_process import BATCHES, killed_again_and_again, platform_of
 
 REQUESTS, KILLS = 90, 2
 # Answered and in no entry of the log: what had gathered for the next one while that was written, and what each
@@ -42,23 +37,8 @@ def test_every_request_is_in_the_files_once_whatever_is_killed_in_the_middle(tmp
     batch_id = asyncio.run(begun())["id"]
     store = platform.gateway.batches.store
     batch = store.get("default", batch_id)
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{root}:{root / 'tests'}"}
-    command = [sys.executable, str(root / "tests/gateway_process.py"), str(folder), str(log)]
-    for attempt in range(KILLS + 1):
-        process = subprocess.Popen(command, env=environment)
-        try:
-            if attempt < KILLS:
-                enough = store.state(batch).completed + REQUESTS // (KILLS + 2)
-                deadline = time.monotonic() + 60
-                while store.state(batch).completed < enough and time.monotonic() < deadline:
-                    time.sleep(0.005)
-                process.send_signal(signal.SIGKILL)
-            process.wait(100)
-        finally:
-            process.kill()
-            process.wait()
-    assert process.returncode == 0
+    for _ in killed_again_and_again(folder, log, KILLS, lambda: store.state(batch).completed, REQUESTS):
+        pass
 
     async def results() -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]], list[str]]:
         async with http_client(platform_of(folder)) as http:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from gateway_process import INGEST, platform_of
+from gateway_process import INGEST, killed_again_and_again, platform_of
 
 from serving.ingest.items import IngestOptions
 from serving.ingest.pipeline import FINISHED_GROUPS
@@ -30,24 +25,9 @@ def test_a_job_survives_kill_9_and_encodes_nothing_again_that_was_written(tmp_pa
     entries.append({"text": "number0", "id": "twice"})
     entries.append({"file_id": "file-" + "0" * 32, "id": "missing"})
     job = ingest.begin("default", "mine", entries, IngestOptions()).job
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{root}:{root / 'tests'}"}
-    command = [sys.executable, str(root / "tests/gateway_process.py"), str(folder), str(log)]
     durable: set[str] = set()
     seen = 0
-    for attempt in range(KILLS + 1):
-        process = subprocess.Popen(command, env=environment)
-        try:
-            if attempt < KILLS:
-                enough = ingest.store.state(job).processed + ITEMS // (KILLS + 2)
-                deadline = time.monotonic() + 60
-                while ingest.store.state(job).processed < enough and time.monotonic() < deadline:
-                    time.sleep(0.005)
-                process.send_signal(signal.SIGKILL)
-            process.wait(100)
-        finally:
-            process.kill()
-            process.wait()
+    for _ in killed_again_and_again(folder, log, KILLS, lambda: ingest.store.state(job).processed, ITEMS):
         encoded = log.read_text().splitlines()
         assert not durable & set(encoded[seen:]), "encoded again although it was written"
         seen = len(encoded)
@@ -56,7 +36,6 @@ def test_a_job_survives_kill_9_and_encodes_nothing_again_that_was_written(tmp_pa
             n for first, end in state.done_above for n in range(first, end)
         }
         durable = {f"number{number}" for number in done if number < ITEMS}
-    assert process.returncode == 0
     state = ingest.store.state(job)
     assert (state.status, state.attempts) == ("completed", KILLS + 1)
     assert (state.indexed, state.skipped, state.failed) == (ITEMS, 1, 1)

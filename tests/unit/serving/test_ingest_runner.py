@@ -106,7 +106,7 @@ async def test_a_job_whose_state_cannot_be_read_holds_no_place(
         return state(job)
 
     monkeypatch.setattr(house.store, "state", failing)
-    monkeypatch.setattr(house.leases, "_seconds", 0.0)
+    monkeypatch.setattr(house.leases, "seconds", 0.0)
     house.work.go.set()
     for _ in jobs:
         await house.runner.look()
