@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from encoders.config import DecodeLimits
+from encoders.decoding import process
 from encoders.decoding.medium import Medium
 from encoders.decoding.sandbox import DecodedFrame, MediaDecoder
 from encoders.errors import CorruptMedia, DecodeTimeout, EncoderOverloaded, UnsupportedMedia
@@ -49,6 +50,13 @@ def frame_maker(worker_command: Command, tmp_path: Path) -> tuple[tuple[str, ...
         "    except BlockingIOError: return False\n"
     )
     return worker_command(code + FRAMES), lambda: int(made.read_text() or 0) if made.exists() else 0
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine, too, no process is replaced for being slow to end a job or its child."""
+    for name in ("_GRACE_SECONDS", "_END_SECONDS"):
+        monkeypatch.setattr(process, name, 60.0)
 
 
 def pids(decoder: MediaDecoder) -> list[int]:
@@ -150,6 +158,7 @@ async def test_nothing_is_left_open(
     video_bytes: Encode,
     tmp_path: Path,
     eventually: Eventually,
+    patient: None,
 ) -> None:
     """Not here and not in the process, whatever became of the job."""
     path = tmp_path / "picture"
@@ -198,7 +207,7 @@ async def test_frames_come_one_by_one_and_wait(
 
 
 async def test_leaving_early_ends_the_job_and_keeps_the_process(
-    make_decoder: MakeDecoder, frame_maker: tuple[tuple[str, ...], Callable[[], int]]
+    make_decoder: MakeDecoder, frame_maker: tuple[tuple[str, ...], Callable[[], int]], patient: None
 ) -> None:
     command, made = frame_maker
     # The frames' maker is one process, which has no children whose end it could tell.
