@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from serving.errors import InvalidRequest
+from serving.schema_patterns import PatternTooCostly, check_pattern
 
 __all__ = ["check_schema"]
 
@@ -21,6 +22,14 @@ _MAX_SCHEMAS = 20_000
 _MAX_CHARACTERS = (
     120_000  # of names and of values that are given; more keeps the engine's compiler busy for minutes
 )
+
+# The engine's compiler takes time with the square of how many properties of one object may be left out: half a
+# second for so many.
+_MAX_OPTIONAL_PROPERTIES = 500
+_MAX_OPTIONAL_SQUARES = _MAX_OPTIONAL_PROPERTIES**2
+_MAX_PATTERNS = 50
+_MAX_COUNT = 100_000
+_COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 
 _Place = tuple[str, ...]
 
@@ -38,18 +47,26 @@ def check_schema(schema: Mapping[str, Any], what: str, param: str, code: str, *,
     try:
         if strict:
             _check_strict_root(schema)
-        properties = characters = 0
+        properties = characters = patterns = optional_squares = 0
         for schemas, (place, depth, one) in enumerate(_walk(schema)):
             properties += _check(place, one)
             characters += _characters(one)
+            patterns += _check_costs(place, one)
+            optional_squares += len(set(one.get("properties", ())) - set(one.get("required", ()))) ** 2
             if strict:
                 _check_strict(place, depth, one)
             if (
                 schemas > _MAX_SCHEMAS
                 or characters > _MAX_CHARACTERS
+                or patterns > _MAX_PATTERNS
                 or (strict and properties > _MAX_STRICT_PROPERTIES)
             ):
                 raise _Wrong("the schema is too large.")
+            if optional_squares > _MAX_OPTIONAL_SQUARES:
+                raise _Wrong(
+                    f"the schema is too large: more than {_MAX_OPTIONAL_PROPERTIES} properties are not in "
+                    "'required'."
+                )
     except _Wrong as wrong:
         raise InvalidRequest(f"Invalid schema for {what}: {wrong}", param, code) from None
 
@@ -93,7 +110,30 @@ def _check(place: _Place, schema: Mapping[str, Any]) -> int:
     reference = schema.get("$ref", "#")
     if not isinstance(reference, str) or not reference.startswith("#"):
         raise _Wrong(f"{_context(place)}'$ref' must point into the schema itself ('#/...').")
+    if not place and "$ref" in schema and reference in ("#", "#/"):
+        raise _Wrong("'$ref' must not make the schema itself its own beginning.")
     return len(schema.get("properties", {}))
+
+
+def _check_costs(place: _Place, schema: Mapping[str, Any]) -> int:
+    """Refuse what the engine's compilers take long for; whether there is a regular expression (1, else 0)."""
+    for word in _COUNTS:
+        count = schema.get(word, 0)
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= _MAX_COUNT:
+            raise _Wrong(f"{_context(place)}'{word}' must be a whole number from 0 to {_MAX_COUNT:,}.")
+    if "patternProperties" in schema:
+        # Of vLLM's compilers the one that takes them all (outlines) is the one that nothing bounds.
+        raise _Wrong(f"{_context(place)}'patternProperties' is not supported; use 'additionalProperties'.")
+    if "pattern" not in schema:
+        return 0
+    pattern = schema["pattern"]
+    if not isinstance(pattern, str):
+        raise _Wrong(f"{_context(place)}'pattern' must be a string.")
+    try:
+        check_pattern(pattern)
+    except PatternTooCostly as why:
+        raise _Wrong(f"{_context(place)}the pattern '{pattern[:64]}' {why}") from None
+    return 1
 
 
 def _characters(schema: Mapping[str, Any]) -> int:
