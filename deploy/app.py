@@ -78,7 +78,7 @@ def build_application(settings: Settings) -> serve.Application:
         return serve.deployment(
             cls,
             name=name,
-            num_replicas=options.num_replicas,
+            num_replicas=options.fewest_replicas,
             max_ongoing_requests=options.max_ongoing_requests,
             max_queued_requests=options.max_queued_requests,
             ray_actor_options=actor_options,

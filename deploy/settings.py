@@ -22,6 +22,7 @@ from deploy.encoder_settings import EncoderSettings
 from deploy.errors import SpacesDiffer
 from deploy.limit_settings import TenantLimitSettings, requests_at_once
 from deploy.moderation_settings import ModerationSettings
+from deploy.pool_settings import DeploymentName, DeploymentSettings, Ingress, RayAddress, check_deployments
 from deploy.search_settings import SearchSettings
 from deploy.storage_settings import StorageSettings
 from encoders.config import DecodeLimits, EncoderConfig
@@ -46,9 +47,6 @@ __all__ = [
 ]
 
 
-DeploymentName = Literal["gateway", "perception", "search", "engine", "bridge"]
-
-
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -71,16 +69,6 @@ class VideoSettings(_Section):
         )
 
 
-class DeploymentSettings(_Section):
-    """Ray Serve options of one deployment. The names are Ray's."""
-
-    num_replicas: int = Field(default=1, gt=0)
-    max_ongoing_requests: int = Field(gt=0)
-    max_queued_requests: int = Field(gt=0)
-    num_cpus: float = Field(default=0, ge=0)
-    num_gpus: float = Field(default=0, ge=0)
-
-
 class Settings(BaseSettings):
     """The platform's settings. ``load_settings`` builds them; everything else receives finished configs.
 
@@ -95,6 +83,8 @@ class Settings(BaseSettings):
     profile: str
     host: str
     port: int = Field(gt=0, lt=65535)
+    ingress: Ingress = "direct"
+    ray_address: RayAddress = "local"
     data_dir: Path = Field(default_factory=lambda: _xdg("XDG_DATA_HOME", ".local/share"))
     models_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache") / "models")
     chat: ChatSettings
@@ -131,6 +121,14 @@ class Settings(BaseSettings):
     def _open_to_this_machine_only(self) -> Settings:
         self.access.config(self.host)
         return self
+
+    @field_validator("deployments")
+    @classmethod
+    def _complete(
+        cls, deployments: dict[DeploymentName, DeploymentSettings]
+    ) -> dict[DeploymentName, DeploymentSettings]:
+        check_deployments(deployments)
+        return deployments
 
     @field_validator("secret")
     @classmethod
@@ -197,12 +195,17 @@ class Settings(BaseSettings):
             native=self.chat.native_config(self.models_dir),
             tenant_defaults=TenantSettings(self.tenant_limits.limits(), self.moderation.policy()),
             max_requests=requests_at_once(self.deployments["gateway"].max_ongoing_requests),
-            engine_slots=self.chat.max_streams * self.deployments["engine"].num_replicas,
+            engine_slots=self._engine_slots(),
             moderation_text=text_judge,
             moderation_image=image_judge,
             voice_model=self.encoders.voice_spec(self.models_dir),
             text_tokenizer_file=self.encoders.text_tokenizer(self.models_dir),
         )
+
+    def _engine_slots(self) -> int:
+        """How many answers one gateway lets run at once: its share of what all decoders can take."""
+        slots = self.chat.max_streams * self.deployments["engine"].most_replicas
+        return -(-slots // self.deployments["gateway"].fewest_replicas)
 
     def encoder_config(self) -> EncoderConfig:
         """Settings of the encoders' deployment."""
