@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import socket
@@ -20,12 +21,14 @@ from serving.batches.store import LEASES_FOLDER, BatchStore
 from serving.errors import BatchConflict, InvalidRequest, LimitExceeded, RateLimited
 from serving.ingest.leases import Leases
 from storage.assembly import Storage
+from storage.errors import CorruptObject
 
 __all__ = ["BatchView", "Batches"]
 
 ShownStatus = BatchStatus | Literal["cancelling"]
 
 _FULL_SECONDS = 60
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +115,16 @@ class Batches:
         return self._view(self.store.get(tenant, batch_id))
 
     def views(self, tenant: str, after: str | None, limit: int) -> list[BatchView]:
-        """A tenant's batches, newest first."""
-        return [self._view(batch) for batch in self.store.list(tenant, after, limit)]
+        """A tenant's batches, newest first; one that cannot be read is in nobody's way."""
+        views: list[BatchView] = []
+        for batch in self.store.newest_first(tenant, after):
+            try:
+                views.append(self._view(batch))
+            except CorruptObject:
+                _LOG.exception("The log of %s is damaged; the batch is left out of lists.", batch.id)
+            if len(views) == limit:
+                break
+        return views
 
     def cancel(self, tenant: str, batch_id: str) -> BatchView:
         """Ask for a batch's end; ``runner.notice`` sees to it. Raises ``BatchNotFound``, ``BatchConflict``."""

@@ -19,6 +19,7 @@ own, written before the entry that names it: an answer may be large, and what wr
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import secrets
 import time
@@ -39,6 +40,7 @@ __all__ = ["LEASES_FOLDER", "BatchStore", "Wish"]
 LEASES_FOLDER: Final = "batch-leases"
 Wish = Literal["go on", "cancel", "forget"]
 
+_LOG = logging.getLogger(__name__)
 _ID = re.compile(r"batch_[0-9a-f]{32}")
 _LAST_NUMBER = 10**9 - 1
 _VERSION = 1
@@ -77,21 +79,19 @@ class BatchStore:
         except (KeyError, TypeError) as error:
             raise _damaged() from error
 
-    def list(self, tenant: str, after: str | None, limit: int) -> list[Batch]:
-        """A tenant's batches, newest first, from the one after ``after`` on."""
+    def newest_first(self, tenant: str, after: str | None) -> Iterator[Batch]:
+        """A tenant's batches, newest first, from the one after ``after`` on; what is damaged is left out."""
         check_tenant(tenant)
         if after is not None and not _ID.fullmatch(after):
             raise _not_found()
         prefix = _record_key(tenant, "").removesuffix(".json")
-        batches: list[Batch] = []
         for info in self._objects.list(prefix, None if after is None else _record_key(tenant, after)):
-            if len(batches) == limit:
-                break
             try:
-                batches.append(self.get(tenant, info.key.removeprefix(prefix).removesuffix(".json")))
+                yield self.get(tenant, info.key.removeprefix(prefix).removesuffix(".json"))
             except BatchNotFound:  # forgotten since it was listed
                 continue
-        return batches
+            except CorruptObject:
+                _LOG.exception("The record %s is damaged; the batch is left out of lists.", info.key)
 
     def state(self, batch: Batch) -> BatchState:
         """The newest entry of its log."""

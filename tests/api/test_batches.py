@@ -131,6 +131,22 @@ async def test_pages_are_of_the_newest_first(http: httpx2.AsyncClient) -> None:
     assert ([one["id"] for one in rest["data"]], rest["has_more"]) == (made[:1], False)
 
 
+@pytest.mark.parametrize("part", ["record", "log"])
+async def test_a_damaged_batch_is_in_nobodys_way(
+    http: httpx2.AsyncClient, platform: Platform, part: str
+) -> None:
+    store, batches = platform.gateway.batches.store._objects, []
+    for number in range(3):
+        batches.append((await ended(http, await created(http, [batch_line(f"t{number}")])))["id"])
+        await asyncio.sleep(0.002)  # ids are in order of milliseconds
+    folder = "batches/default/records/" if part == "record" else f"batches/default/log/{batches[1]}/"
+    damaged = next(info.key for info in store.list(folder) if batches[1] in info.key)
+    store.put(damaged, b"{}")
+    page = (await http.get("/v1/batches?limit=2")).json()
+    assert ([one["id"] for one in page["data"]], page["has_more"]) == ([batches[2], batches[0]], False)
+    assert (await http.get(f"/v1/batches/{batches[1]}")).status_code == 500
+
+
 async def test_what_cannot_be_a_batch_is_refused(http: httpx2.AsyncClient) -> None:
     body = {
         "input_file_id": await uploaded(http, [batch_line("a")]),

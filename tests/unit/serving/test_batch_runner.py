@@ -164,7 +164,7 @@ async def test_a_batch_that_waits_its_turn_is_cancelled_at_once(house: House) ->
     await house.runner.look()
     await until(lambda: len(house.begun) == CONFIG.running_per_tenant)
     running = {batch.id for batch in house.begun}
-    (waiting,) = (batch for batch in house.store.list("default", None, 9) if batch.id not in running)
+    (waiting,) = (batch for batch in house.store.newest_first("default", None) if batch.id not in running)
     house.store.cancel(waiting)
     house.runner.notice(waiting)
     await until(lambda: house.ended == [(waiting.id, "cancelled")])
@@ -217,4 +217,4 @@ async def test_batches_that_ended_long_ago_are_forgotten(house: House) -> None:
     await until(lambda: not any(one in info.key for info in house.objects.list("") for one in gone))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert {batch.id for batch in house.store.list("default", None, 9)} == {young.id, unfinished.id}
+    assert {batch.id for batch in house.store.newest_first("default", None)} == {young.id, unfinished.id}
