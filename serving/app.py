@@ -48,7 +48,7 @@ __all__ = ["create_app"]
 
 def create_app(services: Services, storage: Storage, config: GatewayConfig) -> FastAPI:
     """The whole HTTP surface over ``services`` and ``storage``. Call it in the process that serves."""
-    counted = GatewayMetrics()
+    counted = GatewayMetrics(slo=config.slo)
     counted.watch(storage.derived, storage.vectors, storage.redis)
     gateway = build_gateway(services, storage, config, counted)
     app = FastAPI(

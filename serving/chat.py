@@ -11,11 +11,13 @@ from typing import Any
 
 import msgspec
 
+from serving import origin
 from serving.admission import Admission, AdmittedMedia
+from serving.answer_meter import AnswerMeter
 from serving.cache_salt import cache_salt
 from serving.catalogue import ModelCatalogue
 from serving.chat_answer import AnswerForm, complete_usage
-from serving.chat_messages import MediaUse, media_uses, question_of, texts_of, with_blocks
+from serving.chat_messages import MediaUse, brought, media_uses, question_of, texts_of, with_blocks
 from serving.chat_request import engine_fields
 from serving.chat_rules import check_rules
 from serving.concurrency import all_of
@@ -74,6 +76,7 @@ class PreparedChat:
     choices: int = 1
     tenant: str = ""
     tokens: TokenReservation | None = None
+    meter: AnswerMeter | None = None
 
 
 class ChatPipeline:
@@ -102,6 +105,7 @@ class ChatPipeline:
         self._moderation = moderation
         self._limiter = limiter
         self.turns = EngineTurns(config.engine_slots)
+        metrics.queues.watch("engine", self.turns.queue)
 
     async def prepare(
         self, tenant: str, raw: dict[str, Any], request: ChatRequest, options: PerceiveOptions = AS_SET
@@ -120,6 +124,7 @@ class ChatPipeline:
                 "(max_media_per_request) are allowed.",
                 "messages",
             )
+        origin.brings(brought(uses))
         guard = await self._moderation.guard(tenant, "chat_input")
         if guard is not None:
             for param, texts in prompt_texts(request).items():
@@ -142,6 +147,9 @@ class ChatPipeline:
             attachments = fused.attachments
             kinds = {item.medium.info.kind.value for item in perceived}
             modality = kinds.pop() if len(kinds) == 1 else "mixed"
+        origin.brings(modality)
+        came = origin.current()
+        started = time.perf_counter() if came is None else came.started
         if request.stream:
             # Asked for always, so that tokens are counted; dropped again when the client did not ask.
             body["stream_options"] = {"include_usage": True}
@@ -165,6 +173,7 @@ class ChatPipeline:
             request.n or 1,
             tenant,
             await self._reserve(tenant, body, request, attachments),
+            AnswerMeter(self._metrics, modality, started),
         )
 
     def _check_length(self, characters: int, field: str) -> None:
@@ -218,6 +227,8 @@ class ChatPipeline:
                     prepared.tokens.settle(0)
                 raise
         self._metrics.stage.labels("engine_first_byte").observe(time.perf_counter() - started)
+        if stream and prepared.meter is not None:
+            prepared.meter.first_token()
         if stream and prepared.guard is not None:
             return guarded(answer, prepared.guard.pieces, prepared.choices)
         return answer
@@ -230,7 +241,9 @@ class ChatPipeline:
             decoded = msgspec.json.decode(body, type=dict[str, Any])
         except msgspec.MsgspecError as error:
             raise EngineRefused("The model's engine gave an answer that could not be read.") from error
-        self._count_usage(decoded.get("usage"), prepared.tokens)
+        self._count_usage(decoded.get("usage"), prepared)
+        if prepared.meter is not None:
+            prepared.meter.end()
         if prepared.guard is not None:
             await guarded_whole(decoded, prepared.guard.answers)
         return msgspec.json.encode(prepared.form.whole(decoded, prepared.report))
@@ -241,7 +254,7 @@ class ChatPipeline:
         def rewrite(event: Event) -> Event | None:
             usage = event.get("usage")
             if isinstance(usage, dict):
-                self._count_usage(usage, prepared.tokens)
+                self._count_usage(usage, prepared)
                 if not prepared.usage_wanted:
                     if not event.get("choices"):
                         return None
@@ -315,12 +328,14 @@ class ChatPipeline:
         few = min(_DEFAULT_ANSWER_TOKENS, self._config.chat_model.context_tokens // 4)
         return asked if asked is not None else few
 
-    def _count_usage(self, usage: Any, tokens: TokenReservation | None) -> None:
+    def _count_usage(self, usage: Any, prepared: PreparedChat) -> None:
         if isinstance(usage, dict):
             prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
             self._metrics.count_usage(prompt, completion)
-            if tokens is not None and isinstance(prompt, int):
-                tokens.settle(prompt + (completion if isinstance(completion, int) else 0))
+            if prepared.meter is not None:
+                prepared.meter.count(completion)
+            if prepared.tokens is not None and isinstance(prompt, int):
+                prepared.tokens.settle(prompt + (completion if isinstance(completion, int) else 0))
 
 
 def _attached_tokens(attachment: Attachment) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from serving.protocol.chat import (
 )
 from serving.strategies.strategy import Block, Content
 
-__all__ = ["MediaUse", "media_uses", "question_of", "texts_in", "texts_of", "with_blocks"]
+__all__ = ["MediaUse", "brought", "media_uses", "question_of", "texts_in", "texts_of", "with_blocks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,15 @@ class MediaUse:
     def detail(self) -> str:
         """How closely the client wants it to be looked at."""
         return self.medium.image_url.detail if isinstance(self.medium, ImagePart) else "auto"
+
+
+_BROUGHT = {"image_url": "image", "input_audio": "audio", "audio_url": "audio", "video_url": "video"}
+
+
+def brought(uses: Iterable[MediaUse]) -> str:
+    """The kind of media that a request says it brings: ``text`` without any, ``mixed`` if several or not said."""
+    kinds = {_BROUGHT.get(use.medium.type, "mixed") for use in uses}
+    return "text" if not kinds else kinds.pop() if len(kinds) == 1 else "mixed"
 
 
 def texts_of(request: ChatRequest) -> Iterator[str]:

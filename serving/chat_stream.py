@@ -10,6 +10,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from serving.answer_meter import AnswerMeter
 from serving.disconnect import unless_gone
 from serving.engine_call import EngineAnswer, raise_engine_error
 from serving.error_handlers import error_event
@@ -41,6 +42,7 @@ class ChatStream(Response):
         write: Callable[[bytes], bytes] = bytes,
         stall_timeout_seconds: float,
         on_error: Callable[[Exception], None],
+        meter: AnswerMeter | None = None,
     ) -> None:
         self.status_code = 200
         self.background = None
@@ -51,6 +53,7 @@ class ChatStream(Response):
         self._write = write
         self._stall_timeout_seconds = stall_timeout_seconds
         self._on_error = on_error
+        self._meter = meter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream; returns when it is complete or the client is gone."""
@@ -83,11 +86,15 @@ class ChatStream(Response):
                         sending = True
                         await emit(chunk)
                         sending = False
+                        if self._meter is not None:
+                            self._meter.piece()
                     deadline.reschedule(loop.time() + stall)
             if not self._rewriter.done:
                 error = EngineUnavailable("The model stopped in the middle of its answer. Please try again.")
             else:
                 last = await self._closing()
+                if self._meter is not None:
+                    self._meter.end()
         except TimeoutError:
             if sending:
                 return

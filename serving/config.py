@@ -15,6 +15,7 @@ from search.types import IndexSpec
 from serving.access.config import AccessConfig
 from serving.batches.config import BatchConfig
 from serving.ingest.config import IngestConfig
+from serving.slo import Slo
 from serving.tenant_settings import TenantSettings
 
 __all__ = [
@@ -138,6 +139,7 @@ class GatewayConfig:
     text_tokenizer_file: Path | None = None
     max_requests: int = 240
     engine_slots: int = 256
+    slo: Slo = field(default_factory=Slo)
 
 
 SoftTokenForm = Literal["prompt_embeds", "image_embeds"]

@@ -191,7 +191,7 @@ class EmbeddingStream(Response):
     def _refusal(self, place: _Place, error: Exception) -> dict[str, Any]:
         self._counts.errors += 1
         answer, message, param, code = error_parts(error)
-        self._gateway.metrics.errors.labels(code or answer.type).inc()
+        self._gateway.metrics.count_error(code or answer.type)
         detail = {"message": message, "type": answer.type, "param": param, "code": code}
         return {"object": "error", **_shown(place), "error": detail}
 

@@ -95,7 +95,7 @@ class ErrorHandlers:
         code: str | None,
         retry_after_seconds: int | None = None,
     ) -> Response:
-        self._metrics.errors.labels(code or type_).inc()
+        self._metrics.count_error(code or type_)
         headers = {} if retry_after_seconds is None else {"retry-after": str(retry_after_seconds)}
         return Response(error_bytes(message, type_, param, code), status, headers, "application/json")
 

@@ -53,6 +53,7 @@ class FairQueue:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.slots = slots
+        self.on_turn: Callable[[float], None] | None = None  # told how long each turn was waited for
         self._free = slots
         self._waiting = waiting
         self._per_tenant = waiting * 3 // 4 if waiting_per_tenant is None else waiting_per_tenant
@@ -70,6 +71,8 @@ class FairQueue:
         self._note(tenant)
         if not self._lines and self._fits(tenant, cost):
             self._hold(tenant, cost)
+            if self.on_turn is not None:
+                self.on_turn(0.0)
             return Turn(self, tenant, cost)
         line = self._lines.get(tenant)
         own_fault = len(line) >= self._per_tenant if line else cost <= self._free
@@ -83,6 +86,7 @@ class FairQueue:
         entry = (cost, turn)
         line.append(entry)
         self._count += 1
+        since = self._clock()
         self._next()  # whoever holds less than those that wait need not
         try:
             await turn
@@ -95,6 +99,8 @@ class FairQueue:
                     self._leave(tenant, entry)
                 self._next()
             raise
+        if self.on_turn is not None:
+            self.on_turn(self._clock() - since)
         return Turn(self, tenant, cost)
 
     @asynccontextmanager

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from serving import origin, tracing
+from serving.queue_metrics import QueueMetrics
+from serving.slo import Slo
 from storage.cache import CacheStatistics
 from storage.derived import DerivedCache
 from storage.redis import BreakerState, RedisCache, RedisStatistics
@@ -18,14 +21,22 @@ from storage.vector_cache import VectorCache
 
 __all__ = ["GatewayMetrics"]
 
+_TOKEN_SECONDS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 
 class GatewayMetrics:
     """Counters and histograms of one gateway. Label values never come from a client's text."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None, slo: Slo | None = None) -> None:
         self.registry = registry if registry is not None else CollectorRegistry()
+        self.slo = slo if slo is not None else Slo()
+        self.queues = QueueMetrics(self.registry)
+        self.in_progress = Gauge(
+            "manymodal_requests_in_progress",
+            "Requests that are being answered, streams included.",
+            registry=self.registry,
+        )
         self.requests = Counter(
             "manymodal_requests",
             "Requests answered, by route, modalities brought and HTTP status.",
@@ -44,6 +55,39 @@ class GatewayMetrics:
             "Time from the request's first byte to the first streamed byte of the answer.",
             ("modality",),
             buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.between_tokens = Histogram(
+            "manymodal_inter_token_seconds",
+            "Time between two pieces of a streamed answer, mostly of one token each.",
+            ("modality",),
+            buckets=_TOKEN_SECONDS,
+            registry=self.registry,
+        )
+        self.per_token = Histogram(
+            "manymodal_time_per_output_token_seconds",
+            "Time of a streamed answer after its first token, divided by the tokens after it.",
+            ("modality",),
+            buckets=_TOKEN_SECONDS,
+            registry=self.registry,
+        )
+        self.generation = Histogram(
+            "manymodal_generation_seconds",
+            "Time from the first byte of a request for an answer of the model to the answer's last.",
+            ("modality",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.answers = Counter(
+            "manymodal_answers",
+            "Whole answers of the model, by whether they kept to the service level objectives.",
+            ("modality", "slo"),
+            registry=self.registry,
+        )
+        self.goodput = Counter(
+            "manymodal_goodput_tokens",
+            "Tokens written in answers that kept to the service level objectives.",
+            ("modality",),
             registry=self.registry,
         )
         self.stage = Histogram(
@@ -66,7 +110,10 @@ class GatewayMetrics:
             registry=self.registry,
         )
         self.errors = Counter(
-            "manymodal_errors", "Requests that ended in an error, by code.", ("code",), registry=self.registry
+            "manymodal_errors",
+            "Requests that ended in an error, by code and by the modalities they brought.",
+            ("code", "modality"),
+            registry=self.registry,
         )
 
     def watch(self, derived: DerivedCache, vectors: VectorCache, redis: RedisCache | None) -> None:
@@ -75,10 +122,11 @@ class GatewayMetrics:
 
     @contextmanager
     def time_stage(self, stage: str) -> Iterator[None]:
-        """Observe the duration of a ``with`` block as ``stage``."""
+        """Observe the duration of a ``with`` block as ``stage``, which is a span of the request's trace, too."""
         started = time.perf_counter()
         try:
-            yield
+            with tracing.span(stage):
+                yield
         finally:
             self.stage.labels(stage).observe(time.perf_counter() - started)
 
@@ -87,6 +135,11 @@ class GatewayMetrics:
         for direction, amount in (("prompt", prompt_tokens), ("completion", completion_tokens)):
             if isinstance(amount, int) and amount >= 0:
                 self.tokens.labels(direction).inc(amount)
+
+    def count_error(self, code: str | None) -> None:
+        """The current request ended in an error of that code of ours."""
+        request = origin.current()
+        self.errors.labels(code or "unknown", "none" if request is None else request.modality).inc()
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus text format."""

@@ -10,10 +10,12 @@ import re
 import time
 import uuid
 
+from opentelemetry.trace import Span, StatusCode
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving import origin, tracing
 from serving.config import RequestLimits
 from serving.error_handlers import error_parts
 from serving.errors import BodyTooLarge
@@ -32,7 +34,8 @@ class RequestMiddleware:
     """Gives every request an id (``x-request-id``), a time (``openai-processing-ms``) and a line in the
     metrics and in the log.
 
-    Routes find the id in ``request.state.request_id`` and may set ``request.state.modality``.
+    Routes find the id in ``request.state.request_id`` and say what was brought (``serving.origin.brings``). With
+    tracing on the request is a span, below the one that its ``traceparent`` names.
     """
 
     def __init__(self, app: ASGIApp, metrics: GatewayMetrics) -> None:
@@ -43,12 +46,13 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _CLIENT_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        state["started"] = started
+        asked = origin.begin(request_id)
+        state["started"] = started = asked.started
+        self._metrics.in_progress.inc()
         status = 499
         begun = False
 
@@ -63,13 +67,21 @@ class RequestMiddleware:
                 headers["x-content-type-options"] = "nosniff"
             await send(message)
 
+        span = tracing.request_span(
+            scope["method"], tracing.carrier_of(scope["headers"]), request_id=request_id
+        )
         try:
-            await self._app(scope, receive, send_with_headers)
+            with span as root:
+                try:
+                    await self._app(scope, receive, send_with_headers)
+                finally:
+                    if root is not None:
+                        _describe(root, scope, asked, status)
         except Exception as error:
             # The last resort: the trace goes to the log under the request's id, not to the client. An answer
             # that has begun cannot be changed any more; the server then breaks the connection off.
             _log.error("%s unexpected %s", request_id, type(error).__name__, exc_info=error)
-            self._metrics.errors.labels("internal_error").inc()
+            self._metrics.count_error("internal_error")
             if begun:
                 raise
             answer, message, param, code = error_parts(error)
@@ -79,12 +91,34 @@ class RequestMiddleware:
             )
         finally:
             seconds = time.perf_counter() - started
-            # The route's template, never the path itself: paths carry ids and would make endless label
-            # values.
-            endpoint = getattr(scope.get("route"), "path", "unmatched")
-            self._metrics.requests.labels(endpoint, state.get("modality", "none"), str(status)).inc()
+            endpoint = _endpoint(scope)
+            self._metrics.in_progress.dec()
+            self._metrics.requests.labels(endpoint, asked.modality, str(status)).inc()
             self._metrics.duration.labels(endpoint).observe(seconds)
             log_request(request_id, scope["method"], scope["path"], status, seconds)
+
+
+def _endpoint(scope: Scope) -> str:
+    """The route's template, never the path itself: paths carry ids and would make endless label values."""
+    return str(getattr(scope.get("route"), "path", "unmatched"))
+
+
+def _describe(span: Span, scope: Scope, asked: origin.Origin, status: int) -> None:
+    """What there is to say of a request, in OpenTelemetry's words where it has some."""
+    endpoint = _endpoint(scope)
+    span.update_name(f"{scope['method']} {endpoint}")
+    span.set_attributes(
+        {
+            "http.request.method": scope["method"],
+            "http.route": endpoint,
+            "http.response.status_code": status,
+            "manymodal.modality": asked.modality,
+        }
+    )
+    if asked.tenant is not None:
+        span.set_attribute("manymodal.tenant", asked.tenant)
+    if status >= 500:
+        span.set_status(StatusCode.ERROR)
 
 
 class BodyLimitMiddleware:

@@ -50,6 +50,8 @@ class PerceptionTasks:
         self.derived = derived
         self.slots = FairQueue(_MAX_CONCURRENT_TASKS, _MAX_WAITING, _busy, kept_free=_KEPT_FREE)
         self.voice = FairQueue(_MAX_BEFORE_VOICE, _MAX_WAITING_FOR_VOICE, _voice_busy, kept_free=1)
+        metrics.queues.watch("encoders", self.slots)
+        metrics.queues.watch("voice", self.voice)
         self.count: Count | None = None
         self._metrics = metrics
         self._secret = config.cache_secret

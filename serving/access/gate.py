@@ -11,6 +11,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
+from serving import origin
 from serving.access.access import Access
 from serving.access.route_scopes import Needed, needed_for
 from serving.errors import AuthenticationFailed, PermissionDenied, ServiceUnavailable
@@ -45,6 +46,7 @@ class AccessGate:
                 if caller is None:
                     caller = await self._access.caller(Headers(scope=scope).getlist("authorization"))
                     scope[CALLER_KEY] = caller
+                origin.named(caller.tenant)
                 _check(caller, needed)
             except (AuthenticationFailed, PermissionDenied, ServiceUnavailable, StorageError) as error:
                 answer = await self._refuse(Request(scope), error)

@@ -36,7 +36,13 @@ class ResponseStream(ChatStream):
         on_error: Callable[[Exception], None],
     ) -> None:
         rewrite = responses.chat.rewriter(prepared.chat)
-        super().__init__(answer, rewrite, stall_timeout_seconds=stall_timeout_seconds, on_error=on_error)
+        super().__init__(
+            answer,
+            rewrite,
+            stall_timeout_seconds=stall_timeout_seconds,
+            on_error=on_error,
+            meter=prepared.chat.meter,
+        )
         self._responses = responses
         self._prepared = prepared
         self._events = ResponseEvents(

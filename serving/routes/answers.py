@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,12 +17,10 @@ __all__ = ["streamed_chat"]
 
 async def streamed_chat(request: Request, gateway: Gateway, prepared: PreparedChat) -> Response:
     """The stream of a chat's answer, once it has begun."""
-    state = request.state
-    begun = await unless_gone(request, gateway.chat.begin(prepared, state.request_id, stream=True))
-    gateway.metrics.first_token.labels(prepared.modality).observe(time.perf_counter() - state.started)
+    begun = await unless_gone(request, gateway.chat.begin(prepared, request.state.request_id, stream=True))
 
     def count(error: Exception) -> None:
-        gateway.metrics.errors.labels(error_parts(error)[3] or "unknown").inc()
+        gateway.metrics.count_error(error_parts(error)[3])
 
     return ChatStream(
         begun,
@@ -35,4 +31,5 @@ async def streamed_chat(request: Request, gateway: Gateway, prepared: PreparedCh
         ),
         stall_timeout_seconds=gateway.config.limits.stall_timeout_seconds,
         on_error=count,
+        meter=prepared.meter,
     )

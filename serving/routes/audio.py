@@ -12,6 +12,7 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from encoders.types import MediaKind, TranscribeOptions
+from serving import origin
 from serving.admission import Admission, AdmittedMedia
 from serving.auth import CurrentTenant
 from serving.disconnect import unless_gone
@@ -62,7 +63,7 @@ _TEXTS = {kind: {"type": "string"} for kind in ("text/plain", "application/x-sub
 async def create_transcription(request: Request, tenant: CurrentTenant) -> Response:
     """OpenAI's transcription of a sound file, or of the sound of a video; streamed, while it is being made."""
     gateway = gateway_of(request)
-    request.state.modality = "audio"
+    origin.brings("audio")
     async with open_form(request) as form:
         wanted = validated(TranscriptionRequest, _fields(form))
         gateway.catalogue.check(gateway.catalogue.speech, wanted.model)
@@ -95,7 +96,7 @@ async def create_transcription(request: Request, tenant: CurrentTenant) -> Respo
 async def create_translation(request: Request, tenant: CurrentTenant) -> Response:
     """OpenAI's translation of a sound file, or of the sound of a video, into English."""
     gateway = gateway_of(request)
-    request.state.modality = "audio"
+    origin.brings("audio")
     async with open_form(request) as form:
         wanted = validated(TranslationRequest, _fields(form))
         gateway.catalogue.check(gateway.catalogue.speech, wanted.model)
@@ -127,7 +128,7 @@ async def _streamed(
         return await anext(events), events
 
     def count(error: Exception) -> None:
-        gateway.metrics.errors.labels(error_parts(error)[3] or "unknown").inc()
+        gateway.metrics.count_error(error_parts(error)[3])
 
     first, events = await unless_gone(request, gateway.admission.use(bring, begin))
     stall = gateway.config.limits.stall_timeout_seconds

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from encoders.types import MediaKind, TranscribeOptions, Transcript
+from serving import origin
 from serving.admission import AdmittedMedia
 from serving.auth import CurrentTenant
 from serving.chat import PreparedChat
@@ -53,7 +54,7 @@ _HEARABLE = frozenset({MediaKind.AUDIO, MediaKind.VIDEO})
 async def understand_audio(request: Request, tenant: CurrentTenant) -> Response:
     """What is said in a sound file or a video; with a prompt, what the chat model makes of it."""
     gateway = gateway_of(request)
-    request.state.modality = "audio"
+    origin.brings("audio")
     async with read_either(request, AudioUnderstandingRequest, "audio_file") as (wanted, upload):
         _check(wanted)
         gateway.catalogue.check(gateway.catalogue.chat, wanted.model)
@@ -75,7 +76,6 @@ async def understand_audio(request: Request, tenant: CurrentTenant) -> Response:
             return await asyncio.to_thread(_heard, request, gateway, wanted, transcript, used)
         asking = _ask(gateway, tenant, source, wanted, wanted.prompt, options)
         transcript, prepared = await unless_gone(request, asking)
-    request.state.modality = prepared.modality
     with as_asked(source.param):
         if wanted.stream:
             return await streamed_chat(request, gateway, prepared)

@@ -27,12 +27,10 @@ router = APIRouter()
 async def create_chat_completion(request: Request, tenant: CurrentTenant) -> Response:
     """OpenAI's chat completion over any mix of text, images, audio and video."""
     gateway = gateway_of(request)
-    state = request.state
     raw = await read_json(request)
     body = await model_of(request, ChatRequest, raw)
     prepared = await unless_gone(request, gateway.chat.prepare(tenant, raw, body))
-    state.modality = prepared.modality
     if not body.stream:
-        answer = await unless_gone(request, gateway.chat.complete(prepared, state.request_id))
+        answer = await unless_gone(request, gateway.chat.complete(prepared, request.state.request_id))
         return Response(answer, media_type="application/json")
     return await streamed_chat(request, gateway, prepared)

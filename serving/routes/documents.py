@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Request
 from search.errors import DocumentNotFound
 from search.filters import Condition
 from search.types import StoredDocument
+from serving import origin
 from serving.auth import CurrentTenant
 from serving.disconnect import unless_gone
 from serving.errors import InvalidRequest, LimitExceeded
@@ -55,7 +56,7 @@ async def add_document(
         if wanted.modality is not None and (wanted.media_id is not None or wanted.text is not None):
             raise InvalidRequest("'modality' is for documents that have vectors only.", "modality")
         if wanted.text is not None:
-            request.state.modality = "text"
+            origin.brings("text")
             limit = gateway.config.limits.max_text_characters
             if len(wanted.text) > limit:
                 raise LimitExceeded(
@@ -64,7 +65,7 @@ async def add_document(
             if wanted.media_id is None:
                 work = indexer.add_text(tenant, collection, wanted.text, wanted.id, wanted.metadata, vectors)
             else:
-                request.state.modality = "mixed"
+                origin.brings("mixed")
                 work = indexer.add_mixed(
                     tenant, collection, wanted.media_id, wanted.text, wanted.id, wanted.metadata, vectors
                 )

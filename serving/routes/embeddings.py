@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from encoders.text.encoder import check_dimensions, shortened
 from encoders.types import ModelSpec
+from serving import origin
 from serving.auth import CurrentTenant
 from serving.config import RequestLimits
 from serving.disconnect import unless_gone
@@ -76,7 +77,7 @@ def _streamed(
     if model is not None:
         gateway.catalogue.check(gateway.catalogue.text, model)
     _check_dimensions(dimensions, gateway.config.text_model)
-    request.state.modality = "text"
+    origin.brings("text")
     return EmbeddingStream(request, gateway, tenant, dimensions=dimensions, as_base64=as_base64)
 
 
@@ -103,7 +104,7 @@ async def _listed(request: Request, tenant: str) -> Response:
         raise
     if reserved is not None:
         reserved.settle(made.token_count)
-    request.state.modality = min(made.modalities) if len(made.modalities) == 1 else "mixed"
+    origin.brings(min(made.modalities) if len(made.modalities) == 1 else "mixed")
     data = [
         {
             "object": "embedding",

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
+from serving import origin
 from serving.auth import CurrentTenant
 from serving.content import content_response
 from serving.disconnect import unless_gone
@@ -64,7 +65,7 @@ async def create_file(request: Request, tenant: CurrentTenant) -> File:
             allow_other=True,
         )
         admitted = await unless_gone(request, work)
-    request.state.modality = "none" if admitted.info is None else admitted.info.kind.value
+    origin.brings("none" if admitted.info is None else admitted.info.kind.value)
     return file_object(admitted.record)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, BinaryIO, cast
 from fastapi import APIRouter, Path, Query, Request
 from starlette.datastructures import FormData, UploadFile
 
+from serving import origin
 from serving.auth import CurrentTenant
 from serving.disconnect import unless_gone
 from serving.errors import InvalidRequest
@@ -144,7 +145,7 @@ async def add_documents(request: Request, collection: Collection, tenant: Curren
     """Index some documents at once: JSON, or a multipart form whose field ``request`` is that JSON and whose files
     are the documents' ``file``. What is wrong with one is said in its place, the others are indexed all the same.
     """
-    request.state.modality = "mixed"
+    origin.brings("mixed")
     if not is_form(request):
         return await _batch(request, tenant, collection, await read_model(request, BatchRequest), {})
     async with open_form(request, max_files=MAX_BATCH_ITEMS) as form:

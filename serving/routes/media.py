@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from encoders.types import MediaKind
+from serving import origin
 from serving.admission import AdmittedMedia
 from serving.auth import CurrentTenant
 from serving.byte_range import matches_etag
@@ -80,7 +81,7 @@ async def get_media_thumbnail(
     gateway = gateway_of(request)
     side = size - size % _THUMBNAIL_STEP_PIXELS
     admitted = await gateway.admission.from_id(tenant, media_id, _SEEN)
-    request.state.modality = admitted.info.kind.value
+    origin.brings(admitted.info.kind.value)
     headers = {
         # A browser that keeps it for an hour shows it as long after a deletion, to the one who had seen it.
         "cache-control": "private, max-age=3600",
@@ -119,7 +120,7 @@ async def _kept(request: Request, admitted: AdmittedMedia) -> dict[str, Any]:
 
 
 async def _shown(request: Request, admitted: AdmittedMedia) -> dict[str, Any]:
-    request.state.modality = admitted.info.kind.value
+    origin.brings(admitted.info.kind.value)
     record = admitted.record
     near = await asyncio.to_thread(near_duplicates, gateway_of(request).storage, record)
     return media_object(record, admitted.info, near)

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 
 from encoders.moderation import ModerationScores
 from encoders.types import MediaKind
+from serving import origin
 from serving.admission import AdmittedMedia
 from serving.auth import CurrentTenant
 from serving.catalogue import ModelCatalogue, ServedModel
@@ -50,7 +51,7 @@ async def create_moderation(request: Request, tenant: CurrentTenant) -> Moderati
     parts = _parts(wanted)
     _check(parts, judges, wanted.model, gateway.config.limits)
     seen = sorted({part.kind for part in parts})
-    request.state.modality = seen[0] if len(seen) == 1 else "mixed"
+    origin.brings(seen[0] if len(seen) == 1 else "mixed")
     with gateway.metrics.time_stage("moderate"):
         found = await unless_gone(request, _scores(gateway, tenant, parts))
     policy = (await gateway.tenants.settings(tenant)).moderation

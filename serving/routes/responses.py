@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -41,18 +40,16 @@ _Brackets = Annotated[list[Included] | None, Query(alias="include[]", max_length
 async def create_response(request: Request, tenant: CurrentTenant) -> Response:
     """Answer to items of text, images, sound and video, alone or after an earlier response."""
     gateway = gateway_of(request)
-    state = request.state
     raw = await read_json(request)
     refuse_what_is_not_offered(raw)
     wanted = await model_of(request, ResponseRequest, raw)
     responses = gateway.responses
     prepared = await unless_gone(request, responses.prepare(tenant, wanted))
-    state.modality = prepared.chat.modality
     if wanted.stream:
         options = wanted.stream_options
         obfuscated = options is None or options.include_obfuscation is not False
         return await _streamed(request, prepared, obfuscated=obfuscated)
-    answer = await unless_gone(request, responses.complete(prepared, state.request_id))
+    answer = await unless_gone(request, responses.complete(prepared, request.state.request_id))
     return Response(answer, media_type="application/json")
 
 
@@ -125,12 +122,13 @@ async def list_input_items(
 
 
 async def _streamed(request: Request, prepared: PreparedResponse, *, obfuscated: bool) -> Response:
-    gateway, state = gateway_of(request), request.state
-    begun = await unless_gone(request, gateway.responses.begin(prepared, state.request_id, stream=True))
-    gateway.metrics.first_token.labels(prepared.chat.modality).observe(time.perf_counter() - state.started)
+    gateway = gateway_of(request)
+    begun = await unless_gone(
+        request, gateway.responses.begin(prepared, request.state.request_id, stream=True)
+    )
 
     def count(error: Exception) -> None:
-        gateway.metrics.errors.labels(error_parts(error)[3] or "unknown").inc()
+        gateway.metrics.count_error(error_parts(error)[3])
 
     return ResponseStream(
         begun,

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from serving import origin
 from serving.auth import CurrentTenant
 from serving.disconnect import unless_gone
 from serving.gateway import gateway_of
@@ -27,7 +28,7 @@ async def search(request: Request, tenant: CurrentTenant) -> dict[str, Any]:
     wanted = await read_model(request, SearchRequest)
     items = wanted.query if isinstance(wanted.query, list) else [wanted.query]
     types = {item.type for item in items}
-    request.state.modality = types.pop() if len(types) == 1 else "mixed"
+    origin.brings(types.pop() if len(types) == 1 else "mixed")
     with gateway.metrics.time_stage("search"):
         found = await unless_gone(request, gateway.searcher.run(tenant, wanted))
     return await _page(request, tenant, wanted, found)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from encoders.speech.sound_writer import FORMS
 from encoders.types import SpeakOptions, Spoken
+from serving import origin
 from serving.auth import CurrentTenant
 from serving.catalogue import ServedModel
 from serving.disconnect import unless_gone
@@ -61,7 +62,7 @@ _ANSWERS[200]["content"]["text/event-stream"] = {"schema": reference(SpeechEvent
 async def create_speech(request: Request, tenant: CurrentTenant) -> Response:
     """OpenAI's text to speech: the sound comes while it is being made."""
     gateway = gateway_of(request)
-    request.state.modality = "audio"
+    origin.brings("audio")
     wanted = await read_model(request, SpeechRequest)
     model = _voice(gateway)
     gateway.catalogue.check(model, wanted.model)
@@ -86,7 +87,7 @@ async def create_speech(request: Request, tenant: CurrentTenant) -> Response:
             ) from error
 
     def count(error: Exception) -> None:
-        gateway.metrics.errors.labels(error_parts(error)[3] or "unknown").inc()
+        gateway.metrics.count_error(error_parts(error)[3])
 
     first = await unless_gone(request, begin())
     return EventStream(

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from encoders.types import MediaKind
 from fusion.types import PerceivedMedium
+from serving import origin
 from serving.admission import AdmittedMedia
 from serving.auth import CurrentTenant
 from serving.chat import PreparedChat
@@ -41,7 +42,7 @@ async def analyze_video(request: Request, tenant: CurrentTenant) -> Response:
     With ``stream`` the answer comes as chat's stream does, its last chunk with ``usage``.
     """
     gateway = gateway_of(request)
-    request.state.modality = "video"
+    origin.brings("video")
     async with read_either(request, VideoAnalysisRequest, "video_file") as (wanted, upload):
         source = medium_source(
             gateway.admission,
