@@ -39,10 +39,10 @@ class AutoscalingSettings(_Section):
     """How many replicas a deployment has, by its load.
 
     There are enough that each has ``target_ongoing_requests`` (waiting and running), and, for encoders, enough that
-    nobody waits in a replica's queue for longer than ``target_queue_seconds``. More are started when that has been
-    so for ``upscale_delay_seconds``, fewer run when it has not been for ``downscale_delay_seconds``. With
-    ``min_replicas`` 0 a deployment that nobody asks takes nothing; whoever asks first waits until its models are
-    loaded.
+    nobody waits in a replica's queue for longer than ``target_queue_seconds``, both on average over the last
+    ``look_back_seconds``. More are started when that has been so for ``upscale_delay_seconds``, fewer run when it
+    has not been for ``downscale_delay_seconds``. With ``min_replicas`` 0 a deployment that nobody asks takes
+    nothing; whoever asks first waits until its models are loaded.
     """
 
     min_replicas: int = Field(default=1, ge=0)
@@ -50,6 +50,7 @@ class AutoscalingSettings(_Section):
     initial_replicas: int | None = Field(default=None, ge=0)
     target_ongoing_requests: float = Field(gt=0)
     target_queue_seconds: float | None = Field(default=None, gt=0)
+    look_back_seconds: float = Field(default=15, gt=10, le=3600)  # Ray wants more than 10
     upscale_delay_seconds: float = Field(default=5, ge=0)
     downscale_delay_seconds: float = Field(default=300, ge=0)
 

@@ -104,6 +104,13 @@ class BatchQueue:
         return self._queued
 
     @property
+    def waiting_seconds(self) -> float:
+        """For how long the call that came first of those whose items wait has waited; 0 while none waits."""
+        with self._changed:
+            waiting = [call.submitted_seconds for call in self._open if call.not_begun]
+        return max(0.0, time.perf_counter() - min(waiting)) if waiting else 0.0
+
+    @property
     def lined_up(self) -> int:
         """Those of them that are prepared."""
         with self._changed:

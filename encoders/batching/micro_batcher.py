@@ -89,6 +89,11 @@ class MicroBatcher(Generic[Item, Result]):
         """Items accepted whose batch has not begun."""
         return self._queue.queued
 
+    @property
+    def waiting_seconds(self) -> float:
+        """For how long the first call whose items have not all begun has waited; 0 while there is none."""
+        return self._queue.waiting_seconds
+
     async def submit(self, items: Sequence[Item]) -> list[Result]:
         """One result per item, in their order; an empty list at once for no items.
 

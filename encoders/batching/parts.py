@@ -43,6 +43,11 @@ class InParts(Generic[Item, Part, Result]):
         self._run = run
         self._turns: OneAtATime[_Work[Item, Part], Result] = OneAtATime(self._work, max_queued, observe)
 
+    @property
+    def waiting_seconds(self) -> float:
+        """For how long the first that waits for its turn has waited; 0 while nobody does."""
+        return self._turns.waiting_seconds
+
     async def result(self, item: Item) -> Result:
         """What ``run`` returns, or raises; parts are told to nobody. Raises as ``OneAtATime.submit``."""
         return await self._submit(_Work(item, lambda _: None))

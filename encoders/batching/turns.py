@@ -43,6 +43,11 @@ class OneAtATime(Generic[Item, Result]):
         """Items that wait for their turn."""
         return self._batcher.queued
 
+    @property
+    def waiting_seconds(self) -> float:
+        """For how long the first that waits for its turn has waited; 0 while nobody does."""
+        return self._batcher.waiting_seconds
+
     async def submit(self, item: Item) -> Result:
         """The result for ``item``, or what ``run`` raised. ``EncoderOverloaded`` when ``max_queued`` items wait."""
         return (await self._batcher.submit((item,)))[0]
