@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deploy.autoscaling import serve_options
 from deploy.ray_environment import engine_environment
 from deploy.settings import Settings
 from serving import impatient_http, request_log
@@ -72,19 +73,15 @@ def build_application(settings: Settings) -> serve.Application:
 
     def deployment(cls: type, name: str, **environment: str) -> Any:
         options = settings.deployments[name]  # type: ignore[index]
-        actor_options: dict[str, Any] = {"num_cpus": options.num_cpus, "num_gpus": options.num_gpus}
+        serve_settings = serve_options(options)
         if environment:
-            actor_options["runtime_env"] = {"env_vars": environment}
+            serve_settings["ray_actor_options"]["runtime_env"] = {"env_vars": environment}
         return serve.deployment(
             cls,
             name=name,
-            num_replicas=options.fewest_replicas,
-            max_ongoing_requests=options.max_ongoing_requests,
-            max_queued_requests=options.max_queued_requests,
-            ray_actor_options=actor_options,
+            **serve_settings,
             graceful_shutdown_timeout_s=settings.drain_seconds,
             graceful_shutdown_wait_loop_s=0.2,
-            health_check_period_s=5,
             # A model that does not load will not load the next time either: say so at once.
             max_constructor_retry_count=1,
         )

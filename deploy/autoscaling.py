@@ -1,14 +1,16 @@
-"""Ray Serve's autoscaling, made of settings."""
+"""Ray Serve's options of a deployment and its autoscaling, made of settings."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
-from deploy.pool_settings import AutoscalingSettings
+from deploy.pool_settings import AutoscalingSettings, DeploymentSettings
 from deploy.queue_time_policy import QueueTimePolicy
 from encoders.batching.queue_time import QUEUE_SECONDS
 
-__all__ = ["autoscaling_config"]
+__all__ = ["autoscaling_config", "serve_options"]
 
 
 def autoscaling_config(settings: AutoscalingSettings) -> AutoscalingConfig:
@@ -31,3 +33,25 @@ def autoscaling_config(settings: AutoscalingSettings) -> AutoscalingConfig:
         downscale_delay_s=settings.downscale_delay_seconds,
         policy=policy,
     )
+
+
+def serve_options(settings: DeploymentSettings) -> dict[str, Any]:
+    """What ``serve.deployment`` takes: how many replicas, on which machines, and how much each takes.
+
+    Further ``ray_actor_options`` (a ``runtime_env``) may be added to those.
+    """
+    actor: dict[str, Any] = {"num_cpus": settings.num_cpus, "num_gpus": settings.num_gpus}
+    if settings.resources:
+        actor["resources"] = dict(settings.resources)
+    options: dict[str, Any] = {
+        "max_ongoing_requests": settings.max_ongoing_requests,
+        "max_queued_requests": settings.max_queued_requests,
+        "ray_actor_options": actor,
+        "health_check_period_s": settings.health_check_period_seconds,
+        "health_check_timeout_s": settings.health_check_timeout_seconds,
+    }
+    if settings.max_replicas_per_node is not None:
+        options["max_replicas_per_node"] = settings.max_replicas_per_node
+    if settings.autoscaling is not None:
+        return {**options, "autoscaling_config": autoscaling_config(settings.autoscaling)}
+    return {**options, "num_replicas": settings.fewest_replicas}

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray import serve
 from ray.serve.config import AutoscalingContext
 
-from deploy.autoscaling import autoscaling_config
-from deploy.pool_settings import AutoscalingSettings
+from deploy.autoscaling import autoscaling_config, serve_options
+from deploy.pool_settings import AutoscalingSettings, DeploymentSettings
 from deploy.queue_time_policy import wanted_replicas
 from encoders.batching.queue_time import QUEUE_SECONDS
 
@@ -125,3 +126,34 @@ def test_settings_reach_ray_under_its_names() -> None:
     assert (config.target_ongoing_requests, config.look_back_period_s) == (12, 20)
     assert (config.upscale_delay_s, config.downscale_delay_s) == (3, 60)
     assert config.policy.is_default_policy_function()  # requests alone are counted
+
+
+def test_a_deployment_takes_what_its_settings_say() -> None:
+    settings = DeploymentSettings(
+        num_replicas=3,
+        max_ongoing_requests=8,
+        max_queued_requests=16,
+        num_cpus=2,
+        num_gpus=0.25,
+        resources={"vision_pool": 0.01},
+        max_replicas_per_node=4,
+        health_check_period_seconds=2,
+        health_check_timeout_seconds=20,
+    )
+    assert serve_options(settings) == {
+        "num_replicas": 3,
+        "max_ongoing_requests": 8,
+        "max_queued_requests": 16,
+        "ray_actor_options": {"num_cpus": 2, "num_gpus": 0.25, "resources": {"vision_pool": 0.01}},
+        "max_replicas_per_node": 4,
+        "health_check_period_s": 2,
+        "health_check_timeout_s": 20,
+    }
+    serve.deployment(type("Fake", (), {}), name="vision", **serve_options(settings))  # Ray knows all of them
+
+
+def test_an_autoscaled_deployment_has_no_number_of_replicas() -> None:
+    settings = DeploymentSettings(max_ongoing_requests=8, max_queued_requests=16, autoscaling=SETTINGS)
+    options = serve_options(settings)
+    assert "num_replicas" not in options
+    assert options["autoscaling_config"] == autoscaling_config(SETTINGS)
