@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from deploy.encoder_settings import EncoderSettings
 from deploy.errors import SpacesDiffer
 from deploy.limit_settings import TenantLimitSettings, requests_at_once
 from deploy.moderation_settings import ModerationSettings
+from deploy.observability_settings import MetricsSettings, SloSettings, TracingSettings
 from deploy.pool_settings import DeploymentName, DeploymentSettings, Ingress, RayAddress, check_deployments
 from deploy.search_settings import SearchSettings
 from deploy.storage_settings import StorageSettings
@@ -105,6 +107,9 @@ class Settings(BaseSettings):
     decoding: DecodeLimits = DecodeLimits()
     moderation: ModerationSettings = ModerationSettings()
     batches: BatchSettings = BatchSettings()
+    tracing: TracingSettings = TracingSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    slo: SloSettings = SloSettings()
 
     @field_validator("host")
     @classmethod
@@ -200,6 +205,7 @@ class Settings(BaseSettings):
             moderation_image=image_judge,
             voice_model=self.encoders.voice_spec(self.models_dir),
             text_tokenizer_file=self.encoders.text_tokenizer(self.models_dir),
+            slo=self.slo.slo(),
         )
 
     def _engine_slots(self) -> int:
@@ -245,7 +251,7 @@ class Settings(BaseSettings):
 
     def engine_config(self) -> EngineConfig:
         """Settings of the decoder's deployment."""
-        return self.chat.engine(self.models_dir)
+        return replace(self.chat.engine(self.models_dir), traces_to=self.tracing.address)
 
     def search_config(self) -> SearchConfig:
         """Settings of the search deployment. Collections lie where media do: in the bucket if there is one."""

@@ -12,6 +12,7 @@ from serving.error_handlers import ErrorHandlers
 from serving.gateway import build_gateway
 from serving.lifespan import lifespan_of
 from serving.limits.gate import LimitGate
+from serving.machine_metrics import MachineMetrics
 from serving.metrics import GatewayMetrics
 from serving.middleware import BodyLimitMiddleware, RequestMiddleware
 from serving.openapi import describe
@@ -50,6 +51,7 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
     """The whole HTTP surface over ``services`` and ``storage``. Call it in the process that serves."""
     counted = GatewayMetrics(slo=config.slo)
     counted.watch(storage.derived, storage.vectors, storage.redis)
+    counted.registry.register(MachineMetrics())
     gateway = build_gateway(services, storage, config, counted)
     app = FastAPI(
         title="Manymodal",

@@ -158,7 +158,8 @@ class EngineConfig:
     to ``pixel_cache_bytes``, and so is what vLLM makes of them (``processor_cache_bytes``, once in each of its
     processes). ``chat_template`` is a file for models that bring none, or none with tools. ``tool_parser`` is
     vLLM's name for the form in which the decoder calls functions; without it none are called. ``extra_arguments``
-    are further flags as on the command line (``("--block-size", "32")``).
+    are further flags as on the command line (``("--block-size", "32")``). ``traces_to`` is the address that vLLM
+    sends its own spans to.
     """
 
     model_path: Path
@@ -176,6 +177,7 @@ class EngineConfig:
     processor_cache_bytes: int = 1 << 30
     chat_template: Path | None = None
     tool_parser: str | None = None
+    traces_to: str | None = None
 
     def arguments(self) -> list[str]:
         """The flags, as ``python -m vllm.entrypoints.launchers.api_server.entry`` takes them."""
@@ -194,6 +196,8 @@ class EngineConfig:
             flags += ["--enable-auto-tool-choice", "--tool-call-parser", self.tool_parser]
             # Else arguments follow their schema only where a tool is said to be strict.
             flags += ["--tool-strict-level", "parameter"]
+        if self.traces_to is not None:
+            flags += ["--otlp-traces-endpoint", self.traces_to]
         if self.chat_template is not None:
             flags += ["--chat-template", str(self.chat_template)]
         return [*flags, *self._media_flags(), *self.extra_arguments]

@@ -67,35 +67,31 @@ class RequestMiddleware:
                 headers["x-content-type-options"] = "nosniff"
             await send(message)
 
-        span = tracing.request_span(
-            scope["method"], tracing.carrier_of(scope["headers"]), request_id=request_id
-        )
-        try:
-            with span as root:
-                try:
-                    await self._app(scope, receive, send_with_headers)
-                finally:
-                    if root is not None:
-                        _describe(root, scope, asked, status)
-        except Exception as error:
-            # The last resort: the trace goes to the log under the request's id, not to the client. An answer
-            # that has begun cannot be changed any more; the server then breaks the connection off.
-            _log.error("%s unexpected %s", request_id, type(error).__name__, exc_info=error)
-            self._metrics.count_error("internal_error")
-            if begun:
-                raise
-            answer, message, param, code = error_parts(error)
-            body = error_bytes(message, answer.type, param, code)
-            await Response(body, answer.status, media_type="application/json")(
-                scope, receive, send_with_headers
-            )
-        finally:
-            seconds = time.perf_counter() - started
-            endpoint = _endpoint(scope)
-            self._metrics.in_progress.dec()
-            self._metrics.requests.labels(endpoint, asked.modality, str(status)).inc()
-            self._metrics.duration.labels(endpoint).observe(seconds)
-            log_request(request_id, scope["method"], scope["path"], status, seconds)
+        parent = tracing.carrier_of(scope["headers"])
+        with tracing.request_span(scope["method"], parent, request_id=request_id) as span:
+            try:
+                await self._app(scope, receive, send_with_headers)
+            except Exception as error:
+                # The last resort: the trace goes to the log under the request's id, not to the client. An answer
+                # that has begun cannot be changed any more; the server then breaks the connection off.
+                _log.error("%s unexpected %s", request_id, type(error).__name__, exc_info=error)
+                self._metrics.count_error("internal_error")
+                if begun:
+                    raise
+                answer, message, param, code = error_parts(error)
+                body = error_bytes(message, answer.type, param, code)
+                await Response(body, answer.status, media_type="application/json")(
+                    scope, receive, send_with_headers
+                )
+            finally:
+                seconds = time.perf_counter() - started
+                endpoint = _endpoint(scope)
+                self._metrics.in_progress.dec()
+                self._metrics.requests.labels(endpoint, asked.modality, str(status)).inc()
+                self._metrics.duration.labels(endpoint).observe(seconds)
+                log_request(request_id, scope["method"], scope["path"], status, seconds)
+                if span is not None:
+                    _describe(span, scope["method"], endpoint, asked, status)
 
 
 def _endpoint(scope: Scope) -> str:
@@ -103,13 +99,12 @@ def _endpoint(scope: Scope) -> str:
     return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
-def _describe(span: Span, scope: Scope, asked: origin.Origin, status: int) -> None:
+def _describe(span: Span, method: str, endpoint: str, asked: origin.Origin, status: int) -> None:
     """What there is to say of a request, in OpenTelemetry's words where it has some."""
-    endpoint = _endpoint(scope)
-    span.update_name(f"{scope['method']} {endpoint}")
+    span.update_name(f"{method} {endpoint}")
     span.set_attributes(
         {
-            "http.request.method": scope["method"],
+            "http.request.method": method,
             "http.route": endpoint,
             "http.response.status_code": status,
             "manymodal.modality": asked.modality,

@@ -1,7 +1,8 @@
 """The log: one JSON object a line on stderr, and one line for every request.
 
 A request's line says who asked for what and how it ended; never a prompt, a medium, a query string or the token of
-a download link.
+a download link. Every line that is written while working for a request bears its id and tenant, in whichever
+process, and the id of its trace where there is one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import json
 import logging
 from datetime import UTC, datetime
 from typing import Any
+
+from serving import origin, tracing
 
 __all__ = ["configure", "log_request"]
 
@@ -20,14 +23,15 @@ _LINKS = "/v1/links/"  # what follows lets whoever reads it download a file
 _log = logging.getLogger("manymodal.requests")
 
 
-def configure(level: str) -> None:
-    """Write the platform's own records from ``level`` (``INFO``, ``WARNING``...) up to stderr.
+def configure(level: str, deployment: str | None = None) -> None:
+    """Write the platform's own records from ``level`` (``INFO``, ``WARNING``...) up to stderr, each with the name
+    of the deployment that this process is a replica of.
 
     Called once by every process that serves; nothing is written of requests before. Other libraries' loggers
     stay as they are. Raises ``ValueError`` for an unknown level.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(_JsonLines())
+    handler.setFormatter(_JsonLines(deployment))
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.setLevel(level)
@@ -49,14 +53,28 @@ def log_request(request_id: str, method: str, path: str, status: int, seconds: f
 
 
 class _JsonLines(logging.Formatter):
+    def __init__(self, deployment: str | None) -> None:
+        super().__init__()
+        self._always = {} if deployment is None else {"deployment": deployment}
+
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
+            **self._always,
             "message": record.getMessage(),
+            **_whose(),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)
+
+
+def _whose() -> dict[str, str]:
+    request = origin.current()
+    if request is None:
+        return {}
+    found = {"request_id": request.request_id, "tenant": request.tenant, "trace_id": tracing.trace_id()}
+    return {name: value for name, value in found.items() if value is not None}

@@ -154,6 +154,7 @@ async def test_every_request_leaves_one_line_of_json(http, capsys, monkeypatch):
         "logger": "manymodal.requests",
         "message": "request",
         "request_id": "mine",
+        "tenant": "default",
         "method": "POST",
         "path": "/v1/chat/completions",
         "status": 200,

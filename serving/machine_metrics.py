@@ -1,0 +1,84 @@
+"""What of the machine is used: memory, within the container's limit, and GPUs where there are some."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from encoders.memory_budget import available_bytes
+
+__all__ = ["MachineMetrics"]
+
+_LOG = logging.getLogger(__name__)
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+class MachineMetrics(Collector):
+    """Looked up when it is asked for. Without NVIDIA's library or a GPU there are no metrics of GPUs.
+
+    Several replicas of a machine say the same of its GPUs: take the largest.
+    """
+
+    def __init__(self, cgroup: Path = _CGROUP, nvml: Any = None) -> None:
+        self._cgroup = cgroup
+        self._nvml = _started() if nvml is None else nvml
+
+    def collect(self) -> Iterator[Metric]:
+        """See ``Collector``."""
+        limit = self._limit_bytes()
+        yield GaugeMetricFamily(
+            "manymodal_memory_used_bytes",
+            "Memory that cannot be had: used by this container, or by the machine without a limit.",
+            float(limit - available_bytes(self._cgroup)),
+        )
+        yield GaugeMetricFamily(
+            "manymodal_memory_limit_bytes", "Memory of this container, or of the machine.", float(limit)
+        )
+        if self._nvml is not None:
+            yield from self._gpus(self._nvml)
+
+    def _limit_bytes(self) -> int:
+        total = int(psutil.virtual_memory().total)
+        try:
+            limit = (self._cgroup / "memory.max").read_text(encoding="ascii").strip()
+        except OSError:
+            return total
+        return min(total, int(limit)) if limit.isdigit() else total
+
+    def _gpus(self, nvml: Any) -> Iterator[Metric]:
+        busy = GaugeMetricFamily(
+            "manymodal_gpu_utilization_ratio", "Share of time in which the GPU computed.", labels=("gpu",)
+        )
+        used = GaugeMetricFamily(
+            "manymodal_gpu_memory_used_bytes", "Memory of the GPU in use.", labels=("gpu",)
+        )
+        total = GaugeMetricFamily("manymodal_gpu_memory_total_bytes", "Memory of the GPU.", labels=("gpu",))
+        try:
+            for index in range(nvml.nvmlDeviceGetCount()):
+                handle = nvml.nvmlDeviceGetHandleByIndex(index)
+                memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+                labels = (str(index),)
+                used.add_metric(labels, float(memory.used))
+                total.add_metric(labels, float(memory.total))
+                busy.add_metric(labels, nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100)
+        except nvml.NVMLError as error:  # such as a card that fell off the bus, or a slice that tells no use
+            _LOG.warning("A GPU does not say what it does: %s", type(error).__name__)
+        yield from (busy, used, total)
+
+
+def _started() -> Any:
+    try:
+        import pynvml  # nvidia-ml-py
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None  # no driver: no GPU
+    return pynvml
