@@ -19,7 +19,7 @@ from serving.deployments.engine import EngineDeployment
 from serving.engines.side_channel import SideChannel
 from serving.services import Attachment, EngineResponse, Perception
 
-__all__ = ["Pace", "FakeEngine", "FakeEngineDeployment"]
+__all__ = ["FakeEngine", "FakeEngineDeployment", "Pace"]
 
 _PROMPT_TOKENS = 20
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks.fake_encoders import FakeEncoders
-from benchmarks.fake_engine import Pace, FakeEngineDeployment
+from benchmarks.fake_engine import FakeEngineDeployment, Pace
 from encoders.config import EncoderConfig
 from serving.config import EngineConfig
 from serving.services import Perception
