@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -9,15 +10,17 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deploy.autoscaling import serve_options
+from deploy.observability import Observability, export_metrics
 from deploy.ray_environment import engine_environment
 from deploy.settings import Settings
-from serving import impatient_http, request_log
+from serving import impatient_http
 from serving.app import create_app
 from serving.config import EngineConfig, GatewayConfig
 from serving.deployments.bridge import BridgeDeployment
 from serving.deployments.engine import EngineDeployment
 from serving.deployments.perception import PerceptionDeployment
 from serving.deployments.search import SearchDeployment
+from serving.observed import observed
 from serving.ray_adapter import RayBridge, RayChatEngine, RayPerception, RaySearchIndex
 from serving.services import Services
 from storage.assembly import open_storage
@@ -40,9 +43,7 @@ class GatewayDeployment:
         config: GatewayConfig,
         storage: StorageConfig,
         side_channel: bool,
-        log_level: str,
     ) -> None:
-        request_log.configure(log_level)
         # Before Ray Serve makes this replica's HTTP server.
         impatient_http.install(config.limits.head_timeout_seconds, config.limits.stall_timeout_seconds)
         timeout_seconds = config.limits.perception_timeout_seconds
@@ -57,7 +58,9 @@ class GatewayDeployment:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         storage = open_storage(self._storage, self._config.cache_secret)
-        return create_app(self._services, storage, self._config)
+        app = create_app(self._services, storage, self._config)
+        export_metrics(app.state.gateway.metrics.registry)
+        return app
 
 
 class LookingEngineDeployment(EngineDeployment):
@@ -70,12 +73,20 @@ class LookingEngineDeployment(EngineDeployment):
 def build_application(settings: Settings) -> serve.Application:
     """Bind every deployment to its settings and to the deployments it calls."""
     storage = settings.storage_config()
+    observability = Observability(
+        settings.log_level,
+        settings.tracing,
+        settings.metrics.period_seconds if settings.metrics.through_ray else None,
+    )
 
     def deployment(cls: type, name: str, **environment: str) -> Any:
         options = settings.deployments[name]  # type: ignore[index]
         serve_settings = serve_options(options)
         if environment:
             serve_settings["ray_actor_options"]["runtime_env"] = {"env_vars": environment}
+        cls = observed(cls, name, partial(observability.begin, name))
+        if name == "gateway":
+            cls = serve.ingress()(cls)
         return serve.deployment(
             cls,
             name=name,
@@ -99,7 +110,7 @@ def build_application(settings: Settings) -> serve.Application:
     bridge_config, bridge = settings.bridge_config(), None
     if bridge_config is not None:
         bridge = deployment(BridgeDeployment, "bridge", OMP_NUM_THREADS=threads).bind(bridge_config)
-    return deployment(serve.ingress()(GatewayDeployment), "gateway").bind(
+    return deployment(GatewayDeployment, "gateway").bind(
         perception,
         search,
         engine,
@@ -107,5 +118,4 @@ def build_application(settings: Settings) -> serve.Application:
         settings.gateway_config(),
         storage,
         settings.chat.side_channel,
-        settings.log_level,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from dataclasses import dataclass, field
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -32,7 +33,8 @@ class Observability:
     def begin(self, deployment: str) -> None:
         """Begin in this process, a replica of ``deployment``."""
         global _export
-        request_log.configure(self.log_level, deployment)
+        # Not to what Ray Serve has put in its place, which writes words of its own before every line.
+        request_log.configure(self.log_level, deployment, sys.__stderr__)
         replica = _replica()
         if self.tracing.address is not None:
             _trace(self.tracing, self.tracing.address, deployment, replica)

@@ -9,6 +9,7 @@ import logging
 import re
 import time
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 
 from opentelemetry.trace import Span, StatusCode
 from starlette.datastructures import Headers, MutableHeaders
@@ -28,6 +29,7 @@ __all__ = ["BodyLimitMiddleware", "RequestMiddleware"]
 _log = logging.getLogger("manymodal.gateway")
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MULTIPART_OVERHEAD_BYTES = 1 << 20
+_UNTRACED = frozenset({"/health", "/ready", "/metrics"})  # asked all the time by machines
 
 
 class RequestMiddleware:
@@ -67,8 +69,7 @@ class RequestMiddleware:
                 headers["x-content-type-options"] = "nosniff"
             await send(message)
 
-        parent = tracing.carrier_of(scope["headers"])
-        with tracing.request_span(scope["method"], parent, request_id=request_id) as span:
+        with _request_span(scope, request_id) as span:
             try:
                 await self._app(scope, receive, send_with_headers)
             except Exception as error:
@@ -97,6 +98,13 @@ class RequestMiddleware:
 def _endpoint(scope: Scope) -> str:
     """The route's template, never the path itself: paths carry ids and would make endless label values."""
     return str(getattr(scope.get("route"), "path", "unmatched"))
+
+
+def _request_span(scope: Scope, request_id: str) -> AbstractContextManager[Span | None]:
+    if scope["path"] in _UNTRACED:
+        return nullcontext()
+    parent = tracing.carrier_of(scope["headers"])
+    return tracing.request_span(scope["method"], parent, **{"manymodal.request_id": request_id})
 
 
 def _describe(span: Span, method: str, endpoint: str, asked: origin.Origin, status: int) -> None:

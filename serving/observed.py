@@ -19,10 +19,8 @@ from serving.origin import Carrier
 
 __all__ = ["observed"]
 
-# Asked by Ray Serve or by timers, for nobody's request.
-_UNOBSERVED = frozenset(
-    {"check_health", "reconfigure", "record_autoscaling_stats", "ready", "metrics", "aclose"}
-)
+# Asked by Ray Serve itself.
+_UNOBSERVED = frozenset({"check_health", "reconfigure", "record_autoscaling_stats", "aclose"})
 
 
 def observed(cls: type, deployment: str, begin: Callable[[], None]) -> type:
@@ -49,6 +47,8 @@ def _call(method: Callable[..., Any], label: str) -> Callable[..., Any]:
         if origin is None:
             return await method(self, *arguments, **named)
         origins.received(origin)
+        if "traceparent" not in origin:
+            return await method(self, *arguments, **named)
         with tracing.request_span(label, origin):
             return await method(self, *arguments, **named)
 

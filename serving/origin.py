@@ -66,15 +66,20 @@ def brings(modality: str) -> None:
         origin.modality = modality
 
 
-def outgoing() -> Carried:
-    """What a call of another deployment is given besides its arguments; nothing where there is no request."""
+def outgoing(span: tracing.open_span | None = None) -> Carried:
+    """What a call of another deployment is given besides its arguments; nothing where there is no request. The call
+    is part of ``span``, or of the current one.
+    """
     origin = _CURRENT.get()
     if origin is None:
         return {}
     carrier: Carrier = {"request_id": origin.request_id}
     if origin.tenant is not None:
         carrier["tenant"] = origin.tenant
-    tracing.inject(carrier)
+    if span is None:
+        tracing.inject(carrier)
+    else:
+        span.inject(carrier)
     return {"origin": carrier}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from serving import origin, tracing
 
@@ -23,14 +23,14 @@ _LINKS = "/v1/links/"  # what follows lets whoever reads it download a file
 _log = logging.getLogger("manymodal.requests")
 
 
-def configure(level: str, deployment: str | None = None) -> None:
+def configure(level: str, deployment: str | None = None, stream: TextIO | None = None) -> None:
     """Write the platform's own records from ``level`` (``INFO``, ``WARNING``...) up to stderr, each with the name
-    of the deployment that this process is a replica of.
+    of the deployment that this process is a replica of. ``stream`` is where to, if not to ``sys.stderr``.
 
     Called once by every process that serves; nothing is written of requests before. Other libraries' loggers
     stay as they are. Raises ``ValueError`` for an unknown level.
     """
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonLines(deployment))
     for name in _LOGGERS:
         logger = logging.getLogger(name)

@@ -11,7 +11,8 @@ and it takes the process-wide provider that vLLM wants for itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any
@@ -35,6 +36,7 @@ __all__ = [
     "trace_id",
     "turn_off",
     "turn_on",
+    "with_parent",
 ]
 
 Attribute = str | int | float | bool
@@ -63,15 +65,17 @@ def is_on() -> bool:
 
 
 def span(name: str, **attributes: Attribute) -> AbstractContextManager[Span | None]:
-    """The block as a span below the current one. Attributes are of ours, never a client's text."""
-    if _tracer is None:
+    """The block as a span below the current one; none where nothing is traced. Attributes are of ours, never a
+    client's text.
+    """
+    if _tracer is None or trace.get_current_span() is trace.INVALID_SPAN:
         return _OFF
     return _Block(_tracer, name, SpanKind.INTERNAL, attributes, None)
 
 
 def call_span(name: str, **attributes: Attribute) -> AbstractContextManager[Span | None]:
     """The same for a block that asks another process."""
-    if _tracer is None:
+    if _tracer is None or trace.get_current_span() is trace.INVALID_SPAN:
         return _OFF
     return _Block(_tracer, name, SpanKind.CLIENT, attributes, None)
 
@@ -79,7 +83,7 @@ def call_span(name: str, **attributes: Attribute) -> AbstractContextManager[Span
 def request_span(
     name: str, carrier: dict[str, str], **attributes: Attribute
 ) -> AbstractContextManager[Span | None]:
-    """The same for a block that answers another process, whose span ``carrier`` names (W3C Trace Context)."""
+    """The same for a block that answers another process, whose span ``carrier`` may name (W3C Trace Context)."""
     if _tracer is None:
         return _OFF
     return _Block(_tracer, name, SpanKind.SERVER, attributes, _PROPAGATOR.extract(carrier))
@@ -95,17 +99,23 @@ class open_span:  # noqa: N801 - reads as a function: ``with open_span(...)``
 
     def __init__(self, name: str, carrier: dict[str, str] | None = None, **attributes: Attribute) -> None:
         self._span: Span | None = None
-        if _tracer is not None:
-            parent = None if carrier is None else _PROPAGATOR.extract(carrier)
-            kind = SpanKind.CLIENT if carrier is None else SpanKind.SERVER
-            self._span = _tracer.start_span(name, parent, kind, attributes)
-            if carrier is not None:
-                otel_context.attach(trace.set_span_in_context(self._span))
+        if _tracer is None:
+            return
+        if carrier is None:
+            if trace.get_current_span() is not trace.INVALID_SPAN:
+                self._span = _tracer.start_span(name, None, SpanKind.CLIENT, attributes)
+        elif "traceparent" in carrier:
+            self._span = _tracer.start_span(name, _PROPAGATOR.extract(carrier), SpanKind.SERVER, attributes)
+            otel_context.attach(trace.set_span_in_context(self._span))
 
     def inject(self, carrier: dict[str, str]) -> None:
         """Let a call with ``carrier`` be part of this span."""
         if self._span is not None:
             _PROPAGATOR.inject(carrier, trace.set_span_in_context(self._span))
+
+    def close(self) -> None:
+        """End the span; in a ``finally`` clause, with the error that passes by."""
+        self.__exit__(*sys.exc_info())
 
     def __enter__(self) -> open_span:
         return self
@@ -125,6 +135,15 @@ def inject(carrier: dict[str, str]) -> None:
     """Name the current span in ``carrier`` (``traceparent``, ``tracestate``), if there is one."""
     if _tracer is not None:
         _PROPAGATOR.inject(carrier)
+
+
+def with_parent(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """HTTP headers of a request that is part of the current span."""
+    if _tracer is None:
+        return headers
+    carrier = dict(headers)
+    _PROPAGATOR.inject(carrier)
+    return carrier
 
 
 def carrier_of(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
+from serving import tracing
 from serving.config import EngineConfig
 from serving.engines.side_channel import BodyAt, SideChannel
 from serving.engines.vllm import VllmEngine
@@ -35,7 +36,8 @@ class EngineDeployment:
         attachments: tuple[Attachment, ...] = (),
     ) -> AsyncGenerator[EngineResponse | bytes | BodyAt, None]:
         """See ``ChatEngine.request``. With ``beside``, a streamed body is offered on the side channel."""
-        async with aclosing(self._engine.request(method, path, headers, body, attachments)) as answer:
+        traced = tracing.with_parent(headers)
+        async with aclosing(self._engine.request(method, path, traced, body, attachments)) as answer:
             async for item in answer:
                 yield item
                 if beside and isinstance(item, EngineResponse) and _is_stream(item):

@@ -11,7 +11,9 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
+from serving import tracing
 from serving.errors import ApiError, ServiceUnavailable, answer_for
+from serving.origin import outgoing
 
 __all__ = ["Caller", "is_cancelled", "restarting", "translated"]
 
@@ -28,7 +30,8 @@ class Caller:
         self._timeout_seconds = timeout_seconds
 
     async def call(self, method: str, *arguments: Any) -> Any:
-        return await self.answer(getattr(self._handle, method).remote(*arguments))
+        with tracing.call_span(f"call {method}"):
+            return await self.answer(getattr(self._handle, method).remote(*arguments, **outgoing()))
 
     async def answer(self, response: DeploymentResponse[Any], *before: DeploymentResponse[Any]) -> Any:
         """What a call that was begun gives; ``before`` are calls whose results it waits for."""
@@ -53,7 +56,8 @@ class Caller:
 
     async def stream(self, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
         """What a streaming method gives, each item within the time limit. Closing it cancels the call."""
-        answer = getattr(self._handle.options(stream=True), method).remote(*arguments)
+        span = tracing.open_span(f"call {method}")
+        answer = getattr(self._handle.options(stream=True), method).remote(*arguments, **outgoing(span))
         items = aiter(answer)
         finished = False
         try:
@@ -76,6 +80,7 @@ class Caller:
             finished = True
             raise restarting(self._service) from None
         finally:
+            span.close()
             if not finished:
                 answer.cancel()
 

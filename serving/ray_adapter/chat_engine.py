@@ -10,8 +10,10 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from serving import tracing
 from serving.engines.side_channel import BodyAt, read_body
 from serving.errors import EngineOverloaded, EngineUnavailable, ServiceUnavailable
+from serving.origin import outgoing
 from serving.ray_adapter.caller import Caller, is_cancelled, restarting, translated
 from serving.services import Attachment, EngineResponse
 
@@ -38,7 +40,10 @@ class RayChatEngine:
         attachments: tuple[Attachment, ...] = (),
     ) -> AsyncGenerator[EngineResponse | bytes, None]:
         """See ``ChatEngine.request``; closing the iterator cancels the call in the engine's replica."""
-        answer = self._stream.request.remote(method, path, dict(headers), body, self._beside, attachments)
+        span = tracing.open_span("call request")
+        answer = self._stream.request.remote(
+            method, path, dict(headers), body, self._beside, attachments, **outgoing(span)
+        )
         finished = False
         try:
             async for item in answer:
@@ -64,6 +69,7 @@ class RayChatEngine:
                 failure = EngineUnavailable(failure.message)
             raise failure from None
         finally:
+            span.close()
             if not finished:
                 answer.cancel()
 

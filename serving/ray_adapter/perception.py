@@ -30,6 +30,7 @@ from encoders.types import (
     VideoTokens,
 )
 from fusion.types import SoftTokens
+from serving.origin import outgoing
 from serving.ray_adapter.caller import Caller
 from storage.types import MediaRef
 
@@ -148,18 +149,24 @@ class RayBridge(Caller):
         self._perception = _by_reference(perception)
 
     async def soft_image(self, media: MediaRef, views: int = 1) -> SoftTokens:
-        tokens = self._perception.image_tokens.remote(media, views)
-        result: SoftTokens = await self.answer(self._handle.project_image.remote(tokens), tokens)
+        tokens = self._perception.image_tokens.remote(media, views, **outgoing())
+        result: SoftTokens = await self.answer(
+            self._handle.project_image.remote(tokens, **outgoing()), tokens
+        )
         return result
 
     async def soft_video(self, media: MediaRef, sampling: FrameSampling) -> SoftTokens:
-        tokens = self._perception.video_tokens.remote(media, sampling)
-        result: SoftTokens = await self.answer(self._handle.project_video.remote(tokens), tokens)
+        tokens = self._perception.video_tokens.remote(media, sampling, **outgoing())
+        result: SoftTokens = await self.answer(
+            self._handle.project_video.remote(tokens, **outgoing()), tokens
+        )
         return result
 
     async def soft_audio(self, media: MediaRef) -> SoftTokens:
-        tokens = self._perception.audio_tokens.remote(media)
-        result: SoftTokens = await self.answer(self._handle.project_audio.remote(tokens), tokens)
+        tokens = self._perception.audio_tokens.remote(media, **outgoing())
+        result: SoftTokens = await self.answer(
+            self._handle.project_audio.remote(tokens, **outgoing()), tokens
+        )
         return result
 
 
