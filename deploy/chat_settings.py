@@ -179,6 +179,11 @@ class ChatSettings(_Section):
         if native.picture_tokens is not None:
             cost = PictureCost(native.picture_tokens)
         facts = _facts(folder)
+        if cost is None and not facts:
+            raise ModelUnavailable(
+                f"The model '{self.model}' is not prepared: run `manymodal models prepare`, or put its files into "
+                f"the folder '{self.model}' among the models."
+            )
         if cost is None:
             raise ModelUnavailable(
                 f"The model '{self.model}' is not known to look at pictures itself, which chat.fusion 'native' "

@@ -13,6 +13,7 @@ from deploy.settings import Settings, load_settings
 __all__ = ["given_settings"]
 
 _errors = Console(stderr=True)
+_PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 
 
 def given_settings(**options: Any) -> Settings:
@@ -22,7 +23,9 @@ def given_settings(**options: Any) -> Settings:
     except ValidationError as error:
         for problem in error.errors():
             field = ".".join(str(part) for part in problem["loc"])
-            _errors.print(f"[red]Setting {field}: {problem['msg']}[/]", highlight=False)
+            what = problem["msg"].removeprefix("Value error, ")
+            # Markup would take what is in brackets for a style.
+            _errors.print(f"Setting {field}: {what}" if field else f"Settings: {what}", style="red", **_PLAIN)
     except ValueError as error:
-        _errors.print(f"[red]{error}[/]", highlight=False)
+        _errors.print(str(error), style="red", **_PLAIN)
     raise typer.Exit(2)

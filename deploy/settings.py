@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from deploy.access_settings import AccessSettings
 from deploy.batch_settings import BatchSettings
 from deploy.chat_settings import ChatSettings
+from deploy.cluster_rules import check_several_machines
 from deploy.encoder_settings import EncoderSettings
 from deploy.errors import SpacesDiffer
 from deploy.limit_settings import TenantLimitSettings, requests_at_once
@@ -79,7 +80,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="MANYMODAL_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix="MANYMODAL_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,  # some of it is secret
     )
 
     profile: str
@@ -123,9 +128,19 @@ class Settings(BaseSettings):
         return host
 
     @model_validator(mode="after")
-    def _open_to_this_machine_only(self) -> Settings:
+    def _fits_together(self) -> Settings:
         self.access.config(self.host)
+        check_several_machines(self)
         return self
+
+    @field_validator("deployments", mode="before")
+    @classmethod
+    def _null_takes_out(cls, given: Any) -> Any:
+        return (
+            {name: value for name, value in given.items() if value is not None}
+            if isinstance(given, dict)
+            else given
+        )
 
     @field_validator("deployments")
     @classmethod

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cluster_settings import CLUSTER
 
 from deploy.errors import SpacesDiffer
+from deploy.pool_settings import POOLS
 from deploy.ray_environment import engine_environment, ray_environment
 from deploy.settings import load_settings, profile_names
 from encoders.config import TEXT_BATCHES, VISION_BATCHES
 from encoders.errors import ModelUnavailable
+from encoders.registry import find
 from encoders.types import Quality
 from fusion.errors import FusionError
 from fusion.vector_gate import MODALITIES
 from search.types import IndexSpec
+
+
+def make_decoder(folder: Path) -> None:
+    """What settings look at of a decoder's folder: the family, and that there is a tokenizer."""
+    family = "qwen3_vl" if "qwen" in folder.name else "idefics3"
+    processing = {"max_image_size": {"longest_edge": 512}, "size": {"longest_edge": 2048}, "patch_size": 16}
+    folder.mkdir(parents=True)
+    text = {"max_position_embeddings": 262_144 if "qwen" in folder.name else 8192}
+    facts = {
+        "model_type": family,
+        "text_config": text,
+        "vision_config": {"patch_size": 16, "image_size": 512},
+    }
+    (folder / "config.json").write_text(json.dumps(facts), "utf-8")
+    (folder / "preprocessor_config.json").write_text(json.dumps(processing), "utf-8")
+    (folder / "tokenizer.json").write_text("{}", "utf-8")
 
 
 def test_the_default_profile_is_laptop_and_serves_loopback() -> None:
@@ -27,17 +47,28 @@ def test_the_default_profile_is_laptop_and_serves_loopback() -> None:
 
 
 @pytest.mark.parametrize("profile", profile_names())
-def test_every_profile_gives_every_config(profile: str, tmp_path: Path) -> None:
-    settings = load_settings({"profile": profile, "data_dir": tmp_path})
-    assert settings.gateway_config().chat_model.name == settings.chat.model
+def test_every_profile_gives_every_config(
+    profile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if profile == "cluster":
+        for name, value in CLUSTER.items():
+            monkeypatch.setenv(name, value)
+    settings = load_settings({"profile": profile, "data_dir": tmp_path, "models_dir": tmp_path / "models"})
+    make_decoder(settings.models_dir / settings.chat.model)
+    gateway = settings.gateway_config()
+    assert gateway.chat_model.name == settings.chat.model
+    assert gateway.chat_model.context_tokens == settings.chat.context_tokens
     assert settings.encoder_config().vision_model == settings.encoders.vision
     assert settings.engine_config().model_path == settings.models_dir / settings.chat.model
     assert settings.search_config().root.is_relative_to(tmp_path)
-    assert settings.search_config().s3 is None
-    text = settings.gateway_config().text_model
+    assert (settings.search_config().s3 is not None) == (profile == "cluster")
+    text = gateway.text_model
     assert settings.search_config().model == f"{text.name}@{text.revision}"
     assert settings.storage_config().root.is_relative_to(tmp_path)
-    assert set(settings.deployments) == {"gateway", "perception", "search", "engine", "bridge"}
+    encoders = set(POOLS) if profile == "cluster" else {"perception"}
+    assert set(settings.deployments) == {"gateway", "search", "engine", "bridge"} | encoders
+    for name in settings.model_names():
+        assert find(name, settings.models_dir).name == name  # nothing that only a hub knows by another name
 
 
 def test_decoding_limits_reach_decoder_and_cache_keys_alike(
