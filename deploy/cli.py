@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from deploy.audit_command import audit_app
+from deploy.config_command import config_app
 from deploy.errors import DeployError
 from deploy.given_settings import given_settings
 from deploy.ingest_command import ingest_cluster
@@ -46,6 +47,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 app.add_typer(tenants_app, name="tenants")
 app.add_typer(audit_app, name="audit")
+app.add_typer(config_app, name="config")
 register_client_commands(app, models_app)
 app.command()(plan)
 app.command("ingest-cluster")(ingest_cluster)

@@ -47,6 +47,7 @@ __all__ = [
     "Settings",
     "load_settings",
     "profile_names",
+    "profile_values",
 ]
 
 
@@ -331,7 +332,7 @@ class _ProfileSource(PydanticBaseSettingsSource):
         name = next(
             (values["profile"] for source in self._before if "profile" in (values := source())), "laptop"
         )
-        return {"profile": name, **_read_profile(name)}
+        return {"profile": name, **profile_values(name)}
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -353,7 +354,8 @@ def _profiles() -> Any:
     return resources.files("deploy") / "profiles"
 
 
-def _read_profile(name: str) -> dict[str, Any]:
+def profile_values(name: str) -> dict[str, Any]:
+    """What a profile's file says. Raises ``ValueError`` for one that there is not."""
     if name not in profile_names():
         raise ValueError(f"There is no profile named {name!r}. Choose one of: {', '.join(profile_names())}.")
     values = yaml.safe_load((_profiles() / f"{name}.yaml").read_text("utf-8"))
