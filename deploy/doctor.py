@@ -10,10 +10,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
+from deploy.finding import Finding
 from deploy.ports import is_free
+from deploy.profile_findings import profile_findings
 from deploy.settings import Settings
 from encoders.decoding.system_calls import filters_are_there
 from encoders.errors import ModelUnavailable
@@ -38,18 +38,7 @@ _ALTERNATIVES = {
     "OpenCV": ("opencv-python-headless", "opencv-python", "opencv-contrib-python"),
 }
 _BREAKS_TRANSFORMERS = ("torchvision", "torchaudio", "torchcodec")
-_NEEDED_MEMORY_BYTES = 6 << 30
 _NEEDED_DISK_BYTES = 2 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at: what, how it stands, the facts, and what to do when it is not well."""
-
-    what: str
-    state: Literal["ok", "warning", "missing"]
-    facts: str
-    advice: str = ""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -66,7 +55,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _seccomp()
     for name in settings.model_names():
         yield _model(name, settings)
-    yield _memory()
+    yield from profile_findings(settings)
     yield _disk(settings)
     if settings.storage.s3 is not None:
         yield _bucket(settings)
@@ -150,14 +139,6 @@ def _model(name: str, settings: Settings) -> Finding:
     place = f"from {found.source}: {found.location or 'nowhere'}"
     facts = f"{spec.task}, {spec.licence}, revision {spec.revision}; {place}"
     return Finding(f"model {name}", "ok" if found.ready else "missing", facts, found.advice)
-
-
-def _memory() -> Finding:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    facts = f"{total / (1 << 30):.0f} GiB, {os.cpu_count()} cores"
-    if total >= _NEEDED_MEMORY_BYTES:
-        return Finding("memory", "ok", facts)
-    return Finding("memory", "warning", facts, "the laptop profile wants about 6 GiB; close other programs")
 
 
 def _disk(settings: Settings) -> Finding:
