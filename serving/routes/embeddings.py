@@ -32,6 +32,8 @@ __all__ = ["router"]
 
 router = APIRouter()
 
+_PROMISED_BATCH = 100
+
 Given: TypeAlias = str | Part | list[str | Part]
 
 _NDJSON = "application/x-ndjson"
@@ -97,7 +99,8 @@ async def _listed(request: Request, tenant: str) -> Response:
     reserved = await gateway.limiter.reserve_tokens(tenant, tokens_guessed(characters))
     try:
         work = embed_items(gateway.admission, gateway.perceiver, gateway.gate, tenant, items)
-        made = await unless_gone(request, work)
+        with gateway.metrics.time_stage(_stage(len(items))):
+            made = await unless_gone(request, work)
     except BaseException:
         if reserved is not None:
             reserved.settle(0)
@@ -178,3 +181,8 @@ def _check_count(count: int, limits: RequestLimits) -> None:
 
 def _part(given: str | Part) -> str | MediaPart:
     return given.text if isinstance(given, TextPart) else given
+
+
+def _stage(items: int) -> str:
+    """One item and a batch of up to 100 have promises of their own (alerts of ``deploy/grafana/alerts.yml``)."""
+    return "embed_one" if items == 1 else "embed_batch" if items <= _PROMISED_BATCH else "embed_many"
