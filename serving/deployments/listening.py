@@ -29,6 +29,11 @@ class Listening:
         """The same in parts, each as soon as it is there. Closing the iterator ends the work."""
         return self._turns.parts((samples, options))
 
+    @property
+    def waiting_seconds(self) -> float:
+        """For how long the first recording that waits has waited; 0 while none does."""
+        return self._turns.waiting_seconds
+
     async def aclose(self) -> None:
         """Stop."""
         await self._turns.aclose()

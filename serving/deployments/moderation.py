@@ -8,6 +8,7 @@ from typing import Any, cast
 from encoders import registry
 from encoders.batching.loaded_on_use import LoadedOnUse
 from encoders.batching.micro_batcher import BatchObserver, MicroBatcher
+from encoders.batching.queue_time import longest_wait
 from encoders.config import EncoderConfig
 from encoders.decoding.answers import UNUSABLE, DecodedFrame
 from encoders.errors import CorruptMedia, ModelUnavailable
@@ -67,6 +68,11 @@ class Moderation:
         if not frames:
             raise CorruptMedia(UNUSABLE)
         return ModerationScores.highest(scores for _, _, scores in frames)
+
+    @property
+    def waiting_seconds(self) -> float:
+        """For how long the first in either queue has waited; 0 while nothing waits."""
+        return longest_wait((self._texts, self._images))
 
     async def aclose(self) -> None:
         """Stop both queues."""

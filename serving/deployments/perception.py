@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from encoders import registry
 from encoders.batching.batch_metrics import BatchMetrics
 from encoders.batching.micro_batcher import MicroBatcher
+from encoders.batching.queue_time import QUEUE_SECONDS, longest_wait
 from encoders.batching.turns import OneAtATime
 from encoders.config import EncoderConfig
 from encoders.decoding.sandbox import DecodedFrame, MediaDecoder
@@ -253,6 +254,14 @@ class PerceptionDeployment:
         async with aclosing(self._speaking.speak(options)) as pieces:
             async for piece in pieces:
                 yield piece
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Ray Serve asks for twice a second where replicas are scaled by how long their queues wait."""
+        queues = (
+            *(self._vision, self._text, self._ocr, self._speech, self._hearing),
+            *(self._tokens, self._moderation, self._speaking),
+        )
+        return {QUEUE_SECONDS: longest_wait(queues)}
 
     async def metrics(self) -> bytes:
         """See ``Perception.metrics``."""

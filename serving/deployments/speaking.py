@@ -56,6 +56,11 @@ class Speaking:
         """The bytes of the sound, then ``Spoken``. See ``Perception.speak``."""
         return self._turns.parts(options)
 
+    @property
+    def waiting_seconds(self) -> float:
+        """For how long the first text that waits has waited; 0 while none does."""
+        return self._turns.waiting_seconds
+
     async def aclose(self) -> None:
         """Stop."""
         await self._turns.aclose()
