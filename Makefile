@@ -48,7 +48,7 @@ serve: setup ## Start the platform and keep serving. PORT, PROFILE, DATA_DIR.
 
 test: lint types imports test-models node-client ## Lint, types, import rules and every test that needs no GPU.
 	@$(BIN)/pytest tests/unit --numprocesses 2 $(SECOND_CHANCE)
-	@$(BIN)/pytest tests/contract tests/api --numprocesses 3 --dist loadfile $(SECOND_CHANCE)
+	@$(BIN)/pytest tests/contract tests/api --numprocesses 3 --dist loadfile --no-loadscope-reorder $(SECOND_CHANCE)
 	@$(BIN)/pytest tests/cluster $(SECOND_CHANCE)
 
 test-models: setup ## Prepare every model that installed packages carry.
