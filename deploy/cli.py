@@ -23,6 +23,7 @@ from deploy.ingest_command import ingest_cluster
 from deploy.keys_command import keys_app
 from deploy.planning.command import plan
 from deploy.settings import Settings
+from deploy.simulate_command import simulate
 from deploy.tenants_command import tenants_app
 from deploy.train_command import train_bridge
 from encoders.errors import EncoderError
@@ -50,6 +51,7 @@ app.add_typer(audit_app, name="audit")
 app.add_typer(config_app, name="config")
 register_client_commands(app, models_app)
 app.command()(plan)
+app.command()(simulate)
 app.command("ingest-cluster")(ingest_cluster)
 app.command("train-bridge")(train_bridge)
 
