@@ -64,6 +64,7 @@ def engine_environment(settings: Settings, inherited: Mapping[str, str] | None =
     }
     if settings.tracing.address is not None:
         defaults["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"
+        defaults["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"] = str(settings.tracing.timeout_seconds)
         defaults["OTEL_SERVICE_NAME"] = "manymodal-vllm"
         defaults["OTEL_EXPORTER_OTLP_TRACES_HEADERS"] = settings.tracing.header_line()
     return {

@@ -25,6 +25,8 @@ _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the worker lives in the engine core, as in a replica
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+    "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "1",  # the tests' collector is gone before the last spans
     "OMP_NUM_THREADS": "2",
 }
 

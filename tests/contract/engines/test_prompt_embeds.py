@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dashboards import queries
+from otlp_collector import Collector, KeptSpan, collecting
+from promql import exposed, missing
 from tiny_blip2 import WIDTH, tiny_blip2
 from vllm_engines import ask, attached, engine_metric, idle, running_engine
 
@@ -26,13 +30,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def engine(folder: Path) -> Iterator[VllmEngine]:
+def collector() -> Iterator[Collector]:
+    with collecting() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path, collector: Collector) -> Iterator[VllmEngine]:
     with running_engine(
         folder / "decoder",
         soft_tokens_as="prompt_embeds",
         soft_tokens_of="decoder",
         context_tokens=1024,
         extra_arguments=("--block-size", "32"),
+        traces_to=f"{collector.endpoint}/v1/traces",
     ) as made:
         yield made
 
@@ -153,3 +164,36 @@ async def test_bytes_that_nobody_lent_are_never_opened(engine: VllmEngine) -> No
         assert answer.status == 400, answer.body
         assert "this kind of reference" in answer.message
     assert (await ask(engine, [attached(0), "what is it?"], soft())).status == 200
+
+
+async def test_the_engine_continues_the_trace_of_a_request(engine: VllmEngine, collector: Collector) -> None:
+    """vLLM's own span, with its times inside, below the one that the header names."""
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    body = {
+        "model": "m",
+        "max_completion_tokens": 4,
+        "messages": [{"role": "user", "content": "a private matter"}],
+    }
+    headers = {"content-type": "application/json", "traceparent": f"00-{trace}-{parent}-01"}
+    async for _ in engine.request("POST", "/v1/chat/completions", headers, json.dumps(body).encode()):
+        pass
+
+    def ours(spans: list[KeptSpan]) -> list[KeptSpan]:
+        return [span for span in spans if span.trace == trace]
+
+    (span,) = ours(await asyncio.to_thread(collector.wait, lambda spans: bool(ours(spans))))
+    assert (span.name, span.parent) == ("llm_request", parent)
+    assert "gen_ai.latency.time_to_first_token" in span.attributes
+    assert "private" not in span.whole
+
+
+async def test_dashboards_ask_for_metrics_that_the_engine_has(engine: VllmEngine) -> None:
+    assert (await ask(engine, "anything")).status == 200
+    text = b""
+    async for item in engine.request("GET", "/metrics", {}, b""):
+        if isinstance(item, bytes):
+            text += item
+    there = exposed(text.decode())
+    found = {place: missing(query, there, ["vllm:"]) for place, query in queries().items()}
+    assert {place: wrong for place, wrong in found.items() if wrong} == {}
+    assert sum("vllm:" in query for query in queries().values()) >= 5
