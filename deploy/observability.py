@@ -89,4 +89,11 @@ def _trace(config: TracingSettings, address: str, deployment: str, replica: str)
     provider.add_span_processor(
         BatchSpanProcessor(exporter, max_queue_size=_QUEUED_SPANS, schedule_delay_millis=_SEND_SECONDS * 1000)
     )
+    # vLLM makes its exporter from these. Not part of what Ray is told of a replica, which Ray writes to its logs.
+    os.environ |= {
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": str(config.timeout_seconds),
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS": config.header_line(),
+        "OTEL_SERVICE_NAME": "manymodal-vllm",
+    }
     tracing.turn_on(provider.get_tracer("manymodal"))

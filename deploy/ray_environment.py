@@ -62,11 +62,6 @@ def engine_environment(settings: Settings, inherited: Mapping[str, str] | None =
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
     }
-    if settings.tracing.address is not None:
-        defaults["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"
-        defaults["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"] = str(settings.tracing.timeout_seconds)
-        defaults["OTEL_SERVICE_NAME"] = "manymodal-vllm"
-        defaults["OTEL_EXPORTER_OTLP_TRACES_HEADERS"] = settings.tracing.header_line()
     return {
         # Ray would set 1 for an actor that reserves no processor, and a third of the tokens would be lost.
         "OMP_NUM_THREADS": str(settings.chat.threads or os.cpu_count() or 1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterator
 
@@ -29,6 +30,7 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
                 logging.getLogger(name), attribute, getattr(logging.getLogger(name), attribute)
             )
     monkeypatch.setattr(observability, "_export", None)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
     yield
     tracing.turn_off()
 
@@ -43,6 +45,7 @@ def test_spans_reach_the_collector(restored):
     assert spans["stage"].parent == spans["root"].span
     assert spans["root"].service == "manymodal-vision"
     assert collector.headers[0]["authorization"] == "Bearer x"
+    assert os.environ["OTEL_EXPORTER_OTLP_TRACES_HEADERS"] == "authorization=Bearer%20x"  # for vLLM
 
 
 def test_without_an_endpoint_nothing_is_traced(restored):
