@@ -1,6 +1,6 @@
 """`python -m deploy.make_bucket`: the bucket that the settings name, for stores that come up beside the platform.
 
-Buckets of a provider's are made by whoever owns the account; this is for SeaweedFS in compose and on a test cluster.
+A provider's buckets are made by whoever owns the account; this is for SeaweedFS in compose and on test clusters.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["main", "make_bucket"]
 
 
 def make_bucket(config: S3Config, patience_seconds: float) -> None:
-    """Make the bucket unless it is there, and see that it can be written to. A store that is not up yet is waited for.
+    """Make the bucket unless it is there, and see that it can be written to. A store that is not up is waited for.
 
     Raises ``StorageError`` when the bucket cannot be used after ``patience_seconds``.
     """
