@@ -185,3 +185,18 @@ def test_prometheus_takes_the_prefix_of_ray_off():
     assert renamed("ray_process_resident_memory_bytes") == "process_resident_memory_bytes"
     assert renamed("ray_vllm_kv_cache_usage_perc") == "vllm:kv_cache_usage_perc"
     assert renamed("ray_serve_deployment_replica_healthy") == "ray_serve_deployment_replica_healthy"
+
+
+def test_kubernetes_renames_as_prometheus_does():
+    monitor = yaml.safe_load(
+        (FOLDER.parent / "kuberay" / "components" / "monitoring" / "pod-monitor.yaml").read_text()
+    )
+    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    rules = next(job for job in config["scrape_configs"] if job["job_name"] == "ray")[
+        "metric_relabel_configs"
+    ]
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    camel = {"source_labels": "sourceLabels", "target_label": "targetLabel"}
+    assert endpoint["metricRelabelings"] == [
+        {camel.get(name, name): value for name, value in rule.items()} for rule in rules
+    ]
