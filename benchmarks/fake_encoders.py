@@ -66,9 +66,9 @@ class FakeEncoders:
     def __init__(self, config: EncoderConfig, storage: StorageConfig, pace: Pace) -> None:
         self._dimensions = registry.find(config.text_model, config.models_dir).dimensions or 0
         self._seconds = pace.encode_seconds
-        self._counts = CollectorRegistry()
+        self.counts = CollectorRegistry()
         self._turns: OneAtATime[int, None] = OneAtATime(
-            self._work, _MAX_QUEUED, BatchMetrics(self._counts).observer("image")
+            self._work, _MAX_QUEUED, BatchMetrics(self.counts).observer("image")
         )
 
     async def probe(self, media: MediaRef) -> MediaInfo:
@@ -179,7 +179,7 @@ class FakeEncoders:
         yield b""
 
     async def metrics(self) -> bytes:
-        return generate_latest(self._counts)
+        return generate_latest(self.counts)
 
     async def ready(self) -> bool:
         return True

@@ -10,7 +10,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deploy.autoscaling import serve_options
-from deploy.observability import Observability, export_metrics
+from deploy.observability import Observability, export_counts, export_metrics
 from deploy.ray_environment import engine_environment
 from deploy.settings import Settings
 from serving import impatient_http
@@ -84,7 +84,7 @@ def build_application(settings: Settings) -> serve.Application:
         serve_settings = serve_options(options)
         if environment:
             serve_settings["ray_actor_options"]["runtime_env"] = {"env_vars": environment}
-        cls = observed(cls, name, partial(observability.begin, name))
+        cls = observed(cls, name, partial(observability.begin, name), export_counts)
         if name == "gateway":
             cls = serve.ingress()(cls)
         return serve.deployment(

@@ -14,7 +14,7 @@ from serving import request_log, tracing
 from serving.machine_metrics import MachineMetrics
 from serving.ray_adapter.metrics_export import MetricsExport
 
-__all__ = ["Observability", "export_metrics"]
+__all__ = ["Observability", "export_counts", "export_metrics"]
 
 _QUEUED_SPANS = 4096  # more are dropped: tracing must never hold up an answer
 _SEND_SECONDS = 1.0
@@ -52,6 +52,13 @@ def export_metrics(registry: CollectorRegistry) -> None:
     """Offer what this registry counts, if this process offers metrics at all."""
     if _export is not None:
         _export.add(registry)
+
+
+def export_counts(deployed: object) -> None:
+    """Offer what a deployment's object counts, where it does (its attribute ``counts``)."""
+    counts = getattr(deployed, "counts", None)
+    if isinstance(counts, CollectorRegistry):
+        export_metrics(counts)
 
 
 def _replica() -> str:

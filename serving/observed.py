@@ -23,12 +23,18 @@ __all__ = ["observed"]
 _UNOBSERVED = frozenset({"check_health", "reconfigure", "record_autoscaling_stats", "aclose"})
 
 
-def observed(cls: type, deployment: str, begin: Callable[[], None]) -> type:
-    """A subclass of ``cls`` for replicas of ``deployment``. ``begin`` is called before anything else in each."""
+def observed(
+    cls: type, deployment: str, begin: Callable[[], None], built: Callable[[Any], None] | None = None
+) -> type:
+    """A subclass of ``cls`` for replicas of ``deployment``. ``begin`` is called before anything else in each,
+    ``built`` with the finished object.
+    """
 
     def construct(self: Any, *arguments: Any, **named: Any) -> None:
         begin()
         cls.__init__(self, *arguments, **named)
+        if built is not None:
+            built(self)
 
     members: dict[str, Any] = {"__init__": functools.wraps(cls.__init__)(construct), "__doc__": cls.__doc__}
     for name, method in inspect.getmembers(cls, inspect.isfunction):

@@ -102,8 +102,8 @@ class PerceptionDeployment:
         self._vision_side = int(specs[config.vision_model].extra.get("side_pixels", _VISION_SIDE_PIXELS))
         self._reading_side: int = specs[config.ocr_model].extra["max_side_pixels"]
         self._dimensions = specs[config.text_model].dimensions or 0
-        self._counts = CollectorRegistry()
-        observer = BatchMetrics(self._counts).observer
+        self.counts = CollectorRegistry()
+        observer = BatchMetrics(self.counts).observer
         self._text: MicroBatcher[str, TextEmbedding] = MicroBatcher(
             text_of(models[config.text_model]), config.text_batches, observer("text")
         )
@@ -265,7 +265,7 @@ class PerceptionDeployment:
 
     async def metrics(self) -> bytes:
         """See ``Perception.metrics``."""
-        return generate_latest(self._counts)
+        return generate_latest(self.counts)
 
     async def ready(self) -> bool:
         """The constructor has loaded and warmed everything."""
