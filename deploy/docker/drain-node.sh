@@ -5,9 +5,10 @@ set -u
 seconds=$1
 health=${DRAIN_NODE_HEALTH:-http://127.0.0.1:52365/api/healthz}
 step=${DRAIN_NODE_STEP_SECONDS:-2}
+# What a hook prints is lost: its words go where the container's own go.
+log=${DRAIN_NODE_LOG:-/proc/1/fd/1}
 
-# What a hook prints is lost: its words go to where the container's own go.
-say() { echo "drain-node: $*" | tee /proc/1/fd/1 2>/dev/null || true; }
+say() { echo "drain-node: $*" >>"$log"; }
 
 # Ray's word for a machine that is about to be taken away. Serve then starts replicas on others first.
 if ! timeout 60 ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION --reason-message "the pod is asked to end" \
