@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Never
 
 import msgspec
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from serving.config import RequestLimits
 from serving.errors import EngineOverloaded, EngineRefused, EngineStalled, EngineUnavailable, InvalidRequest
@@ -15,7 +16,8 @@ from serving.services import Attachment, ChatEngine, EngineResponse
 
 __all__ = ["EngineAnswer", "call_engine", "raise_engine_error"]
 
-_RETRY_PAUSE_SECONDS = 0.25
+_TRIES = 2  # not more: it may be the prompt that ends engines
+_MOST_PAUSE_SECONDS = 1.0
 _MAX_ERROR_BYTES = 1 << 16
 _MAX_MESSAGE_CHARACTERS = 500
 
@@ -64,19 +66,23 @@ async def call_engine(
     """POST to the engine and wait for the first bytes of a successful answer.
 
     ``attachments`` are what the body's content parts refer to by place, see ``ChatEngine.request``.
-    An engine that is unavailable before its response head is asked once more, within the same time limit. A
-    streamed answer has no token yet then; one in a single piece may have been under way, and is generated
-    anew: nobody has seen any of it. Its error answers are raised as ``InvalidRequest`` (its 4xx and 501),
+    An engine that breaks off before the first bytes is asked once more, within the same time limit: what was under
+    way is generated anew, nobody has seen any of it. One that says itself that it is not available is not. Its error answers are raised as ``InvalidRequest`` (its 4xx and 501),
     ``EngineOverloaded``, ``EngineUnavailable`` or ``EngineRefused``.
     """
+    pause = min(_MOST_PAUSE_SECONDS, limits.first_token_timeout_seconds)
+    retrying = AsyncRetrying(
+        stop=stop_after_attempt(_TRIES),
+        wait=wait_random_exponential(multiplier=pause / 4, max=pause),
+        retry=retry_if_exception_type(EngineUnavailable),
+        reraise=True,
+    )
     try:
         async with asyncio.timeout(first_byte_timeout_seconds):
-            try:
-                head, answer = await _begin(engine, path, headers, body, attachments)
-            except EngineUnavailable:
-                await asyncio.sleep(min(_RETRY_PAUSE_SECONDS, limits.first_token_timeout_seconds))
-                head, answer = await _begin(engine, path, headers, body, attachments)
-            return await _first_bytes(head, answer)
+            head, first, answer = await retrying(_begin, engine, path, headers, body, attachments)
+            if first is None:
+                await _raise_refusal(head, answer)
+            return EngineAnswer(first, answer)
     except TimeoutError as error:
         raise EngineStalled(
             f"The model did not begin its answer within {first_byte_timeout_seconds:g} seconds. "
@@ -90,29 +96,22 @@ async def _begin(
     headers: Mapping[str, str],
     body: bytes,
     attachments: tuple[Attachment, ...],
-) -> tuple[EngineResponse, AsyncIterator[EngineResponse | bytes]]:
+) -> tuple[EngineResponse, bytes | None, AsyncIterator[EngineResponse | bytes]]:
+    """The head of an answer and its first bytes, ``None`` of a refusal, which is still to be read."""
     answer = engine.request("POST", path, headers, body, attachments)
     try:
         head = await anext(answer, None)
         if not isinstance(head, EngineResponse):
             raise _broken_off()
-    except BaseException:
-        await _close(answer)
-        raise
-    return head, answer
-
-
-async def _first_bytes(head: EngineResponse, answer: AsyncIterator[EngineResponse | bytes]) -> EngineAnswer:
-    try:
         if head.status != 200:
-            await _raise_refusal(head, answer)
+            return head, None, answer
         first = await anext(answer, None)
         if not isinstance(first, bytes):
             raise _broken_off()
     except BaseException:
         await _close(answer)
         raise
-    return EngineAnswer(first, answer)
+    return head, first, answer
 
 
 def _broken_off() -> EngineUnavailable:
@@ -127,11 +126,14 @@ async def _close(answer: AsyncIterator[Any]) -> None:
 
 async def _raise_refusal(head: EngineResponse, answer: AsyncIterator[EngineResponse | bytes]) -> Never:
     body = b""
-    async for chunk in answer:
-        if isinstance(chunk, bytes):
-            body += chunk
-        if len(body) > _MAX_ERROR_BYTES:
-            break
+    try:
+        async for chunk in answer:
+            if isinstance(chunk, bytes):
+                body += chunk
+            if len(body) > _MAX_ERROR_BYTES:
+                break
+    finally:
+        await _close(answer)
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):

@@ -21,6 +21,7 @@ __all__ = [
     "BatchConflict",
     "BatchNotFound",
     "BodyTooLarge",
+    "CircuitOpen",
     "ClientGone",
     "ContentRefused",
     "CrossOriginRefused",
@@ -174,6 +175,10 @@ class ServiceUnavailable(ApiError):
     """A deployment behind the gateway does not answer."""
 
 
+class CircuitOpen(ServiceUnavailable):
+    """A deployment has failed several times in a row and is not called for a moment."""
+
+
 class PerceptionTimeout(ServiceUnavailable):
     """The encoders did not answer in time."""
 
@@ -242,6 +247,7 @@ ERROR_TABLE: dict[type[Exception], ErrorAnswer] = {
     BodyTooLarge: ErrorAnswer(413, _INVALID, "body_too_large"),
     ClientGone: ErrorAnswer(499, _INVALID, "client_closed_request"),
     ServiceUnavailable: ErrorAnswer(503, _SERVER, "service_unavailable", 2),
+    CircuitOpen: ErrorAnswer(503, _SERVER, "service_unavailable", 3),
     PerceptionTimeout: ErrorAnswer(503, _SERVER, "perception_timeout", 10),
     EngineError: ErrorAnswer(502, _SERVER, "engine_error"),
     EngineUnavailable: ErrorAnswer(503, _SERVER, "engine_unavailable", 5),

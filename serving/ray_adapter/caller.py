@@ -1,101 +1,186 @@
-"""Calling a deployment: time limits, cancellation, and Ray's errors as ours."""
+"""Calling a deployment: time limits, cancellation, second tries, a circuit breaker, and Ray's errors as ours."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError, TaskCancelledError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
-from ray.serve.handle import DeploymentHandle, DeploymentResponse
+from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity.wait import wait_random_exponential
 
 from serving import tracing
-from serving.errors import ApiError, ServiceUnavailable, answer_for
+from serving.errors import ServiceUnavailable
 from serving.origin import outgoing
+from serving.pool_calls import OpenCall, PoolCalls
+from serving.ray_adapter.failures import RAY_ERRORS, failure_of, restarting, translated
 
-__all__ = ["Caller", "is_cancelled", "restarting", "translated"]
+__all__ = ["Begun", "Caller", "is_cancelled", "restarting", "translated"]
 
 T = TypeVar("T")
-_LOG = logging.getLogger(__name__)
+
+_TRIES = 3
+_WAIT = wait_random_exponential(
+    multiplier=0.1, max=1.0
+)  # seconds; the handle itself looks for another replica
+_NOTHING = object()
+
+Begun = tuple[DeploymentResponse[Any], ...]
+"""Calls that were made: the one whose result is wanted, and those whose results it waits for."""
 
 
 class Caller:
-    """One handle, its name in error sentences, and how long an answer may take."""
+    """One handle, its name in error sentences, and how long an answer may take.
 
-    def __init__(self, handle: DeploymentHandle, service: str, timeout_seconds: float) -> None:
+    ``calls`` counts, and has the breaker; without it the caller has its own. What is ``repeatable`` may be done
+    twice: it is asked again, with jitter and at most three times in all, when the replica that was to answer is
+    lost. Pieces of a stream come within ``piece_timeout_seconds``, by default ``timeout_seconds``, of each other.
+    """
+
+    def __init__(
+        self,
+        handle: DeploymentHandle,
+        service: str,
+        timeout_seconds: float,
+        calls: PoolCalls | None = None,
+        piece_timeout_seconds: float | None = None,
+    ) -> None:
         self._handle = handle
         self._service = service
         self._timeout_seconds = timeout_seconds
+        self._piece_timeout_seconds = piece_timeout_seconds or timeout_seconds
+        self.calls = calls or PoolCalls("", service)
 
-    async def call(self, method: str, *arguments: Any) -> Any:
+    async def call(self, method: str, *arguments: Any, repeatable: bool = True) -> Any:
         with tracing.call_span(f"call {method}"):
-            return await self.answer(getattr(self._handle, method).remote(*arguments, **outgoing()))
+            return await self.answer(
+                lambda: (getattr(self._handle, method).remote(*arguments, **outgoing()),),
+                repeatable=repeatable,
+            )
 
-    async def answer(self, response: DeploymentResponse[Any], *before: DeploymentResponse[Any]) -> Any:
-        """What a call that was begun gives; ``before`` are calls whose results it waits for."""
-
-        def cancel() -> None:
-            for begun in (response, *before):
-                begun.cancel()
-
+    async def answer(self, begin: Callable[[], Begun], *, repeatable: bool = True) -> Any:
+        """What a call gives. ``begin`` makes it, and the calls it waits for, once for each try."""
+        call = self.calls.begin()
         try:
-            return await asyncio.wait_for(_as_awaitable(response), self._timeout_seconds)
-        except (RayError, RayServeException) as error:
+            async with asyncio.timeout(self._timeout_seconds) as limit:
+                result = await self._retrying(repeatable)(self._tried, begin)
+        except RAY_ERRORS as error:
             # First: Ray's wrapper of a remote TimeoutError or CancelledError is one of these, too.
+            _end(call, error)
             raise translated(error, self._service) from None
         except TimeoutError:
-            cancel()
-            raise self._too_slow() from None
-        except asyncio.CancelledError:
+            if not limit.expired():
+                raise
+            call.end("failed")
+            raise self._too_slow(self._timeout_seconds) from None
+        except asyncio.CancelledError as error:
             if not is_cancelled():
+                _end(call, error)
                 raise restarting(self._service) from None
-            cancel()
             raise
+        else:
+            call.end("answered")
+            return result
+        finally:
+            call.end("left")
 
-    async def stream(self, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
-        """What a streaming method gives, each item within the time limit. Closing it cancels the call."""
+    async def stream(
+        self, method: str, *arguments: Any, repeatable: bool = True
+    ) -> AsyncGenerator[Any, None]:
+        """What a streaming method gives: the first piece within the time limit, each other within that of pieces.
+        Closing it cancels the call, which is made again only as long as nothing has come.
+        """
         span = tracing.open_span(f"call {method}")
-        answer = getattr(self._handle.options(stream=True), method).remote(*arguments, **outgoing(span))
-        items = aiter(answer)
-        finished = False
+        handle = self._handle.options(stream=True)
+        begun: list[DeploymentResponseGenerator[Any]] = []
+        call, finished, seconds = self.calls.begin(), False, self._timeout_seconds
+
+        async def first() -> tuple[Any, AsyncIterator[Any]]:
+            begun[:] = [getattr(handle, method).remote(*arguments, **outgoing(span))]
+            items = aiter(begun[0])
+            return await anext(items, _NOTHING), items
+
         try:
-            while True:
-                async with asyncio.timeout(self._timeout_seconds):
-                    try:
-                        item = await anext(items)
-                    except StopAsyncIteration:
-                        break
+            async with asyncio.timeout(seconds) as limit:
+                item, items = await self._retrying(repeatable)(first)
+            call.answered()
+            seconds = self._piece_timeout_seconds
+            while item is not _NOTHING:
                 yield item
+                async with asyncio.timeout(seconds) as limit:
+                    item = await anext(items, _NOTHING)
             finished = True
-        except (RayError, RayServeException) as error:
+            call.end("answered")
+        except RAY_ERRORS as error:
             finished = True
+            _end(call, error)
             raise translated(error, self._service) from None
         except TimeoutError:
-            raise self._too_slow() from None
-        except asyncio.CancelledError:
+            if not limit.expired():
+                raise
+            call.end("failed")
+            raise self._too_slow(seconds) from None
+        except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
             finished = True
+            _end(call, error)
             raise restarting(self._service) from None
         finally:
             span.close()
-            if not finished:
-                answer.cancel()
+            call.end("left")
+            if not finished and begun:
+                begun[0].cancel()
 
     async def ready(self) -> bool:
-        return bool(await self.call("ready"))
+        """Asks past the breaker, and tells it nothing: one replica that is ready says little about the others."""
+        try:
+            return bool(
+                await asyncio.wait_for(
+                    _as_awaitable(self._handle.ready.remote(**outgoing())), self._timeout_seconds
+                )
+            )
+        except RAY_ERRORS as error:
+            raise translated(error, self._service) from None
+        except TimeoutError:
+            raise self._too_slow(self._timeout_seconds) from None
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            raise restarting(self._service) from None
 
-    def _too_slow(self) -> ServiceUnavailable:
+    async def _tried(self, begin: Callable[[], Begun]) -> Any:
+        begun = begin()
+        try:
+            return await _as_awaitable(begun[0])
+        except asyncio.CancelledError:
+            if is_cancelled():
+                for response in begun:
+                    response.cancel()
+            raise
+
+    def _retrying(self, repeatable: bool) -> AsyncRetrying:
+        return AsyncRetrying(
+            stop=stop_after_attempt(_TRIES if repeatable else 1),
+            wait=_WAIT,
+            retry=retry_if_exception(_is_lost),
+            before_sleep=self._note_retry,
+            reraise=True,
+        )
+
+    def _note_retry(self, _: RetryCallState) -> None:
+        self.calls.retried += 1
+
+    def _too_slow(self, seconds: float) -> ServiceUnavailable:
         return ServiceUnavailable(
-            f"{self._service} did not answer within {self._timeout_seconds:g} seconds. "
+            f"{self._service} did not answer within {seconds:g} seconds. "
             "Please try again, or with smaller media."
         )
 
 
 async def _as_awaitable(response: Awaitable[T]) -> T:
-    # asyncio.wait_for wants a coroutine it can cancel; Ray's response is only awaitable.
+    # Ray's response is only awaitable, not a coroutine.
     return await response
 
 
@@ -105,25 +190,15 @@ def is_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-def restarting(service: str) -> ServiceUnavailable:
-    return ServiceUnavailable(f"{service} is restarting. Please try again in a minute.")
+def _is_lost(error: BaseException) -> bool:
+    return failure_of(error) == "gone" and not is_cancelled()
 
 
-def translated(error: Exception, service: str) -> Exception:
-    """The error a caller may see. What no table of ours knows keeps its words to the log."""
-    if isinstance(error, RayTaskError):
-        cause = error.cause
-        while isinstance(cause, RayTaskError):
-            cause = cause.cause
-        if isinstance(cause, Exception) and answer_for(cause) is not None:
-            return cause
-        if isinstance(cause, asyncio.CancelledError):
-            return restarting(service)
-        _LOG.error("%s failed unexpectedly: %s", service, error)
-        return ApiError(f"{service} failed unexpectedly. Please try again, or tell the operator.")
-    if isinstance(error, BackPressureError):
-        return ServiceUnavailable(f"{service} is busy: its queue is full. Please try again in a few seconds.")
-    if isinstance(error, RayActorError | DeploymentUnavailableError | GetTimeoutError | TaskCancelledError):
-        return restarting(service)
-    _LOG.error("%s cannot be reached: %s", service, error)
-    return ServiceUnavailable(f"{service} cannot be reached. Please try again in a minute.")
+def _end(call: OpenCall, error: BaseException) -> None:
+    """Count how a call ended that raised."""
+    failure = failure_of(error)
+    if failure == "busy":
+        call.end("refused")
+    else:
+        # An error that the replica itself raised is an answer: a client's medium may be the reason.
+        call.end("answered" if failure in ("ours", "unknown") else "failed")

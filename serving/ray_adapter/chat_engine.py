@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
-from ray.exceptions import RayError
-from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from serving import tracing
 from serving.engines.side_channel import BodyAt, read_body
-from serving.errors import EngineOverloaded, EngineUnavailable, ServiceUnavailable
+from serving.errors import CircuitOpen, EngineOverloaded, EngineUnavailable, ServiceUnavailable
 from serving.origin import outgoing
-from serving.ray_adapter.caller import Caller, is_cancelled, restarting, translated
+from serving.pool_calls import PoolCalls
+from serving.ray_adapter.caller import Caller, is_cancelled
+from serving.ray_adapter.failures import RAY_ERRORS, failure_of, restarting, translated
 from serving.services import Attachment, EngineResponse
 
 __all__ = ["RayChatEngine"]
@@ -24,11 +24,19 @@ class RayChatEngine:
     """``serving.services.ChatEngine`` over a streaming handle.
 
     ``beside`` takes streamed bodies from the engine replica's side channel; both must run on one machine.
+    ``calls`` as in ``Caller``. A request is made once: who asks knows whether a client has seen anything of it.
     """
 
-    def __init__(self, handle: DeploymentHandle, timeout_seconds: float, *, beside: bool = False) -> None:
+    def __init__(
+        self,
+        handle: DeploymentHandle,
+        timeout_seconds: float,
+        calls: PoolCalls | None = None,
+        *,
+        beside: bool = False,
+    ) -> None:
         self._stream = handle.options(stream=True)
-        self._caller = Caller(handle, "The model", timeout_seconds)
+        self._caller = Caller(handle, "The model", timeout_seconds, calls)
         self._beside = beside
 
     async def request(
@@ -40,6 +48,10 @@ class RayChatEngine:
         attachments: tuple[Attachment, ...] = (),
     ) -> AsyncGenerator[EngineResponse | bytes, None]:
         """See ``ChatEngine.request``; closing the iterator cancels the call in the engine's replica."""
+        try:
+            call = self._caller.calls.begin()
+        except CircuitOpen as error:
+            raise CircuitOpen(error.message, None, "engine_unavailable") from None
         span = tracing.open_span("call request")
         answer = self._stream.request.remote(
             method, path, dict(headers), body, self._beside, attachments, **outgoing(span)
@@ -47,6 +59,7 @@ class RayChatEngine:
         finished = False
         try:
             async for item in answer:
+                call.answered()
                 if isinstance(item, BodyAt):
                     async with aclosing(read_body(item)) as chunks:
                         async for chunk in chunks:
@@ -54,22 +67,29 @@ class RayChatEngine:
                 else:
                     yield item
             finished = True
+            call.end("answered")
         except asyncio.CancelledError:
             if is_cancelled():
                 raise
             finished = True
+            call.end("failed")
             raise EngineUnavailable(restarting("The model").message) from None
-        except BackPressureError:
+        except RAY_ERRORS as error:
             finished = True
-            raise EngineOverloaded("The model's queue is full. Please try again in a few seconds.") from None
-        except (RayError, RayServeException) as error:
-            finished = True
-            failure = translated(error, "The model")
-            if type(failure) is ServiceUnavailable:
-                failure = EngineUnavailable(failure.message)
-            raise failure from None
+            failure = failure_of(error)
+            if failure == "busy":
+                call.end("refused")
+                raise EngineOverloaded(
+                    "The model's queue is full. Please try again in a few seconds."
+                ) from None
+            call.end("answered" if failure in ("ours", "unknown") else "failed")
+            shown = translated(error, "The model")
+            if type(shown) is ServiceUnavailable:
+                shown = EngineUnavailable(shown.message)
+            raise shown from None
         finally:
             span.close()
+            call.end("left")
             if not finished:
                 answer.cancel()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
@@ -31,21 +32,34 @@ from encoders.types import (
 )
 from fusion.types import SoftTokens
 from serving.origin import outgoing
-from serving.ray_adapter.caller import Caller
+from serving.pool_calls import PoolCalls
+from serving.ray_adapter.caller import Begun, Caller
 from storage.types import MediaRef
 
 __all__ = ["RayBridge", "RayPerception"]
 
 
 class RayPerception(Caller):
-    """``serving.services.Perception`` over a handle.
+    """``serving.services.Perception`` over a handle; ``calls`` as in ``Caller``, all methods can be asked twice.
 
     With ``shared``, results lie in Ray's object store and not in the messages: for pixels, which are large.
     """
 
-    def __init__(self, handle: DeploymentHandle, timeout_seconds: float, *, shared: bool = False) -> None:
+    def __init__(
+        self,
+        handle: DeploymentHandle,
+        timeout_seconds: float,
+        calls: PoolCalls | None = None,
+        piece_timeout_seconds: float | None = None,
+        *,
+        shared: bool = False,
+    ) -> None:
         super().__init__(
-            _by_reference(handle) if shared else handle, "The media encoders' service", timeout_seconds
+            _by_reference(handle) if shared else handle,
+            "The media encoders' service",
+            timeout_seconds,
+            calls,
+            piece_timeout_seconds,
         )
 
     async def probe(self, media: MediaRef) -> MediaInfo:
@@ -143,30 +157,30 @@ class RayBridge(Caller):
     """
 
     def __init__(
-        self, perception: DeploymentHandle, bridge: DeploymentHandle, timeout_seconds: float
+        self,
+        perception: DeploymentHandle,
+        bridge: DeploymentHandle,
+        timeout_seconds: float,
+        calls: PoolCalls | None = None,
     ) -> None:
-        super().__init__(_by_reference(bridge), "The bridge to the model", timeout_seconds)
+        super().__init__(_by_reference(bridge), "The bridge to the model", timeout_seconds, calls)
         self._perception = _by_reference(perception)
 
     async def soft_image(self, media: MediaRef, views: int = 1) -> SoftTokens:
-        tokens = self._perception.image_tokens.remote(media, views, **outgoing())
-        result: SoftTokens = await self.answer(
-            self._handle.project_image.remote(tokens, **outgoing()), tokens
-        )
-        return result
+        return await self._projected("image_tokens", "project_image", media, views)
 
     async def soft_video(self, media: MediaRef, sampling: FrameSampling) -> SoftTokens:
-        tokens = self._perception.video_tokens.remote(media, sampling, **outgoing())
-        result: SoftTokens = await self.answer(
-            self._handle.project_video.remote(tokens, **outgoing()), tokens
-        )
-        return result
+        return await self._projected("video_tokens", "project_video", media, sampling)
 
     async def soft_audio(self, media: MediaRef) -> SoftTokens:
-        tokens = self._perception.audio_tokens.remote(media, **outgoing())
-        result: SoftTokens = await self.answer(
-            self._handle.project_audio.remote(tokens, **outgoing()), tokens
-        )
+        return await self._projected("audio_tokens", "project_audio", media)
+
+    async def _projected(self, encode: str, project: str, *arguments: Any) -> SoftTokens:
+        def begin() -> Begun:
+            tokens = getattr(self._perception, encode).remote(*arguments, **outgoing())
+            return getattr(self._handle, project).remote(tokens, **outgoing()), tokens
+
+        result: SoftTokens = await self.answer(begin)
         return result
 
 

@@ -14,16 +14,22 @@ from search.types import (
     SearchAnswer,
     StoredDocument,
 )
+from serving.pool_calls import PoolCalls
 from serving.ray_adapter.caller import Caller
 
 __all__ = ["RaySearchIndex"]
 
 
 class RaySearchIndex(Caller):
-    """``serving.services.SearchIndex`` over a handle."""
+    """``serving.services.SearchIndex`` over a handle; ``calls`` as in ``Caller``.
 
-    def __init__(self, handle: DeploymentHandle, timeout_seconds: float) -> None:
-        super().__init__(handle, "Search", timeout_seconds)
+    Calls that say what was there before they took it away are not made twice.
+    """
+
+    def __init__(
+        self, handle: DeploymentHandle, timeout_seconds: float, calls: PoolCalls | None = None
+    ) -> None:
+        super().__init__(handle, "Search", timeout_seconds, calls)
 
     async def create(self, tenant: str, name: str, spec: CollectionSpec | None) -> CollectionInfo:
         result: CollectionInfo = await self.call("create", tenant, name, spec)
@@ -38,13 +44,13 @@ class RaySearchIndex(Caller):
         return result
 
     async def drop(self, tenant: str, name: str) -> bool:
-        return bool(await self.call("drop", tenant, name))
+        return bool(await self.call("drop", tenant, name, repeatable=False))
 
     async def point_alias(self, tenant: str, alias: str, name: str) -> None:
         await self.call("point_alias", tenant, alias, name)
 
     async def drop_alias(self, tenant: str, alias: str) -> bool:
-        return bool(await self.call("drop_alias", tenant, alias))
+        return bool(await self.call("drop_alias", tenant, alias, repeatable=False))
 
     async def add(self, tenant: str, collection: str, rows: tuple[Row, ...]) -> int:
         return int(await self.call("add", tenant, collection, rows))
@@ -83,7 +89,7 @@ class RaySearchIndex(Caller):
         return int(await self.call("delete", tenant, collection, document_id))
 
     async def delete_media(self, tenant: str, media_ids: tuple[str, ...]) -> int:
-        return int(await self.call("delete_media", tenant, media_ids))
+        return int(await self.call("delete_media", tenant, media_ids, repeatable=False))
 
     async def vacuum(self) -> int:
-        return int(await self.call("vacuum"))
+        return int(await self.call("vacuum", repeatable=False))

@@ -54,18 +54,29 @@ async def test_attachments_go_with_both_tries():
 HEAD, GONE = EngineResponse(200, ()), EngineUnavailable("The model is restarting.")
 
 
-@pytest.mark.parametrize("first", [[GONE], []])
-async def test_it_is_asked_again_before_its_response_head(first):
+@pytest.mark.parametrize("first", [[GONE], [], [HEAD, GONE], [HEAD]])
+async def test_it_is_asked_again_before_its_first_bytes(first):
     engine = FakeScriptedEngine(first, [HEAD, b"a", b"b"])
     assert await (await call(engine)).read(5) == b"ab"
     assert engine.open == 0
 
 
-@pytest.mark.parametrize("first", [[HEAD, GONE], [HEAD], refusal(503, "Loading.")])
-async def test_it_is_not_asked_again_afterwards(first):
-    engine = FakeScriptedEngine(first, [HEAD, b"a"])
+async def test_it_is_asked_twice_at_most():
+    engine = FakeScriptedEngine([GONE], [HEAD, GONE], [HEAD, b"a"])
     with pytest.raises(EngineUnavailable):
         await call(engine)
+    assert len(engine.scripts) == 1
+    assert engine.open == 0
+
+
+async def test_it_is_not_asked_again_once_it_has_answered():
+    engine = FakeScriptedEngine(refusal(503, "Loading."), [HEAD, b"a"])
+    with pytest.raises(EngineUnavailable):
+        await call(engine)
+    engine.scripts[:0] = [[HEAD, b"a", GONE]]
+    answer = await call(engine)
+    with pytest.raises(EngineUnavailable):
+        await answer.read(5)
     assert len(engine.scripts) == 1
     assert engine.open == 0
 
