@@ -14,22 +14,11 @@ from encoders.errors import ModelUnavailable, UnsupportedMedia
 from encoders.speech.sound_writer import sound_writer
 from encoders.speech.tempo import Tempo
 from encoders.speech.voice import Voice
-from encoders.types import ModelSpec, SpeakOptions, Spoken
+from encoders.types import SpeakOptions, Spoken
 
-__all__ = ["Speaking", "voice_spec"]
+__all__ = ["Speaking"]
 
 _MAX_QUEUED = 16
-
-
-def voice_spec(config: EncoderConfig) -> ModelSpec | None:
-    """The voice that is set. Raises ``ModelUnavailable`` for one that is not prepared: at the start, not at the
-    first question.
-    """
-    if config.voice_model is None:
-        return None
-    spec = registry.find(config.voice_model, config.models_dir)
-    registry.find_directory(spec, config.models_dir)
-    return spec
 
 
 class Speaking:
