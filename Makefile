@@ -26,7 +26,7 @@ RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $
 .PHONY: help setup models test-models node-client fuzz fuzz-api audit sbom demo serve test unit lint types imports format clean \
 	bench-chat bench-start bench-media bench-cache bench-repeated \
 	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu \
-	bench-search-scale bench-search-http bench-planning bench-fusion bench-gpu-fusion bench-fairness
+	bench-search-scale bench-search-http bench-planning bench-simulation bench-fusion bench-gpu-fusion bench-fairness
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -135,6 +135,9 @@ bench-search-http: models ## A search among 10,000 vectors over HTTP, and how so
 
 bench-planning: setup ## What the capacity planner predicts beside what is measured.
 	@$(BIN)/python -m benchmarks.planning
+
+bench-simulation: models ## The simulator beside real runs of the same code, at two levels of load.
+	@$(BIN)/python -m benchmarks.simulation
 
 bench-fusion: models ## Second questions about known media, and the split pipeline against vLLM's own server.
 	@$(BIN)/python -m benchmarks.fusion

@@ -52,10 +52,13 @@ class Client:
 
 
 class Gateway:
-    """One process: a request's own work is done one after the other, answers take turns at the decoder."""
+    """One process: a request's own work is done one after the other; requests take turns at the decoder, and so do
+    media at the encoders.
+    """
 
-    def __init__(self, env: simpy.Environment, turns: Turns, max_requests: int) -> None:
+    def __init__(self, env: simpy.Environment, turns: Turns, looks: Turns, max_requests: int) -> None:
         self.turns = turns
+        self.looks = looks
         self.max_requests = max_requests
         self.requests = 0
         self.busy_seconds = 0.0
@@ -80,7 +83,7 @@ class Platform:
     decoder: ReplicaPool[DecoderReplica]
     popularity: Popularity
     request_seconds: float
-    answer_seconds: float
+    media_seconds: float
     dice: random.Random
     looking: dict[tuple[str, int], simpy.Event]
     """What is being encoded right now: whoever asks about the same medium waits for the same answer."""
@@ -105,46 +108,53 @@ class Platform:
         gateway.requests += 1
         try:
             yield gateway.work(self.request_seconds)
-            yield from self._perceive(record.request)
+            yield from self._perceive(gateway, record.request)
             yield from gateway.turns.take(record.request.tenant)
             try:
-                yield from self._answer(gateway, record)
+                yield from self._answer(record)
             finally:
                 gateway.turns.release(record.request.tenant)
         finally:
             gateway.requests -= 1
 
-    def _perceive(self, request: Request) -> Events:
+    def _perceive(self, gateway: Gateway, request: Request) -> Events:
+        if self.media_seconds and not all(self.popularity.is_cached(one) for _, _, one in request.work):
+            yield self.env.timeout(self.media_seconds)
         looks = []
         for work, items, medium in request.work:
             if self.popularity.is_cached(medium):
                 continue
             found = self.looking.get((work, medium))
             if found is None:
-                found = self.looking[work, medium] = self.env.process(self._look(work, items, medium))
+                look = self._look(gateway, request.tenant, work, items, medium)
+                found = self.looking[work, medium] = self.env.process(look)
             looks.append(found)
-        for look in looks:
-            refused = yield look
+        for one in looks:
+            refused = yield one
             if refused is not None:
                 raise Refused(refused.status, refused.retry_after_seconds)
 
-    def _look(self, work: str, items: int, medium: int) -> Generator[simpy.Event, Any, Refused | None]:
+    def _look(
+        self, gateway: Gateway, tenant: int, work: str, items: int, medium: int
+    ) -> Generator[simpy.Event, Any, Refused | None]:
         pool, times = self.encoders[work]
         try:
-            yield from encode(pool, times, items)
+            yield from gateway.looks.take(tenant)
+            try:
+                yield from encode(pool, times, items)
+            finally:
+                gateway.looks.release(tenant)
         except Refused as refused:
             return refused
         finally:
             del self.looking[work, medium]
         return None
 
-    def _answer(self, gateway: Gateway, record: Record) -> Events:
+    def _answer(self, record: Record) -> Events:
         replica = yield from self.decoder.enter()
         try:
             stream = replica.submit(record.request.prompt_tokens, record.request.output_tokens)
             yield stream.first
-            if self.answer_seconds:
-                yield gateway.work(self.answer_seconds)
             record.first_token = self.env.now
             if not stream.last.processed:
                 yield stream.last

@@ -25,6 +25,7 @@ __all__ = ["DECODER", "GATEWAY", "Fleet", "PoolUse", "Run", "Shape", "simulate"]
 DECODER = "chat"
 GATEWAY = "gateway"
 _TURNS_WAITING = 4  # times the slots, as serving.engine_turns has it
+_LOOKS_WAITING, _LOOK_SECONDS = 2048, 300.0  # as serving.perception_tasks has it
 _SAMPLE_SECONDS = 1.0
 
 
@@ -42,8 +43,9 @@ class Shape:
 class Fleet:
     """All that is there. ``encoders`` and their times are by name of their work.
 
-    A gateway is busy with each request for ``request_seconds`` before anything else, and with each answer for
-    ``answer_seconds`` before its first token is out. ``turn_seconds`` is how long one may wait for the decoder.
+    A gateway is busy with each request for ``request_seconds`` before anything else; one with new media
+    then takes ``media_seconds`` until these are stored. One gateway has ``looks`` media at the encoders at once.
+    ``turn_seconds`` is how long one may wait for the decoder.
     """
 
     encoders: Mapping[str, tuple[Shape, EncoderTimes]]
@@ -52,7 +54,8 @@ class Fleet:
     gateways: int = 1
     max_requests: int = 240
     request_seconds: float = 0.0
-    answer_seconds: float = 0.0
+    media_seconds: float = 0.0
+    looks: int = 16
     turn_seconds: float = 120.0
     client: Client = field(default_factory=Client)
 
@@ -133,7 +136,10 @@ def _build(env: simpy.Environment, fleet: Fleet, popularity: Popularity, dice: r
     slots = -(-most * fleet.decoder_times.max_streams // fleet.gateways)  # as deploy.settings shares them out
     gateways = [
         Gateway(
-            env, Turns(env, slots, max(64, _TURNS_WAITING * slots), fleet.turn_seconds), fleet.max_requests
+            env,
+            Turns(env, slots, max(64, _TURNS_WAITING * slots), fleet.turn_seconds),
+            Turns(env, fleet.looks, _LOOKS_WAITING, _LOOK_SECONDS),
+            fleet.max_requests,
         )
         for _ in range(fleet.gateways)
     ]
@@ -158,7 +164,7 @@ def _build(env: simpy.Environment, fleet: Fleet, popularity: Popularity, dice: r
         decoder,
         popularity,
         fleet.request_seconds,
-        fleet.answer_seconds,
+        fleet.media_seconds,
         dice,
         looking={},
     )

@@ -80,7 +80,7 @@ class DecoderTimes(_Times):
         growth = self.seconds_per_context_token * streams
         flat = 0  # of the first steps arithmetic takes longer
         if memory < arithmetic:
-            flat = steps if not growth else min(steps, math.ceil((arithmetic - memory) / growth))
+            flat = steps if not growth else math.ceil(min(steps, (arithmetic - memory) / growth))
         rising = steps - flat
         by_memory = rising * memory + growth * (steps * (steps - 1) - flat * (flat - 1)) / 2
         each = self.overhead_seconds + self.seconds_per_stream * streams
@@ -88,9 +88,12 @@ class DecoderTimes(_Times):
 
 
 class GatewayTimes(_Times):
-    """How long a gateway is busy with one request. Without a figure, one over the planner's rate."""
+    """How long a gateway is busy with one request; without a figure, one over the planner's rate. A request that
+    brings new media takes ``media_seconds`` more until these are stored.
+    """
 
     seconds_per_request: Annotated[float, Field(gt=0)] | None = None
+    media_seconds: Seconds = 0
 
 
 class KnownTimes(BaseModel):

@@ -10,7 +10,6 @@ from functools import lru_cache
 import numpy as np
 
 from deploy.errors import UnusablePlan
-from deploy.planning.plan import make_plan
 from deploy.pool_settings import AutoscalingSettings
 from deploy.simulation.arrivals import draw_requests
 from deploy.simulation.gateway import Client
@@ -24,7 +23,8 @@ __all__ = ["WARM_UP_SECONDS", "Sized", "fleet_of", "play", "popularity_of", "siz
 WARM_UP_SECONDS = 15.0
 _TAIL_SECONDS = 20.0  # so that answers of the time that counts can end under the same load
 _GROWTH = 1.05
-_MOST_ROUNDS = 40
+_MOST_TIMES = 4
+_NEGLIGIBLE = 0.05
 
 Counts = Mapping[str, int]
 
@@ -53,8 +53,8 @@ def fleet_of(
         )
         for work in ENCODERS
     }
-    seconds = scenario.gateway_times().seconds_per_request
-    assert seconds is not None  # noqa: S101 - filled in where times are looked up
+    gateway = scenario.gateway_times()
+    assert gateway.seconds_per_request is not None  # noqa: S101 - filled in where times are looked up
     return Fleet(
         encoders={work: (shape, scenario.encoder_times(work)) for work, shape in shapes.items()},
         decoder=Shape(
@@ -66,7 +66,8 @@ def fleet_of(
         decoder_times=decoder,
         gateways=counts[GATEWAY],
         max_requests=scenario.gateway_requests,
-        request_seconds=seconds,
+        request_seconds=gateway.seconds_per_request,
+        media_seconds=gateway.media_seconds,
         turn_seconds=scenario.turn_seconds,
         client=Client(scenario.client_retries),
     )
@@ -87,20 +88,24 @@ def play(scenario: Scenario, counts: Counts, rate: float) -> Sized:
 def size(scenario: Scenario, rate: float) -> Sized:
     """The smallest fleet found for ``rate`` requests a second of the whole load.
 
-    It begins with what would do if every replica were always busy, and the planner's number of gateways. As long as
-    targets are missed, the pool grows where requests wait longest. Raises ``UnusablePlan`` when that never ends.
+    It begins with what would do if every replica were always busy, and as many gateways as leave the planner's
+    headroom. As long as targets are missed, the pool grows where requests wait longest. Raises ``UnusablePlan``
+    when that does not help.
     """
     own = rate * scenario.share
-    counts = _least(scenario, own)
-    for _ in range(_MOST_ROUNDS):
+    least = _least(scenario, own)
+    counts = dict(least)
+    while True:
         sized = play(scenario, counts, own)
         if _met(scenario, sized.outcome):
             return sized
         name = _slowest(sized)
+        if counts[name] > _MOST_TIMES * least[name] + 1 or _nobody_waits(sized):
+            break
         counts[name] = max(counts[name] + 1, math.ceil(counts[name] * _GROWTH))
+    missed = ", ".join(f"the first token of {kind}" for kind in sized.outcome.late)
     raise UnusablePlan(
-        "However large the pools are, targets are missed: "
-        f"{', '.join(sized.outcome.late) or 'tokens come too slowly or requests are refused'}. Change slo, "
+        f"However large the pools are, targets are missed: {missed or 'tokens a second, or refusals'}. Change slo, "
         "the models' times, or load.requests.stream_tokens_per_second."
     )
 
@@ -121,8 +126,17 @@ def _slowest(sized: Sized) -> str:
     return max(waits, key=lambda name: waits[name], default=DECODER)
 
 
+def _nobody_waits(sized: Sized) -> bool:
+    """Whether it is not for want of replicas that first tokens are late."""
+    late = [one.target for one in sized.outcome.kinds.values() if one.ttft_p95 > one.target]
+    longest = max(
+        (float(np.percentile(use.waits, 95)) for use in sized.run.pools.values() if use.waits), default=0
+    )
+    return bool(late) and longest < _NEGLIGIBLE * min(late)
+
+
 def _least(scenario: Scenario, rate: float) -> dict[str, int]:
-    """What would do if all were always busy, and the planner's gateways."""
+    """What would do if all were always busy; of gateways as many as leave the planner's headroom."""
     traffic, hits = scenario.traffic, scenario.load.requests.cache_hit_share
     counts = dict[str, int]()
     for work in ENCODERS:
@@ -140,9 +154,8 @@ def _least(scenario: Scenario, rate: float) -> dict[str, int]:
     counts[DECODER] = max(
         1, math.ceil(rate * traffic.output_tokens * _step(scenario, streams, prompt) / streams)
     )
-    plan = make_plan(scenario.load)
-    at_peak = plan["peak_requests_per_second"] + plan["peak_searches_per_second"]
-    counts[GATEWAY] = max(1, math.ceil(plan["gateway_peak_units"] * rate / at_peak))
+    busy = rate * (scenario.gateway_times().seconds_per_request or 0)
+    counts[GATEWAY] = max(1, math.ceil(busy / scenario.load.use_share))
     return counts
 
 
