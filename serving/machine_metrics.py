@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,11 +75,11 @@ class MachineMetrics(Collector):
 
 def _started() -> Any:
     try:
-        import pynvml  # nvidia-ml-py
+        nvml: Any = importlib.import_module("pynvml")  # of the package nvidia-ml-py
     except ImportError:
         return None
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
         return None  # no driver: no GPU
-    return pynvml
+    return nvml

@@ -30,13 +30,15 @@ def observed(
     ``built`` with the finished object.
     """
 
+    initialise = inspect.getattr_static(cls, "__init__")
+
     def construct(self: Any, *arguments: Any, **named: Any) -> None:
         begin()
-        cls.__init__(self, *arguments, **named)
+        initialise(self, *arguments, **named)
         if built is not None:
             built(self)
 
-    members: dict[str, Any] = {"__init__": functools.wraps(cls.__init__)(construct), "__doc__": cls.__doc__}
+    members: dict[str, Any] = {"__init__": functools.wraps(initialise)(construct), "__doc__": cls.__doc__}
     for name, method in inspect.getmembers(cls, inspect.isfunction):
         if name.startswith("_") or name in _UNOBSERVED:
             continue
