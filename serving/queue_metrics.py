@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -35,14 +35,23 @@ class QueueMetrics(Collector):
         observe: Callable[[float], None] = self._wait.labels(name).observe
         queue.on_turn = observe
 
+    @property
+    def queues(self) -> Mapping[str, FairQueue]:
+        """All that are watched, by name."""
+        return self._queues
+
     def collect(self) -> Iterator[Metric]:
         """See ``Collector``."""
-        for name, words, value in (
-            ("waiting", "Requests that wait for their turn.", lambda queue: queue.waiting),
-            ("held", "Turns that are held.", lambda queue: queue.held),
-            ("slots", "Turns there are.", lambda queue: queue.slots),
-        ):
-            family = GaugeMetricFamily(f"manymodal_queue_{name}", words, labels=("queue",))
-            for known, queue in self._queues.items():
-                family.add_metric((known,), float(value(queue)))
-            yield family
+        waiting, held, slots = (
+            GaugeMetricFamily(f"manymodal_queue_{name}", words, labels=("queue",))
+            for name, words in (
+                ("waiting", "Requests that wait for their turn."),
+                ("held", "Turns that are held."),
+                ("slots", "Turns there are."),
+            )
+        )
+        for name, queue in self._queues.items():
+            waiting.add_metric((name,), queue.waiting)
+            held.add_metric((name,), queue.held)
+            slots.add_metric((name,), queue.slots)
+        yield from (waiting, held, slots)
