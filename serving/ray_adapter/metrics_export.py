@@ -4,7 +4,7 @@ Replicas come and go on ports and nodes that nobody knows beforehand; the agents
 total, a histogram's bucket with its ``le``, sum and count) becomes a gauge of Ray's of the same name, so that the
 values are exactly those of the replica: Ray's own histograms can only be fed observation by observation, and Ray's
 counters only by differences, while its gauges are also forgotten within seconds of a replica's end. Whoever scrapes
-sees ``ray_NAME`` with the labels ``deployment`` and ``replica``; ``deploy/grafana/prometheus.yml`` takes ``ray_``
+sees ``ray_NAME`` with the labels ``pool`` and ``replica``; ``deploy/grafana/prometheus.yml`` takes ``ray_``
 off.
 """
 
@@ -40,7 +40,7 @@ class MetricsExport:
         period_seconds: float,
         make_gauge: Callable[[str, str, tuple[str, ...]], _Gauge] = Gauge,
     ) -> None:
-        self._own = {"deployment": deployment, "replica": replica}
+        self._own = {"pool": deployment, "replica": replica}  # calls are counted by the "deployment" they ask
         self._period_seconds = period_seconds
         self._make_gauge = make_gauge
         self._registries: list[CollectorRegistry] = []

@@ -80,7 +80,7 @@ def test_metrics_are_copied_for_ray(restored, monkeypatch):
 
         def set(self, value: float, tags: dict[str, str]) -> None:
             seen[self._name] = value
-            assert tags["deployment"] == "vision"
+            assert tags["pool"] == "vision"
             if {"manymodal_things_total", "manymodal_memory_limit_bytes"} <= seen.keys():
                 there.set()
 

@@ -36,7 +36,7 @@ class FakeGauge:
 
 
 def labels(**more: str) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted({"deployment": "engine", "replica": "r1", **more}.items()))
+    return tuple(sorted({"pool": "engine", "replica": "r1", **more}.items()))
 
 
 @pytest.fixture
