@@ -21,7 +21,10 @@ from serving.deployments.engine import EngineDeployment
 from serving.deployments.perception import PerceptionDeployment
 from serving.deployments.search import SearchDeployment
 from serving.observed import observed
+from serving.pool_calls import PoolBook
 from serving.ray_adapter import RayBridge, RayChatEngine, RayPerception, RaySearchIndex
+from serving.ray_adapter.caller import Caller
+from serving.ray_adapter.pools import RayPools, controller_details
 from serving.services import Services
 from storage.assembly import open_storage
 from storage.config import StorageConfig
@@ -46,13 +49,23 @@ class GatewayDeployment:
     ) -> None:
         # Before Ray Serve makes this replica's HTTP server.
         impatient_http.install(config.limits.head_timeout_seconds, config.limits.stall_timeout_seconds)
-        timeout_seconds = config.limits.perception_timeout_seconds
-        self._services = Services(
-            perception=RayPerception(perception, timeout_seconds),
-            search=RaySearchIndex(search, timeout_seconds),
-            engine=RayChatEngine(engine, timeout_seconds, beside=side_channel),
-            bridge=None if bridge is None else RayBridge(perception, bridge, timeout_seconds),
+        limits, book = config.limits, PoolBook(config.breaker)
+        seconds = limits.perception_timeout_seconds
+        encoders = RayPerception(
+            perception,
+            seconds,
+            book.of("perception", "The media encoders' service"),
+            limits.piece_timeout_seconds,
         )
+        index = RaySearchIndex(search, seconds, book.of("search", "Search"))
+        decoder = RayChatEngine(engine, seconds, book.of("engine", "The model"), beside=side_channel)
+        callers: dict[str, Caller] = {"perception": encoders, "search": index, "engine": decoder.caller}
+        bridged = None
+        if bridge is not None:
+            bridged = RayBridge(perception, bridge, seconds, book.of("bridge", "The bridge to the model"))
+            callers["bridge"] = bridged
+        pools = RayPools(book, callers, partial(controller_details, APPLICATION_NAME))
+        self._services = Services(encoders, index, decoder, bridged, pools)
         self._config = config
         self._storage = storage
 

@@ -35,6 +35,7 @@ from encoders.types import FrameSampling, SamplingMethod
 from fusion.config import BridgeConfig, FusionConfig
 from fusion.vector_gate import VectorGate
 from search.config import SearchConfig
+from serving.breaker import BreakerConfig
 from serving.catalogue import space_model
 from serving.config import EngineConfig, GatewayConfig, RequestLimits
 from serving.tenant_settings import TenantSettings
@@ -116,6 +117,7 @@ class Settings(BaseSettings):
     tracing: TracingSettings = TracingSettings()
     metrics: MetricsSettings = MetricsSettings()
     slo: SloSettings = SloSettings()
+    breaker: BreakerConfig = BreakerConfig()
 
     @field_validator("host")
     @classmethod
@@ -222,6 +224,7 @@ class Settings(BaseSettings):
             voice_model=self.encoders.voice_spec(self.models_dir),
             text_tokenizer_file=self.encoders.text_tokenizer(self.models_dir),
             slo=self.slo.slo(),
+            breaker=self.breaker,
         )
 
     def _engine_slots(self) -> int:

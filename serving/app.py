@@ -16,7 +16,9 @@ from serving.machine_metrics import MachineMetrics
 from serving.metrics import GatewayMetrics
 from serving.middleware import BodyLimitMiddleware, RequestMiddleware
 from serving.openapi import describe
+from serving.pool_metrics import PoolMetrics
 from serving.routes import (
+    admin,
     audio,
     audio_understanding,
     batches,
@@ -52,6 +54,8 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
     counted = GatewayMetrics(slo=config.slo)
     counted.watch(storage.derived, storage.vectors, storage.redis)
     counted.registry.register(MachineMetrics())
+    if services.pools is not None:
+        counted.registry.register(PoolMetrics(services.pools))
     gateway = build_gateway(services, storage, config, counted)
     app = FastAPI(
         title="Manymodal",
@@ -80,6 +84,7 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
         media,
         warm_up,
         tenants,
+        admin,
         links,
         moderations,
         models,

@@ -38,6 +38,10 @@ class BreakerConfig:
     failures: int = 5
     retry_seconds: int = 3
 
+    def __post_init__(self) -> None:
+        if self.failures < 1 or self.retry_seconds < 1:
+            raise ValueError("A circuit breaker's failures and retry_seconds are at least 1.")
+
 
 class Breaker:
     """Of one deployment, in one gateway. ``service`` is what error sentences call it.

@@ -14,6 +14,7 @@ from fusion.config import FusionConfig, Levels, NativeConfig
 from search.types import IndexSpec
 from serving.access.config import AccessConfig
 from serving.batches.config import BatchConfig
+from serving.breaker import BreakerConfig
 from serving.ingest.config import IngestConfig
 from serving.slo import Slo
 from serving.tenant_settings import TenantSettings
@@ -59,6 +60,7 @@ class RequestLimits:
     first_token_timeout_seconds: float = 120.0
     answer_timeout_seconds: float = 600.0
     stall_timeout_seconds: float = 30.0
+    piece_timeout_seconds: float = 120.0
     head_timeout_seconds: float = 20.0
     body_idle_seconds: float = 20.0
     min_body_bytes_per_second: float = 512.0
@@ -66,8 +68,8 @@ class RequestLimits:
 
 @dataclass(frozen=True, slots=True)
 class ChatModel:
-    """The served decoder: its public name, how long its context is, its tokenizer file for budgeting, and whether
-    it can be asked to call functions.
+    """The served decoder: its public name, how long its context is, its tokenizer file for budgeting, whether it can
+    be asked to call functions, and the names of its low-rank adapters, which are models to clients.
     """
 
     name: str
@@ -75,6 +77,7 @@ class ChatModel:
     tokenizer_file: Path | None
     fusion: FusionName = "text"
     takes_tools: bool = True
+    adapters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ class GatewayConfig:
     max_requests: int = 240
     engine_slots: int = 256
     slo: Slo = field(default_factory=Slo)
+    breaker: BreakerConfig = field(default_factory=BreakerConfig)
 
 
 SoftTokenForm = Literal["prompt_embeds", "image_embeds"]
@@ -159,7 +163,8 @@ class EngineConfig:
     processes). ``chat_template`` is a file for models that bring none, or none with tools. ``tool_parser`` is
     vLLM's name for the form in which the decoder calls functions; without it none are called. ``extra_arguments``
     are further flags as on the command line (``("--block-size", "32")``). ``traces_to`` is the address that vLLM
-    sends its own spans to.
+    sends its own spans to. ``adapters`` are folders of low-rank adapters (PEFT's form) by name; up to
+    ``adapters_at_once`` of them answer together, others take the place of those not asked for longest.
     """
 
     model_path: Path
@@ -177,6 +182,9 @@ class EngineConfig:
     processor_cache_bytes: int = 1 << 30
     chat_template: Path | None = None
     tool_parser: str | None = None
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    adapters_at_once: int = 4
+    max_adapter_rank: int = 16
     traces_to: str | None = None
 
     def arguments(self) -> list[str]:
@@ -200,6 +208,11 @@ class EngineConfig:
             flags += ["--otlp-traces-endpoint", self.traces_to]
         if self.chat_template is not None:
             flags += ["--chat-template", str(self.chat_template)]
+        if self.adapters:
+            flags += ["--enable-lora", "--max-loras", str(self.adapters_at_once)]
+            flags += ["--max-cpu-loras", str(max(len(self.adapters), self.adapters_at_once))]
+            flags += ["--max-lora-rank", str(self.max_adapter_rank), "--lora-modules"]
+            flags += [f"{name}={folder}" for name, folder in self.adapters.items()]
         return [*flags, *self._media_flags(), *self.extra_arguments]
 
     def _media_flags(self) -> list[str]:

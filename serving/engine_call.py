@@ -66,9 +66,10 @@ async def call_engine(
     """POST to the engine and wait for the first bytes of a successful answer.
 
     ``attachments`` are what the body's content parts refer to by place, see ``ChatEngine.request``.
-    An engine that breaks off before the first bytes is asked once more, within the same time limit: what was under
-    way is generated anew, nobody has seen any of it. One that says itself that it is not available is not. Its error answers are raised as ``InvalidRequest`` (its 4xx and 501),
-    ``EngineOverloaded``, ``EngineUnavailable`` or ``EngineRefused``.
+    An engine that breaks off before the first bytes is asked once more, within the same time limit: what was
+    under way is generated anew, nobody has seen any of it. One that says itself that it is not available is not.
+    Its error answers are raised as ``InvalidRequest`` (its 4xx and 501), ``EngineOverloaded``,
+    ``EngineUnavailable`` or ``EngineRefused``.
     """
     pause = min(_MOST_PAUSE_SECONDS, limits.first_token_timeout_seconds)
     retrying = AsyncRetrying(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from encoders.moderation import ModerationScores
 from encoders.types import (
@@ -45,6 +45,7 @@ from search.types import (
     SearchAnswer,
     StoredDocument,
 )
+from serving.pool_calls import CallStatistics
 from storage.types import MediaRef
 
 __all__ = [
@@ -54,6 +55,9 @@ __all__ = [
     "EngineResponse",
     "NativeMedium",
     "Perception",
+    "PoolHealth",
+    "PoolStatus",
+    "Pools",
     "PromptEmbeddings",
     "SearchIndex",
     "Services",
@@ -343,6 +347,45 @@ class ChatEngine(Protocol):
         ...
 
 
+PoolHealth: TypeAlias = Literal["healthy", "scaling", "updating", "unhealthy", "unknown"]
+"""``scaling``: healthy, with replicas that come or go. ``unknown``: whoever knows does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """A deployment: its replicas by state (lower case), how many there should be, and the calls of it from here.
+
+    ``target_replicas`` is ``None`` where it is not known, ``calls`` where this process makes none.
+    """
+
+    name: str
+    health: PoolHealth
+    replicas: Mapping[str, int]
+    target_replicas: int | None
+    calls: CallStatistics | None
+
+
+class Pools(Protocol):
+    """The deployments behind the gateway, for whoever looks after them."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that must be ready, or may be missing for a while (``serving.degradation``)."""
+        ...
+
+    async def ready(self, name: str) -> bool:
+        """Whether a deployment accepts requests, or would if one came: one may be scaled to no replicas."""
+        ...
+
+    async def status(self) -> tuple[PoolStatus, ...]:
+        """All deployments of the application, by name; a second old at most. Never raises for one that is down."""
+        ...
+
+    def calls(self) -> Mapping[str, CallStatistics]:
+        """The calls from here, by deployment."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything the gateway needs, handed to ``serving.app.create_app``."""
@@ -351,3 +394,4 @@ class Services:
     search: SearchIndex
     engine: ChatEngine
     bridge: Bridge | None = None
+    pools: Pools | None = None

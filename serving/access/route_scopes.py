@@ -91,6 +91,7 @@ _NAMED: Final[dict[Needed, str]] = {
     """,
     "admin": """
         GET /metrics
+        GET /v1/admin/pools
         GET /v1/tenants/{}
         PUT /v1/tenants/{}
     """,

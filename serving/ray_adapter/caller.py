@@ -64,7 +64,7 @@ class Caller:
         call = self.calls.begin()
         try:
             async with asyncio.timeout(self._timeout_seconds) as limit:
-                result = await self._retrying(repeatable)(self._tried, begin)
+                result: Any = await self._retrying(repeatable)(self._tried, begin)
         except RAY_ERRORS as error:
             # First: Ray's wrapper of a remote TimeoutError or CancelledError is one of these, too.
             _end(call, error)
@@ -103,7 +103,8 @@ class Caller:
 
         try:
             async with asyncio.timeout(seconds) as limit:
-                item, items = await self._retrying(repeatable)(first)
+                begun_with: tuple[Any, AsyncIterator[Any]] = await self._retrying(repeatable)(first)
+                item, items = begun_with
             call.answered()
             seconds = self._piece_timeout_seconds
             while item is not _NOTHING:

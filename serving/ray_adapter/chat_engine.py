@@ -9,6 +9,7 @@ from contextlib import aclosing
 from ray.serve.handle import DeploymentHandle
 
 from serving import tracing
+from serving.affinity import AFFINITY_HEADER
 from serving.engines.side_channel import BodyAt, read_body
 from serving.errors import CircuitOpen, EngineOverloaded, EngineUnavailable, ServiceUnavailable
 from serving.origin import outgoing
@@ -36,7 +37,7 @@ class RayChatEngine:
         beside: bool = False,
     ) -> None:
         self._stream = handle.options(stream=True)
-        self._caller = Caller(handle, "The model", timeout_seconds, calls)
+        self.caller = Caller(handle, "The model", timeout_seconds, calls)
         self._beside = beside
 
     async def request(
@@ -49,13 +50,13 @@ class RayChatEngine:
     ) -> AsyncGenerator[EngineResponse | bytes, None]:
         """See ``ChatEngine.request``; closing the iterator cancels the call in the engine's replica."""
         try:
-            call = self._caller.calls.begin()
+            call = self.caller.calls.begin()
         except CircuitOpen as error:
             raise CircuitOpen(error.message, None, "engine_unavailable") from None
         span = tracing.open_span("call request")
-        answer = self._stream.request.remote(
-            method, path, dict(headers), body, self._beside, attachments, **outgoing(span)
-        )
+        sent = dict(headers)
+        replica_of = self._stream.options(method_name="request", session_id=sent.pop(AFFINITY_HEADER, ""))
+        answer = replica_of.remote(method, path, sent, body, self._beside, attachments, **outgoing(span))
         finished = False
         try:
             async for item in answer:
@@ -95,4 +96,4 @@ class RayChatEngine:
 
     async def ready(self) -> bool:
         """Whether the engine accepts requests."""
-        return await self._caller.ready()
+        return await self.caller.ready()
