@@ -21,6 +21,8 @@ from serving.housekeeping import HousekeepingMetrics
 from serving.machine_metrics import MachineMetrics
 from serving.metrics import GatewayMetrics
 from serving.moderation.gate import ModerationGate
+from serving.pool_calls import CallStatistics, PoolCalls
+from serving.pool_metrics import PoolMetrics
 from storage.redis import RedisCache
 
 DURATION = re.compile(r"\d+[smhd]")
@@ -42,6 +44,13 @@ class FakeNvml:
 
     def nvmlDeviceGetUtilizationRates(self, handle: int) -> SimpleNamespace:  # noqa: N802
         return SimpleNamespace(gpu=75)
+
+
+class FakePools:
+    """A gateway that has called a deployment."""
+
+    def calls(self) -> dict[str, CallStatistics]:
+        return {"engine": PoolCalls("engine", "The model").statistics()}
 
 
 async def traffic(client: openai.AsyncOpenAI) -> None:
@@ -66,6 +75,7 @@ def beside(platform) -> bytes:
     kept.failures.labels("expired").inc()
     kept.removed.labels("expired").inc()
     troubled.register(MachineMetrics(nvml=FakeNvml()))
+    troubled.register(PoolMetrics(FakePools()))
     gate = ModerationGate(
         platform.gateway.tenants, platform.gateway.scoring, platform.gateway.perceiver, troubled
     )
