@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
-from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
 from deploy.pool_settings import AutoscalingSettings, DeploymentSettings
 from deploy.queue_time_policy import QueueTimePolicy
+from deploy.sticky_router import StickyRouter
 from encoders.batching.queue_time import QUEUE_SECONDS
 
 __all__ = ["autoscaling_config", "serve_options"]
+
+_REPORT_SECONDS = 2.0  # Ray's own 10 would let a peak rise for as long before anybody sees it
 
 
 def autoscaling_config(settings: AutoscalingSettings) -> AutoscalingConfig:
@@ -23,7 +27,15 @@ def autoscaling_config(settings: AutoscalingSettings) -> AutoscalingConfig:
             policy_function=QueueTimePolicy,
             policy_kwargs={"metric": QUEUE_SECONDS, "target_queue_seconds": settings.target_queue_seconds},
         )
+    with warnings.catch_warnings():
+        # Called deprecated, but in Ray 2.60 nothing reads the variables that are to replace it.
+        warnings.filterwarnings("ignore", "The `metrics_interval_s` field", DeprecationWarning)
+        return _config(settings, policy)
+
+
+def _config(settings: AutoscalingSettings, policy: AutoscalingPolicy) -> AutoscalingConfig:
     return AutoscalingConfig(
+        metrics_interval_s=_REPORT_SECONDS,
         min_replicas=settings.min_replicas,
         max_replicas=settings.max_replicas,
         initial_replicas=settings.initial_replicas,
@@ -50,6 +62,8 @@ def serve_options(settings: DeploymentSettings) -> dict[str, Any]:
         "health_check_period_s": settings.health_check_period_seconds,
         "health_check_timeout_s": settings.health_check_timeout_seconds,
     }
+    if settings.routing == "sticky":
+        options["request_router_config"] = RequestRouterConfig(request_router_class=StickyRouter)
     if settings.max_replicas_per_node is not None:
         options["max_replicas_per_node"] = settings.max_replicas_per_node
     if settings.autoscaling is not None:

@@ -50,7 +50,7 @@ class AutoscalingSettings(_Section):
     initial_replicas: int | None = Field(default=None, ge=0)
     target_ongoing_requests: float = Field(gt=0)
     target_queue_seconds: float | None = Field(default=None, gt=0)
-    look_back_seconds: float = Field(default=15, gt=10, le=3600)  # Ray wants more than 10
+    look_back_seconds: float = Field(default=10, gt=2, le=3600)  # replicas tell their load every two seconds
     upscale_delay_seconds: float = Field(default=5, ge=0)
     downscale_delay_seconds: float = Field(default=300, ge=0)
 
@@ -72,7 +72,8 @@ class DeploymentSettings(_Section):
     ``max_ongoing_requests`` run at once in each; ``max_queued_requests`` wait at each caller, and more are refused.
     ``num_cpus``, ``num_gpus`` (fractions share one) and ``resources`` (the cluster's own, such as
     ``{vision_pool: 0.01}``) are reserved for each, and so say on which machines they run;
-    ``max_replicas_per_node`` spreads them. A replica that does not answer a health check, made every
+    ``max_replicas_per_node`` spreads them. With ``routing`` sticky (the decoder), prompts that begin alike go to the
+    same replica, which has kept what it computed of them, unless it is busier than others. A replica that does not answer a health check, made every
     ``health_check_period_seconds``, within ``health_check_timeout_seconds`` three times is replaced.
     """
 
@@ -83,6 +84,7 @@ class DeploymentSettings(_Section):
     num_cpus: float = Field(default=0, ge=0)
     num_gpus: float = Field(default=0, ge=0)
     resources: dict[str, float] = Field(default_factory=dict)
+    routing: Literal["least_busy", "sticky"] = "least_busy"
     max_replicas_per_node: int | None = Field(default=None, gt=0, le=100)
     health_check_period_seconds: float = Field(default=5, gt=0)
     health_check_timeout_seconds: float = Field(default=30, gt=0)

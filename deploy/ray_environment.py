@@ -49,17 +49,6 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "DO_NOT_TRACK": "1",
-        **_autoscaling_environment(settings),
-    }
-
-
-def _autoscaling_environment(settings: Settings) -> dict[str, str]:
-    """Where replicas are scaled, their load is told every two seconds, not ten: a peak is seen while it rises."""
-    if all(one.autoscaling is None for one in settings.deployments.values()):
-        return {}
-    return {
-        "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
-        "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
     }
 
 

@@ -14,8 +14,6 @@ from ray.serve.config import AutoscalingContext
 from deploy.autoscaling import autoscaling_config, serve_options
 from deploy.pool_settings import AutoscalingSettings, DeploymentSettings
 from deploy.queue_time_policy import wanted_replicas
-from deploy.ray_environment import ray_environment
-from deploy.settings import load_settings
 from encoders.batching.queue_time import QUEUE_SECONDS
 
 SETTINGS = AutoscalingSettings(
@@ -126,6 +124,7 @@ def test_settings_reach_ray_under_its_names() -> None:
     config = autoscaling_config(settings)
     assert (config.min_replicas, config.max_replicas, config.initial_replicas) == (0, 6, 2)
     assert (config.target_ongoing_requests, config.look_back_period_s) == (12, 20)
+    assert config.metrics_interval_s == 2
     assert (config.upscale_delay_s, config.downscale_delay_s) == (3, 60)
     assert config.policy.is_default_policy_function()  # requests alone are counted
 
@@ -159,10 +158,3 @@ def test_an_autoscaled_deployment_has_no_number_of_replicas() -> None:
     options = serve_options(settings)
     assert "num_replicas" not in options
     assert options["autoscaling_config"] == autoscaling_config(SETTINGS)
-
-
-def test_load_is_told_often_where_replicas_are_scaled() -> None:
-    told = "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S"
-    assert told not in ray_environment(load_settings())
-    scaled = {"engine": {"autoscaling": {"max_replicas": 2, "target_ongoing_requests": 1}}}
-    assert ray_environment(load_settings({"deployments": scaled}))[told] == "2"

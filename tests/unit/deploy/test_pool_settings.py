@@ -48,7 +48,7 @@ def test_replicas_are_a_number_or_scaled(given: dict[str, Any], fewest: int, mos
         ({"num_replicas": 0}, "greater than 0"),
         ({"autoscaling": SCALED | {"min_replicas": 5}}, "not be more than max_replicas"),
         ({"autoscaling": SCALED | {"initial_replicas": 1}}, "between min_replicas"),
-        ({"autoscaling": SCALED | {"look_back_seconds": 5}}, "greater than 10"),
+        ({"autoscaling": SCALED | {"look_back_seconds": 2}}, "greater than 2"),
         ({"autoscaling": SCALED | {"target_queue_seconds": 0}}, "greater than 0"),
         ({"num_gpus": 1.5}, "whole number"),
         ({"resources": {"vision_pool": 0}}, r"resources\.vision_pool must be more than 0"),
