@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,25 +12,31 @@ from ray.serve.handle import DeploymentHandle
 
 from deploy.autoscaling import serve_options
 from deploy.observability import Observability, export_counts, export_metrics
+from deploy.pool_settings import POOLS, DeploymentName
 from deploy.ray_environment import engine_environment
 from deploy.settings import Settings
 from serving import impatient_http
 from serving.app import create_app
 from serving.config import EngineConfig, GatewayConfig
+from serving.deployments.audio import AudioDeployment
 from serving.deployments.bridge import BridgeDeployment
 from serving.deployments.engine import EngineDeployment
+from serving.deployments.ocr import OcrDeployment
 from serving.deployments.perception import PerceptionDeployment
 from serving.deployments.search import SearchDeployment
+from serving.deployments.text import TextDeployment
+from serving.deployments.vision import VisionDeployment
 from serving.observed import observed
 from serving.pool_calls import PoolBook
 from serving.ray_adapter import RayBridge, RayChatEngine, RayPerception, RaySearchIndex
 from serving.ray_adapter.caller import Caller
+from serving.ray_adapter.perception import TOGETHER
 from serving.ray_adapter.pools import RayPools, controller_details
 from serving.services import Services
 from storage.assembly import open_storage
 from storage.config import StorageConfig
 
-__all__ = ["APPLICATION_NAME", "GatewayDeployment", "build_application"]
+__all__ = ["APPLICATION_NAME", "DEPLOYMENT_CLASSES", "GatewayDeployment", "build_application"]
 
 APPLICATION_NAME = "manymodal"
 
@@ -39,33 +46,29 @@ class GatewayDeployment:
 
     def __init__(
         self,
-        perception: DeploymentHandle,
+        encoders: Mapping[str, DeploymentHandle],
         search: DeploymentHandle,
         engine: DeploymentHandle,
         bridge: DeploymentHandle | None,
         config: GatewayConfig,
         storage: StorageConfig,
         side_channel: bool,
+        may_sleep: frozenset[str],
     ) -> None:
         # Before Ray Serve makes this replica's HTTP server.
         impatient_http.install(config.limits.head_timeout_seconds, config.limits.stall_timeout_seconds)
         limits, book = config.limits, PoolBook(config.breaker)
         seconds = limits.perception_timeout_seconds
-        encoders = RayPerception(
-            perception,
-            seconds,
-            book.of("perception", "The media encoders' service"),
-            limits.piece_timeout_seconds,
-        )
+        perception = RayPerception(encoders, seconds, book, limits.piece_timeout_seconds)
         index = RaySearchIndex(search, seconds, book.of("search", "Search"))
         decoder = RayChatEngine(engine, seconds, book.of("engine", "The model"), beside=side_channel)
-        callers: dict[str, Caller] = {"perception": encoders, "search": index, "engine": decoder.caller}
+        callers: dict[str, Caller] = {**perception.callers, "search": index, "engine": decoder.caller}
         bridged = None
         if bridge is not None:
-            bridged = RayBridge(perception, bridge, seconds, book.of("bridge", "The bridge to the model"))
+            bridged = RayBridge(encoders, bridge, seconds, book.of("bridge", "The bridge to the model"))
             callers["bridge"] = bridged
-        pools = RayPools(book, callers, partial(controller_details, APPLICATION_NAME))
-        self._services = Services(encoders, index, decoder, bridged, pools)
+        pools = RayPools(book, callers, partial(controller_details, APPLICATION_NAME), may_sleep)
+        self._services = Services(perception, index, decoder, bridged, pools)
         self._config = config
         self._storage = storage
 
@@ -76,59 +79,78 @@ class GatewayDeployment:
         return app
 
 
-class LookingEngineDeployment(EngineDeployment):
-    """A decoder that looks itself, with the handle of the encoders, which decode for it."""
+DEPLOYMENT_CLASSES: Mapping[str, type] = {
+    "gateway": GatewayDeployment,
+    "perception": PerceptionDeployment,
+    "vision": VisionDeployment,
+    "ocr": OcrDeployment,
+    "audio": AudioDeployment,
+    "text": TextDeployment,
+    "search": SearchDeployment,
+    "engine": EngineDeployment,
+    "bridge": BridgeDeployment,
+}
+"""The plain class behind each deployment."""
 
-    def __init__(self, config: EngineConfig, perception: DeploymentHandle) -> None:
-        super().__init__(config, RayPerception(perception, config.media_timeout_seconds, shared=True))
 
+def build_application(settings: Settings, classes: Mapping[str, type] | None = None) -> serve.Application:
+    """Bind every deployment to its settings and to the deployments it calls.
 
-def build_application(settings: Settings) -> serve.Application:
-    """Bind every deployment to its settings and to the deployments it calls."""
+    ``classes`` take the place of those of ``DEPLOYMENT_CLASSES`` under the same names, and are constructed alike.
+    """
     storage = settings.storage_config()
+    plain = {**DEPLOYMENT_CLASSES, **(classes or {})}
     observability = Observability(
         settings.log_level,
         settings.tracing,
         settings.metrics.period_seconds if settings.metrics.through_ray else None,
     )
 
-    def deployment(cls: type, name: str, **environment: str) -> Any:
-        options = settings.deployments[name]  # type: ignore[index]
-        serve_settings = serve_options(options)
+    def deployment(
+        name: DeploymentName, environment: Mapping[str, str] | None = None, cls: type | None = None
+    ) -> Any:
+        options = serve_options(settings.deployments[name])
         if environment:
-            serve_settings["ray_actor_options"]["runtime_env"] = {"env_vars": environment}
-        cls = observed(cls, name, partial(observability.begin, name), export_counts)
-        if name == "gateway":
-            cls = serve.ingress()(cls)
+            options["ray_actor_options"]["runtime_env"] = {"env_vars": dict(environment)}
+        wrapped = observed(cls or plain[name], name, partial(observability.begin, name), export_counts)
         return serve.deployment(
-            cls,
+            serve.ingress()(wrapped) if name == "gateway" else wrapped,
             name=name,
-            **serve_settings,
+            **options,
             graceful_shutdown_timeout_s=settings.drain_seconds,
             graceful_shutdown_wait_loop_s=0.2,
             # A model that does not load will not load the next time either: say so at once.
             max_constructor_retry_count=1,
         )
 
-    threads = str(settings.encoders.threads)
-    perception = deployment(PerceptionDeployment, "perception", OMP_NUM_THREADS=threads).bind(
-        settings.encoder_config(), storage
-    )
-    search = deployment(SearchDeployment, "search", OMP_NUM_THREADS=threads).bind(settings.search_config())
+    threads = {"OMP_NUM_THREADS": str(settings.encoders.threads)}
+    pools: tuple[DeploymentName, ...] = (TOGETHER,) if TOGETHER in settings.deployments else POOLS
+    encoders = {name: deployment(name, threads).bind(settings.encoder_config(), storage) for name in pools}
+    search = deployment("search", threads).bind(settings.search_config())
     engine_config, environment = settings.engine_config(), engine_environment(settings)
     if engine_config.native_limits:
-        engine = deployment(LookingEngineDeployment, "engine", **environment).bind(engine_config, perception)
+        engine = deployment("engine", environment, _looking(plain["engine"])).bind(engine_config, encoders)
     else:
-        engine = deployment(EngineDeployment, "engine", **environment).bind(engine_config)
+        engine = deployment("engine", environment).bind(engine_config)
     bridge_config, bridge = settings.bridge_config(), None
     if bridge_config is not None:
-        bridge = deployment(BridgeDeployment, "bridge", OMP_NUM_THREADS=threads).bind(bridge_config)
-    return deployment(GatewayDeployment, "gateway").bind(
-        perception,
+        bridge = deployment("bridge", threads).bind(bridge_config)
+    return deployment("gateway").bind(
+        encoders,
         search,
         engine,
         bridge,
         settings.gateway_config(),
         storage,
         settings.chat.side_channel,
+        frozenset(name for name, one in settings.deployments.items() if one.fewest_replicas == 0),
     )
+
+
+def _looking(engine: type) -> type:
+    """The class of a decoder that looks itself, with handles of the encoders, which decode for it."""
+
+    def construct(self: Any, config: EngineConfig, encoders: Mapping[str, DeploymentHandle]) -> None:
+        engine.__init__(self, config, RayPerception(encoders, config.media_timeout_seconds, shared=True))  # type: ignore[misc]
+
+    return type(f"Looking{engine.__name__}", (engine,), {"__init__": construct, "__doc__": engine.__doc__})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from ray.serve.handle import DeploymentHandle
 
@@ -31,36 +32,100 @@ from encoders.types import (
     VideoTokens,
 )
 from fusion.types import SoftTokens
+from serving.exposition import merged
 from serving.origin import outgoing
-from serving.pool_calls import PoolCalls
+from serving.pool_calls import PoolBook, PoolCalls
 from serving.ray_adapter.caller import Begun, Caller
 from storage.types import MediaRef
 
-__all__ = ["RayBridge", "RayPerception"]
+__all__ = ["POOL_OF", "TOGETHER", "RayBridge", "RayPerception"]
+
+T = TypeVar("T")
 
 
-class RayPerception(Caller):
-    """``serving.services.Perception`` over a handle; ``calls`` as in ``Caller``, all methods can be asked twice.
+POOL_OF: Mapping[str, str] = {
+    "probe": "vision",
+    "look": "vision",
+    "encode_image": "vision",
+    "encode_video": "vision",
+    "image_tokens": "vision",
+    "video_tokens": "vision",
+    "picture": "vision",
+    "film": "vision",
+    "fingerprint": "vision",
+    "thumbnail": "vision",
+    "moderate_image": "vision",
+    "moderate_video": "vision",
+    "read_text": "ocr",
+    "transcribe": "audio",
+    "transcript_parts": "audio",
+    "audio_tokens": "audio",
+    "sound": "audio",
+    "speak": "audio",
+    "embed_texts": "text",
+    "moderate_texts": "text",
+}
+"""Which of the encoders' deployments answers what, where each kind has its own."""
 
-    With ``shared``, results lie in Ray's object store and not in the messages: for pixels, which are large.
+TOGETHER: Literal["perception"] = "perception"
+"""The deployment that answers everything, where all kinds share replicas."""
+
+_SERVICES = {
+    TOGETHER: "The media encoders' service",
+    "vision": "The service that looks at pictures",
+    "ocr": "The service that reads text in pictures",
+    "audio": "The service that hears and speaks",
+    "text": "The service that embeds texts",
+}
+
+
+class RayPerception:
+    """``serving.services.Perception`` over handles by the deployments' names: one for each kind of encoder
+    (``POOL_OF``), or one for all (``TOGETHER``).
+
+    ``book`` keeps the calls of each deployment; without it they are kept for this object alone. All methods can be
+    asked twice. With ``shared``, results lie in Ray's object store and not in the messages: for pixels, which are
+    large.
     """
 
     def __init__(
         self,
-        handle: DeploymentHandle,
+        handles: Mapping[str, DeploymentHandle],
         timeout_seconds: float,
-        calls: PoolCalls | None = None,
+        book: PoolBook | None = None,
         piece_timeout_seconds: float | None = None,
         *,
         shared: bool = False,
     ) -> None:
-        super().__init__(
-            _by_reference(handle) if shared else handle,
-            "The media encoders' service",
-            timeout_seconds,
-            calls,
-            piece_timeout_seconds,
-        )
+        kept = book or PoolBook()
+        self.callers = {
+            name: Caller(
+                _by_reference(handle) if shared else handle,
+                _SERVICES[name],
+                timeout_seconds,
+                kept.of(name, _SERVICES[name]),
+                piece_timeout_seconds,
+            )
+            for name, handle in handles.items()
+        }
+        self._answering = _by_method(self.callers)
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """What the deployment says that answers ``method``."""
+        return await self._answering[method].call(method, *arguments)
+
+    def stream(self, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
+        """The pieces that the deployment gives that answers ``method``."""
+        return self._answering[method].stream(method, *arguments)
+
+    async def ready(self) -> bool:
+        """Whether every deployment of encoders is."""
+        return all(await asyncio.gather(*(caller.ready() for caller in self.callers.values())))
+
+    async def metrics(self) -> bytes:
+        """Those of one replica of each deployment."""
+        told = await asyncio.gather(*(caller.call("metrics") for caller in self.callers.values()))
+        return merged(told)
 
     async def probe(self, media: MediaRef) -> MediaInfo:
         result: MediaInfo = await self.call("probe", media)
@@ -146,25 +211,22 @@ class RayPerception(Caller):
             async for piece in pieces:
                 yield piece
 
-    async def metrics(self) -> bytes:
-        return bytes(await self.call("metrics"))
-
 
 class RayBridge(Caller):
-    """``serving.services.Bridge`` over the handles of the encoders and of the bridge.
+    """``serving.services.Bridge`` over handles: the encoders' as ``RayPerception`` takes them, and the bridge's.
 
     The encoders' tokens go from replica to replica through Ray's object store; who calls this never holds them.
     """
 
     def __init__(
         self,
-        perception: DeploymentHandle,
+        encoders: Mapping[str, DeploymentHandle],
         bridge: DeploymentHandle,
         timeout_seconds: float,
         calls: PoolCalls | None = None,
     ) -> None:
         super().__init__(_by_reference(bridge), "The bridge to the model", timeout_seconds, calls)
-        self._perception = _by_reference(perception)
+        self._encoding = _by_method({name: _by_reference(handle) for name, handle in encoders.items()})
 
     async def soft_image(self, media: MediaRef, views: int = 1) -> SoftTokens:
         return await self._projected("image_tokens", "project_image", media, views)
@@ -177,11 +239,18 @@ class RayBridge(Caller):
 
     async def _projected(self, encode: str, project: str, *arguments: Any) -> SoftTokens:
         def begin() -> Begun:
-            tokens = getattr(self._perception, encode).remote(*arguments, **outgoing())
+            tokens = getattr(self._encoding[encode], encode).remote(*arguments, **outgoing())
             return getattr(self._handle, project).remote(tokens, **outgoing()), tokens
 
         result: SoftTokens = await self.answer(begin)
         return result
+
+
+def _by_method(deployments: Mapping[str, T]) -> Mapping[str, T]:
+    """Which of the deployments answers each method. ``KeyError`` when none does."""
+    if TOGETHER in deployments:
+        return dict.fromkeys(POOL_OF, deployments[TOGETHER])
+    return {method: deployments[pool] for method, pool in POOL_OF.items()}
 
 
 def _by_reference(handle: DeploymentHandle) -> DeploymentHandle:

@@ -44,7 +44,7 @@ def remote(cause: BaseException) -> Exception:
 
 def perception(outcome: Any, timeout_seconds: float = 30) -> tuple[RayPerception, FakeResponse]:
     response = FakeResponse(outcome)
-    return RayPerception(FakeHandle(response), timeout_seconds), response
+    return RayPerception({"perception": FakeHandle(response)}, timeout_seconds), response
 
 
 def engine(*items: Any, beside: bool = False) -> tuple[RayChatEngine, FakeStream, FakeHandle]:
@@ -59,7 +59,7 @@ async def read(chat: RayChatEngine) -> list[EngineResponse | bytes]:
 
 async def test_answers_and_arguments_pass_through() -> None:
     handle = FakeHandle(FakeResponse(EMBEDDINGS))
-    assert await RayPerception(handle, 30).embed_texts(("a",)) is EMBEDDINGS
+    assert await RayPerception({"perception": handle}, 30).embed_texts(("a",)) is EMBEDDINGS
     assert handle.calls == [("embed_texts", ("a",))]
     handle = FakeHandle(FakeResponse(7))
     assert await RaySearchIndex(handle, 30).delete("t", "default", "a") == 7
@@ -68,9 +68,12 @@ async def test_answers_and_arguments_pass_through() -> None:
     assert handle.calls[1:] == [("delete_media", "t", ("m",))]
     assert await RaySearchIndex(FakeHandle(FakeResponse(True)), 30).ready()
     handle = FakeHandle(FakeResponse(b"jpeg"))
-    assert await RayPerception(handle, 30).thumbnail(MEDIA, 256) == b"jpeg"
+    assert await RayPerception({"perception": handle}, 30).thumbnail(MEDIA, 256) == b"jpeg"
     assert handle.calls == [("thumbnail", MEDIA, 256)]
-    assert await RayPerception(FakeHandle(FakeResponse("f" * 16)), 30).fingerprint(MEDIA) == "f" * 16
+    assert (
+        await RayPerception({"perception": FakeHandle(FakeResponse("f" * 16))}, 30).fingerprint(MEDIA)
+        == "f" * 16
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,7 @@ async def test_answers_and_arguments_pass_through() -> None:
 async def test_judging_passes_through(method: str, arguments: tuple[Any, ...]) -> None:
     scores = ModerationScores.of({"hate": 0.5})
     handle = FakeHandle(FakeResponse(scores))
-    assert await getattr(RayPerception(handle, 30), method)(*arguments) is scores
+    assert await getattr(RayPerception({"perception": handle}, 30), method)(*arguments) is scores
     assert handle.calls == [(method, *arguments)]
 
 
@@ -331,7 +334,7 @@ async def test_tokens_go_from_the_encoders_to_the_bridge_without_a_stop(
 ) -> None:
     tokens, soft = FakeResponse(...), FakeResponse(object())
     perception, bridge = Chained(**{encode: tokens}), Chained(**{project: soft})
-    answer = await getattr(RayBridge(perception, bridge, 30), method)(*arguments)
+    answer = await getattr(RayBridge({"perception": perception}, bridge, 30), method)(*arguments)
     assert answer is soft._outcome
     assert perception.calls == [(encode, *arguments)]
     assert bridge.calls == [(project, tokens)]  # the response itself: it was never awaited here
@@ -342,7 +345,9 @@ async def test_tokens_go_from_the_encoders_to_the_bridge_without_a_stop(
 async def test_an_error_of_the_encoders_passes_through_the_bridge_as_itself() -> None:
     failed = remote(remote(CorruptMedia("The file is damaged.")))
     bridge = RayBridge(
-        Chained(image_tokens=FakeResponse(...)), Chained(project_image=FakeResponse(failed)), 30
+        {"perception": Chained(image_tokens=FakeResponse(...))},
+        Chained(project_image=FakeResponse(failed)),
+        30,
     )
     with pytest.raises(CorruptMedia, match="damaged"):
         await bridge.soft_image(MEDIA)
@@ -351,7 +356,9 @@ async def test_an_error_of_the_encoders_passes_through_the_bridge_as_itself() ->
 @pytest.mark.parametrize("timeout_seconds", [0.01, 30.0])
 async def test_whoever_gives_up_cancels_encoders_and_bridge(timeout_seconds: float) -> None:
     tokens, soft = FakeResponse(...), FakeResponse(...)
-    bridge = RayBridge(Chained(image_tokens=tokens), Chained(project_image=soft), timeout_seconds)
+    bridge = RayBridge(
+        {"perception": Chained(image_tokens=tokens)}, Chained(project_image=soft), timeout_seconds
+    )
     asking = asyncio.create_task(bridge.soft_image(MEDIA))
     await soft.started.wait()
     if timeout_seconds == 0.01:

@@ -20,7 +20,7 @@ BEGUN = TranscriptBegun("en", 5.0)
 
 def parts_of(*items, timeout_seconds=30.0):
     stream = FakeStream(list(items))
-    perception = RayPerception(FakeHandle(stream), timeout_seconds)
+    perception = RayPerception({"perception": FakeHandle(stream)}, timeout_seconds)
     return perception.transcript_parts(MEDIA, TranscribeOptions()), stream
 
 
