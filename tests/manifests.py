@@ -30,7 +30,7 @@ _SCHEMAS = {
     "PodMonitor": "pod-monitor-v1.json",
     "PrometheusRule": "prometheus-rule-v1.json",
 }
-_KUBERNETES = "1.33"
+_KUBERNETES = "1.31"  # the oldest that docs/operations.md names
 SECRETS = {
     "MANYMODAL_SECRET": "0" * 64,
     "MANYMODAL_STORAGE__S3__ACCESS_KEY_ID": "a",

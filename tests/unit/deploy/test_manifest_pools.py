@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from manifests import KUBERAY, Manifests, rendered
+from manifests import KUBERAY, Manifests, pod_specs, rendered
 
 from deploy.pool_settings import DeploymentSettings
 
@@ -54,6 +54,27 @@ def test_a_production_machine_has_the_cores_that_ray_counts():
     for group in rendered("gpu").groups.values():
         requests = group["template"]["spec"]["containers"][0]["resources"]["requests"]
         assert int(requests["cpu"]) >= int(group["resources"]["CPU"])
+
+
+def test_the_cpu_test_fits_into_the_machine_that_the_docs_ask_for():
+    manifests = rendered("cpu-test")
+    cores = memory = 0.0
+    for name, spec in pod_specs(manifests):
+        pods = manifests.groups[name]["minReplicas"] if name in manifests.groups else 1
+        for container in spec["containers"]:
+            requests = container["resources"]["requests"]
+            cores += pods * cores_of(requests["cpu"])
+            memory += pods * bytes_of(requests["memory"])
+    page = (ROOT / "docs/operations.md").read_text("utf-8")
+    asked = re.search(r"one node without a GPU .*?: (\d+) cores, (\d+) GB", page)
+    assert asked is not None
+    assert cores < int(asked[1])
+    assert memory < int(asked[2]) * 1e9
+
+
+def cores_of(quantity: str) -> float:
+    """Cores of a quantity such as 500m."""
+    return int(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
 
 
 def bytes_of(quantity: str) -> int:
