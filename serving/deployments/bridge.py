@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import numpy as np
+from prometheus_client import CollectorRegistry
 
+from encoders.batching.batch_metrics import BatchMetrics
 from encoders.batching.micro_batcher import MicroBatcher
 from encoders.types import AudioTokens, ImageTokens, Vector, VideoTokens
 from fusion.bridge import BranchTokens, load_bridge
@@ -29,8 +31,12 @@ class BridgeDeployment:
     def __init__(self, config: BridgeConfig) -> None:
         self._bridge = load_bridge(config)
         self._decoder = config.decoder
+        self.counts = CollectorRegistry()
         self._batcher: MicroBatcher[BranchTokens, Vector] = MicroBatcher(
-            self._bridge, config.batches, timeout_seconds=_TIMEOUT_SECONDS
+            self._bridge,
+            config.batches,
+            BatchMetrics(self.counts).observer("soft tokens"),
+            timeout_seconds=_TIMEOUT_SECONDS,
         )
 
     async def project_image(self, tokens: ImageTokens) -> SoftTokens:
