@@ -8,6 +8,7 @@ from serving.access.gate import AccessGate
 from serving.audit.recorder import AuditMiddleware
 from serving.browser_guard import BrowserGuard
 from serving.config import GatewayConfig
+from serving.degradation import DegradationMiddleware
 from serving.error_handlers import ErrorHandlers
 from serving.gateway import build_gateway
 from serving.lifespan import lifespan_of
@@ -96,6 +97,7 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
     handlers = ErrorHandlers(counted)
     handlers.install(app)
     # Last added is outermost: the request's id and time are there for everything below.
+    app.add_middleware(DegradationMiddleware)
     app.add_middleware(BodyLimitMiddleware, limits=config.limits)
     app.add_middleware(SlowClients, limits=config.limits)
     app.add_middleware(LimitGate, limiter=gateway.limiter, places=config.max_requests, refuse=handlers.typed)

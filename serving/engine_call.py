@@ -22,6 +22,9 @@ _MAX_ERROR_BYTES = 1 << 16
 _MAX_MESSAGE_CHARACTERS = 500
 
 
+_Begun = tuple[EngineResponse, bytes | None, AsyncIterator[EngineResponse | bytes]]
+
+
 @dataclass(slots=True)
 class EngineAnswer:
     """A successful answer that has begun: its first bytes, and an iterator over the others."""
@@ -80,7 +83,8 @@ async def call_engine(
     )
     try:
         async with asyncio.timeout(first_byte_timeout_seconds):
-            head, first, answer = await retrying(_begin, engine, path, headers, body, attachments)
+            begun: _Begun = await retrying(_begin, engine, path, headers, body, attachments)
+            head, first, answer = begun
             if first is None:
                 await _raise_refusal(head, answer)
             return EngineAnswer(first, answer)
@@ -97,7 +101,7 @@ async def _begin(
     headers: Mapping[str, str],
     body: bytes,
     attachments: tuple[Attachment, ...],
-) -> tuple[EngineResponse, bytes | None, AsyncIterator[EngineResponse | bytes]]:
+) -> _Begun:
     """The head of an answer and its first bytes, ``None`` of a refusal, which is still to be read."""
     answer = engine.request("POST", path, headers, body, attachments)
     try:

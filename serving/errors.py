@@ -47,6 +47,7 @@ __all__ = [
     "RateLimited",
     "RequestTooSlow",
     "ResponseNotFound",
+    "ServiceBusy",
     "ServiceUnavailable",
     "UnsupportedContentType",
     "answer_for",
@@ -179,6 +180,10 @@ class CircuitOpen(ServiceUnavailable):
     """A deployment has failed several times in a row and is not called for a moment."""
 
 
+class ServiceBusy(ServiceUnavailable):
+    """A deployment's queue is full."""
+
+
 class PerceptionTimeout(ServiceUnavailable):
     """The encoders did not answer in time."""
 
@@ -247,6 +252,7 @@ ERROR_TABLE: dict[type[Exception], ErrorAnswer] = {
     BodyTooLarge: ErrorAnswer(413, _INVALID, "body_too_large"),
     ClientGone: ErrorAnswer(499, _INVALID, "client_closed_request"),
     ServiceUnavailable: ErrorAnswer(503, _SERVER, "service_unavailable", 2),
+    ServiceBusy: ErrorAnswer(503, _SERVER, "service_overloaded", 3),
     CircuitOpen: ErrorAnswer(503, _SERVER, "service_unavailable", 3),
     PerceptionTimeout: ErrorAnswer(503, _SERVER, "perception_timeout", 10),
     EngineError: ErrorAnswer(502, _SERVER, "engine_error"),

@@ -18,6 +18,7 @@ from serving.batches.batches import Batches
 from serving.catalogue import ModelCatalogue
 from serving.chat import ChatPipeline
 from serving.config import GatewayConfig
+from serving.degradation import Degradation
 from serving.fetch import MediaFetcher
 from serving.housekeeping import Housekeeping, HousekeepingMetrics
 from serving.indexing import Indexer
@@ -105,6 +106,7 @@ def build_gateway(
     ring = KeyRing(KeyStore(storage.objects, config.cache_secret), config.access)
     perceiver = Perceiver(services.perception, storage.derived, storage.vectors, catalogue, config, metrics)
     perceiver.limit(limiter)
+    perceiver.degradation = degradation = Degradation(services.pools)
     stored = StoredBytes(tenants, counts, storage.objects)
     collection_limit = CollectionLimit(tenants, services.search)
     scoring = Scoring(services.perception, perceiver.tasks, catalogue, config)
@@ -142,7 +144,7 @@ def build_gateway(
         chat=chat,
         responses=Responses(chat, admission, storage.media, kept_responses, catalogue, count_tokens, config),
         indexer=Indexer(services, storage.media, admission, perceiver, gate, moderation, collection_limit),
-        searcher=Searcher(search, items, terms, LateInteraction(search)),
+        searcher=Searcher(search, items, terms, LateInteraction(search), degradation),
         recommender=Recommender(search, items, terms),
         duplicates=CollectionDuplicates(search),
         media_links=MediaLinks(storage),

@@ -28,6 +28,7 @@ from serving.errors import InvalidRequest
 from serving.limits.collection_limit import CollectionLimit
 from serving.media_vectors import mixed_vector
 from serving.moderation.gate import ModerationGate
+from serving.perceive_options import PerceiveOptions
 from serving.perceiver import Perceiver
 from serving.services import Services
 from storage.errors import MediaNotFound
@@ -43,13 +44,15 @@ _NO_VECTORS: Mapping[str, Vector] = MappingProxyType({})
 class IndexedDocument:
     """What was written: the document's id, how many parts, and the table version that holds them.
 
-    ``weights`` say how much each modality counts in the vector of a medium with a text.
+    ``weights`` say how much each modality counts in the vector of a medium with a text, ``missing`` what could not
+    be perceived of it because a part of the platform is down.
     """
 
     id: str
     parts: int
     version: int
     weights: Mapping[str, float] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
 
 class Indexer:
@@ -131,19 +134,21 @@ class Indexer:
         """
         admitted = await self._admission.from_id(tenant, media_id, param="media_id")
         own_metadata(metadata)
+        missing: tuple[str, ...] = ()
         if DEFAULT_SPACE in vectors:
             whole = EncodedImage((), vectors[DEFAULT_SPACE], 0, 0)
             perceived = PerceivedMedium(media_id, admitted.info, image=whole)
         else:
-            perceived = (await self._perceiver.perceive(admitted.record.ref, admitted.info)).medium
+            perceived, missing = await self._perceived(admitted)
         await self._let_in(admitted, perceived)
         document = document_id or media_id
         speech = await self._embed(tenant, [segment.text.strip() for segment in spoken(perceived)])
         record = admitted.record
         rows = media_rows(document, record.ref, record.created_at_seconds, perceived, speech, metadata)
-        rows = _with(rows, vectors)
+        rows = _lacking(_with(rows, vectors), missing)
         # To the end: whoever gives up must not keep rows from being held against the record.
-        return await to_the_end(self._write_of(admitted.record, collection, document, rows))
+        written = await to_the_end(self._write_of(admitted.record, collection, document, rows))
+        return replace(written, missing=missing)
 
     async def add_mixed(
         self,
@@ -163,18 +168,27 @@ class Indexer:
         if (guard := await self._moderation.guard(tenant, "ingest")) is not None:
             await guard.texts((text,), "text")
         weights: Mapping[str, float] = {}
+        missing: tuple[str, ...] = ()
         if DEFAULT_SPACE in vectors:
             perceived, vector = PerceivedMedium(media_id, admitted.info), vectors[DEFAULT_SPACE]
         else:
-            perceived = (await self._perceiver.perceive(admitted.record.ref, admitted.info)).medium
+            perceived, missing = await self._perceived(admitted)
             fused = await mixed_vector(self._perceiver, self._gate, tenant, admitted, text)
             vector, weights = fused.vector, fused.weights
         await self._let_in(admitted, perceived)
         document = document_id or media_id
         record = admitted.record
         row = mixed_row(document, record.ref, record.created_at_seconds, perceived, text, vector, metadata)
-        written = await to_the_end(self._write_of(record, collection, document, _with((row,), vectors)))
-        return replace(written, weights=weights)
+        rows = _lacking(_with((row,), vectors), missing)
+        written = await to_the_end(self._write_of(record, collection, document, rows))
+        return replace(written, weights=weights, missing=missing)
+
+    async def _perceived(self, admitted: AdmittedMedia) -> tuple[PerceivedMedium, tuple[str, ...]]:
+        """What is known of a medium, and what of it is lacking, where no policy wants to see all of it."""
+        ref = admitted.record.ref
+        guarded = await self._moderation.guard(ref.tenant, "ingest") is not None
+        found = await self._perceiver.perceive(ref, admitted.info, PerceiveOptions(whole=guarded))
+        return found.medium, found.missing
 
     async def _let_in(self, admitted: AdmittedMedia, perceived: PerceivedMedium) -> None:
         """Hold a medium, with what was found in it, against the tenant's policy."""
@@ -217,3 +231,8 @@ def _with(rows: tuple[Row, ...], vectors: Mapping[str, Vector]) -> tuple[Row, ..
     """``rows`` with the vectors of further spaces at the first."""
     further = {space: vector for space, vector in vectors.items() if space != DEFAULT_SPACE}
     return (replace(rows[0], vectors=further), *rows[1:]) if further else rows
+
+
+def _lacking(rows: tuple[Row, ...], missing: Sequence[str]) -> tuple[Row, ...]:
+    """``rows`` of a medium of which something is lacking: nobody is told that its content is indexed already."""
+    return tuple(replace(row, content_hash=None) for row in rows) if missing else rows

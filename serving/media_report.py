@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from encoders.types import ImageLabel, MediaKind
@@ -11,7 +11,7 @@ from fusion.types import PerceivedMedium
 from serving.perceiver import Perceived
 from serving.strategies.strategy import Block, PlacedBlock
 
-__all__ = ["MediaReport", "media_used"]
+__all__ = ["MediaReport", "media_used", "missing_of"]
 
 _MAX_LABELS = 5
 
@@ -23,6 +23,8 @@ class MediaReport:
         self.manymodal: dict[str, Any] = {
             "media": [_medium(item, block) for item, block in zip(perceived, blocks, strict=True)]
         }
+        if missing := missing_of(perceived):
+            self.manymodal["degraded"] = missing
         self._tokens = {f"{kind.value}_tokens": 0 for kind in MediaKind}
         seconds = 0.0
         for item, block in zip(perceived, blocks, strict=True):
@@ -48,7 +50,13 @@ class MediaReport:
 
 def media_used(perceived: Sequence[Perceived]) -> dict[str, Any]:
     """The ``manymodal`` object of an answer that has no prompt."""
-    return {"media": [_facts(item) for item in perceived]}
+    missing = missing_of(perceived)
+    return {"media": [_facts(item) for item in perceived], **({"degraded": missing} if missing else {})}
+
+
+def missing_of(perceived: Iterable[Perceived]) -> list[str]:
+    """What is lacking of media because a part of the platform is down."""
+    return sorted({task for item in perceived for task in item.missing})
 
 
 def _medium(item: Perceived, block: Block) -> dict[str, Any]:

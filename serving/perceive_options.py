@@ -12,12 +12,13 @@ __all__ = ["AS_SET", "PerceiveOptions"]
 @dataclass(frozen=True, slots=True)
 class PerceiveOptions:
     """How videos are sampled, sound is transcribed and pictures are looked at; ``None`` is what the platform is set
-    to.
+    to. ``whole``: nothing may be lacking (``serving.degradation``).
     """
 
     sampling: FrameSampling | None = None
     transcription: TranscribeOptions | None = None
     quality: Quality | None = None
+    whole: bool = True
 
 
 AS_SET = PerceiveOptions()

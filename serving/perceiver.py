@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -33,6 +33,7 @@ from serving.artifact_codec import decode_artifact, encode_artifact
 from serving.catalogue import ModelCatalogue
 from serving.concurrency import all_of
 from serving.config import GatewayConfig
+from serving.degradation import Degradation, Part
 from serving.errors import PerceptionTimeout, ServiceUnavailable
 from serving.limits.decoding import DecodingMeter
 from serving.limits.limiter import TenantLimiter
@@ -57,7 +58,7 @@ class Perceived:
     """A medium with what the encoders said, and per task which cache tier answered (``miss``: computed).
 
     ``detail`` is how closely the request wants a picture to be looked at, ``sampling`` how a video's frames were
-    chosen.
+    chosen. ``missing`` are the tasks that could not be done because their deployment is down.
     """
 
     medium: PerceivedMedium
@@ -65,6 +66,7 @@ class Perceived:
     media: MediaRef | None = None
     detail: str = "auto"
     sampling: FrameSampling | None = None
+    missing: tuple[str, ...] = ()
 
 
 class Perceiver:
@@ -82,6 +84,7 @@ class Perceiver:
         self._perception = perception
         self.tasks = PerceptionTasks(derived, config, metrics)
         self.meter: DecodingMeter | None = None
+        self.degradation = Degradation(None)
         self._vectors = vectors
         self._metrics = metrics
         self._secret = config.cache_secret
@@ -304,20 +307,31 @@ class Perceiver:
             works["frames"] = self.encode_video(media, options.sampling)
         if info.kind is MediaKind.AUDIO or (info.kind is MediaKind.VIDEO and info.has_audio):
             works["transcript"] = self.transcribe(media, options.transcription)
-        return await perceived_of(media, info, works)
+        return await perceived_of(media, info, works, None if options.whole else self.degradation)
 
 
 async def perceived_of(
-    media: MediaRef, info: MediaInfo, works: Mapping[str, Coroutine[Any, Any, tuple[Any, str]]]
+    media: MediaRef,
+    info: MediaInfo,
+    works: Mapping[str, Coroutine[Any, Any, tuple[Any, str]]],
+    degradation: Degradation | None = None,
 ) -> Perceived:
     """What tasks gave of one medium, run side by side. They are named as in reports: ``labels``, ``ocr``,
-    ``frames``, ``transcript``, ``soft``.
+    ``frames``, ``transcript``, ``soft``. With ``degradation`` what may be lacking is, while its deployment is down.
     """
     found: dict[str, Any] = {}
     tiers: dict[str, str] = {}
+    missing: list[str] = []
 
     async def note(task: str, work: Coroutine[Any, Any, tuple[Any, str]]) -> None:
-        found[task], tiers[task] = await work
+        if degradation is None or not degradation.may_lack(info.kind, task):
+            found[task], tiers[task] = await work
+            return
+        done = await degradation.unless_down(cast(Part, task), work)
+        if done is None:
+            missing.append(task)
+        else:
+            found[task], tiers[task] = done
 
     await all_of(note(task, work) for task, work in works.items())
     medium = PerceivedMedium(
@@ -329,7 +343,7 @@ async def perceived_of(
         transcript=found.get("transcript"),
         soft=found.get("soft"),
     )
-    return Perceived(medium, tiers, media)
+    return Perceived(medium, tiers, media, missing=tuple(sorted(missing)))
 
 
 async def _told(

@@ -26,6 +26,7 @@ __all__ = [
     "CollectionList",
     "CollectionRequest",
     "DocumentDeleted",
+    "DocumentFacts",
     "DocumentRequest",
     "Index",
     "IndexedDocumentAnswer",
@@ -151,6 +152,12 @@ class DocumentRequest(_Strict):
     modality: Modality | None = None
 
 
+class DocumentFacts(BaseModel):
+    """What a document lacks because a part of the platform was down; index it again to have it whole."""
+
+    degraded: list[str]
+
+
 class IndexedDocumentAnswer(BaseModel):
     """What was written: in how many parts, and the collection's version that has it; of a medium with a text how
     much each modality counts in their vector.
@@ -162,6 +169,7 @@ class IndexedDocumentAnswer(BaseModel):
     parts: int
     version: int
     weights: dict[str, float] | None = None
+    manymodal: DocumentFacts | None = None
 
 
 class DocumentDeleted(BaseModel):

@@ -25,7 +25,7 @@ from ray.serve.exceptions import (
     RequestCancelledError,
 )
 
-from serving.errors import ApiError, EngineUnavailable, ServiceUnavailable, answer_for
+from serving.errors import ApiError, EngineUnavailable, ServiceBusy, ServiceUnavailable, answer_for
 
 __all__ = ["RAY_ERRORS", "Failure", "failure_of", "restarting", "translated"]
 
@@ -85,7 +85,7 @@ def translated(error: BaseException, service: str) -> Exception:
         _LOG.error("%s failed unexpectedly: %s", service, error)
         return ApiError(f"{service} failed unexpectedly. Please try again, or tell the operator.")
     if failure == "busy":
-        return ServiceUnavailable(f"{service} is busy: its queue is full. Please try again in a few seconds.")
+        return ServiceBusy(f"{service} is busy: its queue is full. Please try again in a few seconds.")
     if failure == "gone" or isinstance(cause, DeploymentUnavailableError | GetTimeoutError):
         return restarting(service)
     _LOG.error("%s cannot be reached: %s", service, error)

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from search.errors import DimensionMismatch
+from search.errors import DimensionMismatch, SearchUnavailable
 from search.types import Query, RankFusion, SearchAnswer, Vector
+from serving.degradation import Degradation, note
 from serving.errors import InvalidRequest, LimitExceeded
 from serving.media_vectors import unit_vector
 from serving.protocol.search import QueryItem, SearchRequest, Weights
@@ -27,16 +28,23 @@ class Searcher:
     """Builds queries and runs them. One per gateway."""
 
     def __init__(
-        self, search: SearchIndex, items: QueryItems, terms: SearchTerms, reranker: Reranker
+        self,
+        search: SearchIndex,
+        items: QueryItems,
+        terms: SearchTerms,
+        reranker: Reranker,
+        degradation: Degradation,
     ) -> None:
         self._search = search
         self._items = items
         self._terms = terms
         self._reranker = reranker
+        self._degradation = degradation
 
     async def run(self, tenant: str, request: SearchRequest) -> Found:
         """Search by the items' vectors, summed by weight and normalised again, by the words of the texts among
-        them, or by both, with filters and bounds.
+        them, or by both, with filters and bounds. What cannot be had for a while is done without, as
+        ``serving.degradation`` says.
         """
         terms = self._terms.read(tenant, request)
         items = request.query if isinstance(request.query, list) else [request.query]
@@ -50,7 +58,15 @@ class Searcher:
         if request.mode == "text":
             answer = await self._search.search(tenant, request.collection, query)
             return self._terms.page(tenant, request, terms, answer)
-        understood = await self._items.understand(tenant, request.collection, items, params)
+        understanding = self._items.understand(tenant, request.collection, items, params)
+        if _goes_by_words_alone(request, items):
+            known = await self._degradation.unless_down("vectors", understanding)
+            if known is None:
+                answer = await self._search.search(tenant, request.collection, query)
+                return self._terms.page(tenant, request, terms, answer)
+            understood = known
+        else:
+            understood = await understanding
         query = replace(
             query,
             vector=_sum(understood.vectors, items),
@@ -59,7 +75,7 @@ class Searcher:
             fusion=_fusion(request),
         )
         if request.rerank is None:
-            answer = await self._search.search(tenant, request.collection, query)
+            answer = await self._found(tenant, request, query)
         else:
             answer = await self._reranked(tenant, request, request.rerank.count, query, items, understood)
         found = self._terms.page(tenant, request, terms, answer, understood.media)
@@ -75,15 +91,39 @@ class Searcher:
         understood: Understood,
     ) -> SearchAnswer:
         """The page of the ``count`` best documents in their new order."""
-        first = await self._search.search(
-            tenant, request.collection, replace(query, offset=0, top_k=max(count, request.top_k))
-        )
+        first = await self._found(tenant, request, replace(query, offset=0, top_k=max(count, request.top_k)))
         weights = [float(item.weight) for item in items]
-        hits = await self._reranker.rerank(
-            tenant, request.collection, understood.space, understood.vectors, weights, first.hits
+        hits = await self._degradation.unless_down(
+            "rerank",
+            self._reranker.rerank(
+                tenant, request.collection, understood.space, understood.vectors, weights, first.hits
+            ),
         )
         end = query.offset + query.top_k
+        if hits is None:
+            page = first.hits[query.offset : end]
+            return SearchAnswer(page, first.score_kind, first.version, has_more=len(first.hits) > end)
         return SearchAnswer(hits[query.offset : end], "reranked", first.version, has_more=len(hits) > end)
+
+    async def _found(self, tenant: str, request: SearchRequest, query: Query) -> SearchAnswer:
+        """The answer to a query; by its vectors alone where its words cannot be looked for."""
+        if request.mode != "hybrid":
+            return await self._search.search(tenant, request.collection, query)
+        try:
+            return await self._search.search(tenant, request.collection, query)
+        except SearchUnavailable:
+            answer = await self._search.search(tenant, request.collection, replace(query, text=None))
+        note("words")
+        return answer
+
+
+def _goes_by_words_alone(request: SearchRequest, items: Sequence[QueryItem]) -> bool:
+    """Whether what a request looks for can be found by its words, if need be."""
+    return (
+        request.mode == "hybrid"
+        and request.score_threshold is None
+        and all(item.type == "text" for item in items)
+    )
 
 
 def _check_mode(request: SearchRequest, items: Sequence[QueryItem], params: Sequence[str]) -> None:

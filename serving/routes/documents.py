@@ -14,7 +14,12 @@ from serving.auth import CurrentTenant
 from serving.disconnect import unless_gone
 from serving.errors import InvalidRequest, LimitExceeded
 from serving.gateway import gateway_of
-from serving.protocol.collections import DocumentDeleted, DocumentRequest, IndexedDocumentAnswer
+from serving.protocol.collections import (
+    DocumentDeleted,
+    DocumentFacts,
+    DocumentRequest,
+    IndexedDocumentAnswer,
+)
 from serving.protocol.parse import decode_json, validated
 from serving.protocol.search import ID_PATTERN, SearchFilters
 from serving.retrieval.filters import condition_of
@@ -86,6 +91,7 @@ async def add_document(
         parts=document.parts,
         version=document.version,
         weights=dict(document.weights) or None,
+        manymodal=DocumentFacts(degraded=list(document.missing)) if document.missing else None,
     )
 
 

@@ -11,7 +11,9 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from serving.degradation import MAY_BE_MISSING
 from serving.gateway import gateway_of
+from serving.services import Services
 
 __all__ = ["router"]
 
@@ -24,7 +26,7 @@ _STATES: dict[str, Any] = {
             "schema": {
                 "type": "object",
                 "properties": {
-                    "status": {"enum": ["ready", "starting"]},
+                    "status": {"enum": ["ready", "degraded", "starting"]},
                     "deployments": {
                         "type": "object",
                         "additionalProperties": {"enum": ["ready", "not ready"]},
@@ -48,26 +50,36 @@ async def health() -> dict[str, str]:
 
 @router.get("/ready", responses={200: _STATES, 503: _STATES})
 async def ready(request: Request) -> Response:
-    """200 when the store answers and every deployment accepts requests, else 503 naming those that do not."""
+    """200 when the store answers and every deployment accepts requests, else 503 naming those that do not. Still
+    200, with the status ``degraded``, when only those are missing that answers can do without.
+    """
     gateway = gateway_of(request)
     services = gateway.services
+    checks = _checks(services) | {"storage": gateway.store_check.ready()}
+    answers = await asyncio.gather(*(_is_ready(name, answer) for name, answer in checks.items()))
+    states = dict(zip(checks, answers, strict=True))
+    missing = {name for name, up in states.items() if not up}
+    enough = missing <= MAY_BE_MISSING
+    body = {
+        "status": "starting" if not enough else "degraded" if missing else "ready",
+        "deployments": {name: "ready" if up else "not ready" for name, up in states.items()},
+    }
+    headers = {} if enough else {"retry-after": "2"}
+    return Response(msgspec.json.encode(body), 200 if enough else 503, headers, "application/json")
+
+
+def _checks(services: Services) -> dict[str, Awaitable[bool]]:
+    pools = services.pools
+    if pools is not None:
+        return {name: pools.ready(name) for name in pools.names}
     checks: dict[str, Awaitable[bool]] = {
         "perception": services.perception.ready(),
         "search": services.search.ready(),
         "engine": services.engine.ready(),
-        "storage": gateway.store_check.ready(),
     }
     if services.bridge is not None:
         checks["bridge"] = services.bridge.ready()
-    answers = await asyncio.gather(*(_is_ready(name, answer) for name, answer in checks.items()))
-    states = dict(zip(checks, answers, strict=True))
-    complete = all(states.values())
-    body = {
-        "status": "ready" if complete else "starting",
-        "deployments": {name: "ready" if up else "not ready" for name, up in states.items()},
-    }
-    headers = {} if complete else {"retry-after": "2"}
-    return Response(msgspec.json.encode(body), 200 if complete else 503, headers, "application/json")
+    return checks
 
 
 async def _is_ready(name: str, answer: Awaitable[bool]) -> bool:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 
 from serving import origin
 from serving.auth import CurrentTenant
+from serving.degradation import lacking
 from serving.disconnect import unless_gone
 from serving.gateway import gateway_of
 from serving.media_report import media_used
@@ -57,6 +58,7 @@ async def _page(request: Request, tenant: str, wanted: Wanted, found: Found) -> 
         "next_cursor": found.next_cursor,
     }
     extension = media_used(found.media) if found.media else {}
+    extension |= {"degraded": missing} if (missing := lacking()) else {}
     extension |= {"weights": found.weights} if found.weights else {}
     if extension:
         answer["manymodal"] = extension

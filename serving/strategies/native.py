@@ -59,7 +59,9 @@ class NativeStrategy:
             works["transcript"] = self._perceiver.transcribe(media, options.transcription)
         if info.kind is not MediaKind.AUDIO or self._takes(MediaKind.AUDIO):
             await self._perceiver.shown(media, sampling)
-        perceived = await perceived_of(media, info, works)
+        perceived = await perceived_of(
+            media, info, works, None if options.whole else self._perceiver.degradation
+        )
         return replace(perceived, detail=wanted.detail, sampling=sampling)
 
     def fuse(self, perceived: Sequence[Perceived], budget_tokens: int, question: str) -> FusedMedia:

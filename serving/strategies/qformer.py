@@ -66,7 +66,10 @@ class QFormerStrategy:
             works["soft"] = self._soft.audio(media)
         if info.kind is MediaKind.AUDIO or (info.kind is MediaKind.VIDEO and info.has_audio):
             works["transcript"] = self._perceiver.transcribe(media, options.transcription)
-        return replace(await perceived_of(media, info, works), detail=wanted.detail)
+        return replace(
+            await perceived_of(media, info, works, None if options.whole else self._perceiver.degradation),
+            detail=wanted.detail,
+        )
 
     def fuse(self, perceived: Sequence[Perceived], budget_tokens: int, question: str) -> FusedMedia:
         """See ``Strategy.fuse``."""
