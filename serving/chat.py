@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -277,7 +277,9 @@ class ChatPipeline:
                 return await admit_part(self._admission, tenant, use.medium, use.param, anew=anew)
 
         async def perceive(admitted: AdmittedMedia) -> Perceived:
-            wanted = Wanted(admitted.record.ref, admitted.info, use.detail, options)
+            # What a policy wants looked at is never left out.
+            asked = replace(options, whole=guard is not None)
+            wanted = Wanted(admitted.record.ref, admitted.info, use.detail, asked)
             with self._metrics.time_stage("perceive"), naming(use.param):
                 perceived = await self._strategy.perceive(wanted)
             if guard is not None:
