@@ -65,8 +65,9 @@ class RayPools:
     async def ready(self, name: str) -> bool:
         """See ``Pools``."""
         if name in self._may_sleep:
+            # Being asked would wake it, and keep it awake.
             details = (await self._details() or {}).get(name)
-            if details is not None and details.target_num_replicas == 0:
+            if details is not None:
                 return _health(details) != "unhealthy"
         return await self._callers[name].ready()
 
