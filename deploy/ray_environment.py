@@ -9,6 +9,8 @@ from deploy.settings import Settings
 
 __all__ = ["engine_environment", "ray_environment"]
 
+_HAPROXY_MARGIN_SECONDS = 30  # a replica's own end comes first
+
 
 def ray_environment(settings: Settings) -> dict[str, str]:
     """Variables for the process that starts Ray, and so for every process Ray starts.
@@ -23,14 +25,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         # Replicas talk over gRPC streams and run user code in their main loop: half the processor time per
         # streamed chunk of Ray's default transport.
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        # The gateway replica listens on the API's port itself; no proxy in between.
-        "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
-        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(settings.port),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(settings.port + 1),
-        # A replaced gateway takes the same port again at once.
-        "RAY_SERVE_PORT_QUARANTINE_S": "0",
-        # There is no load balancer that must first notice a gateway leaving.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        **_ingress_environment(settings),
         # Ray's housekeeping takes a seventh of a core on an idle machine, a twentieth with these settings, and
         # vLLM's two threads wait for whichever core it runs on. Failures are still noticed within a second.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1.0",
@@ -49,6 +44,31 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "DO_NOT_TRACK": "1",
+    }
+
+
+def _ingress_environment(settings: Settings) -> dict[str, str]:
+    """How requests reach the gateways. See ``deploy.pool_settings.Ingress``."""
+    if settings.ingress == "proxy":
+        return {"RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}  # which the throughput setting would turn on
+    if settings.ingress == "haproxy":
+        return {
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            # Whenever a gateway comes or goes another HAProxy takes over, and the one before ends with its last
+            # stream: not after two minutes, Serve's default.
+            "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(settings.drain_seconds + _HAPROXY_MARGIN_SECONDS),
+            # Long enough for every HAProxy to be told that a gateway leaves. Who asks it later is sent to another.
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
+        }
+    return {
+        # The gateway replica listens on the API's port itself; no proxy in between.
+        "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(settings.port),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(settings.port + 1),
+        # A replaced gateway takes the same port again at once.
+        "RAY_SERVE_PORT_QUARANTINE_S": "0",
+        # There is no load balancer that must first notice a gateway leaving.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     }
 
 
