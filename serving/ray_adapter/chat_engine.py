@@ -56,9 +56,9 @@ class RayChatEngine:
         span = tracing.open_span("call request")
         sent = dict(headers)
         replica_of = self._stream.options(method_name="request", session_id=sent.pop(AFFINITY_HEADER, ""))
-        answer = replica_of.remote(method, path, sent, body, self._beside, attachments, **outgoing(span))
-        finished = False
+        answer, finished = None, False
         try:
+            answer = replica_of.remote(method, path, sent, body, self._beside, attachments, **outgoing(span))
             async for item in answer:
                 call.answered()
                 if isinstance(item, BodyAt):
@@ -91,7 +91,7 @@ class RayChatEngine:
         finally:
             span.close()
             call.end("left")
-            if not finished:
+            if answer is not None and not finished:
                 answer.cancel()
 
     async def ready(self) -> bool:
