@@ -17,6 +17,7 @@ from rich.table import Table
 
 from deploy.audit_command import audit_app
 from deploy.config_command import config_app
+from deploy.deploy_command import deploy
 from deploy.errors import DeployError
 from deploy.given_settings import given_settings
 from deploy.ingest_command import ingest_cluster
@@ -52,6 +53,7 @@ app.add_typer(config_app, name="config")
 register_client_commands(app, models_app)
 app.command()(plan)
 app.command()(simulate)
+app.command()(deploy)
 app.command("ingest-cluster")(ingest_cluster)
 app.command("train-bridge")(train_bridge)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "DeployError",
     "NoApiKeys",
+    "NotHere",
     "NothingStored",
     "PlatformStartFailed",
     "PortTaken",
@@ -24,6 +25,10 @@ class DeployError(Exception):
 
 class NoApiKeys(DeployError):
     """The API is to be reached from elsewhere, and nobody has a key to it."""
+
+
+class NotHere(DeployError):
+    """What these settings need is elsewhere: the platform on a cluster, or the cluster itself."""
 
 
 class PortTaken(DeployError):

@@ -6,27 +6,22 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 
 from deploy.access import require_usable_key
-from deploy.errors import PlatformStartFailed, PortTaken
+from deploy.errors import NotHere, PlatformStartFailed, PortTaken
+from deploy.local_haproxy import haproxy_environment
 from deploy.ports import free_port, is_free
 from deploy.ray_environment import ray_environment
+from deploy.rollout import Progress, roll_out
 from deploy.settings import Settings
 
-__all__ = ["Platform", "running_platform"]
-
-Progress = Callable[[str, str, float], None]
-"""Told a deployment's name, its new state, and the seconds since the start."""
+__all__ = ["Platform", "running_platform", "update_platform"]
 
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - compared with, not listened on
-
-_LOGS = "Run `manymodal doctor`; Ray's logs are in /tmp/ray/session_latest/logs."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +36,38 @@ class Platform:
 def running_platform(
     settings: Settings,
     on_progress: Progress = lambda name, state, seconds: None,
+    classes: Mapping[str, type] | None = None,
 ) -> Iterator[Platform]:
     """Start Ray and every deployment, yield once ``/ready`` says so, and stop everything at the end.
 
     Leaving the context drains: running answers may finish within ``drain_seconds``. ``on_progress`` is told
-    each deployment's state as it changes. Raises ``PortTaken``, ``NoApiKeys`` or ``PlatformStartFailed``.
+    each deployment's state as it changes. ``classes`` are those of ``build_application``. Raises ``NotHere``,
+    ``PortTaken``, ``NoApiKeys`` or ``PlatformStartFailed``.
     """
     started = time.perf_counter()
 
-    def report(name: str, state: str) -> None:
-        on_progress(name, state, time.perf_counter() - started)
-
+    if settings.ray_address != "local":
+        raise NotHere(
+            f"These settings join the Ray cluster at {settings.ray_address}, which goes on without this command: "
+            "use `manymodal deploy`, or set ray_address to local."
+        )
     require_usable_key(settings)
     if not is_free(settings.host, settings.port):
         raise PortTaken(
             f"Port {settings.port} on {settings.host} is already in use. "
             "Stop what uses it or choose another port (--port)."
         )
-    # Ray, Serve and vLLM read these when they are imported, here and in every process started from here.
-    os.environ.update(ray_environment(settings))
-    import ray
-    from ray import serve
+    with contextlib.ExitStack() as rest:
+        # Ray, Serve and vLLM read these when they are imported, here and in every process started from here.
+        os.environ.update(ray_environment(settings))
+        if settings.ingress == "haproxy":
+            os.environ.update(rest.enter_context(haproxy_environment()))
+        import ray
+        from ray import serve
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    try:
+        _quiet()
+        # Before Ray stops, whatever happens; the folder of HAProxy goes after it.
+        rest.callback(_stop, settings.drain_seconds)
         ray.init(
             "local",
             num_cpus=max(2, os.cpu_count() or 2),
@@ -74,72 +76,82 @@ def running_platform(
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-        report("ray", "running")
+        on_progress("ray", "running", time.perf_counter() - started)
         serve.start(
             proxy_location="HeadOnly",
-            # Serve's own proxy is not used (the gateway listens itself) but cannot be left out.
-            http_options={"host": settings.host, "port": free_port()},
+            # Where the gateway listens itself, Serve's own proxy is not used but cannot be left out.
+            http_options={
+                "host": settings.host,
+                "port": free_port() if settings.ingress == "direct" else settings.port,
+            },
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
         deadline = started + settings.start_timeout_seconds
-        _run(settings, report, deadline)
+        roll_out(settings, classes, on_progress, started, deadline)
         host = "127.0.0.1" if settings.host == _EVERYWHERE else settings.host
         base_url = f"http://{host}:{settings.port}"
         _wait_until_ready(base_url, deadline)
         yield Platform(base_url, time.perf_counter() - started)
-    finally:
-        # Not serve.shutdown(): it waits 30 s at most, and Ray stops the controller and the rest in any case.
-        if ray.is_initialized():
-            try:
-                _drain(settings.drain_seconds)
-            finally:
-                ray.shutdown()
 
 
-def _run(settings: Settings, report: Callable[[str, str], None], deadline: float) -> None:
+def update_platform(
+    settings: Settings,
+    on_progress: Progress = lambda name, state, seconds: None,
+    classes: Mapping[str, type] | None = None,
+) -> float:
+    """Bring the application on a running Ray to ``settings``, or start it there; how many seconds that took.
+
+    Joins Ray at ``ray_address`` unless this process has already. Replicas that change are replaced a part at a
+    time: an old one ends when what it answers has ended, at most after ``drain_seconds``. Returns when all are new.
+    How requests reach the gateways (``ingress``, ``host``, ``port``) is settled when Ray Serve starts. Raises
+    ``NotHere`` when there is no Ray to join, ``NoApiKeys`` and ``PlatformStartFailed``.
+    """
+    started = time.perf_counter()
+    require_usable_key(settings)
+    os.environ.update(ray_environment(settings))
+    import ray
     from ray import serve
 
-    from deploy.app import APPLICATION_NAME, build_application
-
-    application = build_application(settings)
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="serve-run")
-    try:
-        running = pool.submit(serve.run, application, name=APPLICATION_NAME)
-        seen: dict[str, str] = {}
-        while not wait([running], timeout=0.5).done:
-            if time.perf_counter() > deadline:
-                raise PlatformStartFailed(
-                    f"The platform did not start within {settings.start_timeout_seconds} seconds. {_LOGS}"
-                )
-            for name, deployment in _deployments().items():
-                if seen.get(name) != deployment.status:
-                    seen[name] = deployment.status
-                    report(name, deployment.status.value.lower())
+    _quiet()
+    if not ray.is_initialized():
+        if settings.ray_address == "local":
+            raise NotHere("There is no platform to update: these settings start Ray for themselves.")
         try:
-            running.result()
-        except RuntimeError as error:
-            reasons = [
-                f"{name}: {deployment.message.strip().splitlines()[-1]}"
-                for name, deployment in _deployments().items()
-                if deployment.message.strip()
-            ]
-            raise PlatformStartFailed(
-                "The platform did not start. "
-                + (" ".join(reasons) or "Ray Serve gave no reason.")
-                + f" {_LOGS}"
+            # Not by what a Ray that ran here once left behind, nor by RAY_ADDRESS, unless "auto" asks for it.
+            ray.init(settings.ray_address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise NotHere(
+                f"No Ray cluster answers at {settings.ray_address}: {_first_line(error)} "
+                "See `ray status`; all of its machines need the same token (RAY_AUTH_TOKEN or ~/.ray/auth_token)."
             ) from error
-    finally:
-        pool.shutdown(wait=False)  # Ctrl-C must not wait for deployments that are still loading
+        on_progress("ray", "joined", time.perf_counter() - started)
+        serve.start(
+            proxy_location="EveryNode",
+            http_options={"host": settings.host, "port": settings.port},
+            logging_config={"log_level": "WARNING", "enable_access_log": False},
+        )
+    roll_out(settings, classes, on_progress, started, started + settings.start_timeout_seconds)
+    return time.perf_counter() - started
 
 
-def _deployments() -> dict[str, Any]:
-    """Ray Serve's status of each of the application's deployments, by name."""
-    from ray import serve
+def _quiet() -> None:
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
 
-    from deploy.app import APPLICATION_NAME
 
-    application = serve.status().applications.get(APPLICATION_NAME)
-    return application.deployments if application else {}
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _stop(drain_seconds: float) -> None:
+    """Not serve.shutdown(): it waits 30 s at most, and Ray stops the controller and the rest in any case."""
+    import ray
+
+    if ray.is_initialized():
+        try:
+            _drain(drain_seconds)
+        finally:
+            ray.shutdown()
 
 
 def _drain(drain_seconds: float) -> None:
