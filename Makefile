@@ -26,7 +26,8 @@ RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $
 .PHONY: help setup models test-models node-client fuzz fuzz-api audit sbom demo serve test unit lint types imports format clean \
 	bench-chat bench-start bench-media bench-cache bench-repeated \
 	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu \
-	bench-search-scale bench-search-http bench-planning bench-simulation bench-fusion bench-gpu-fusion bench-fairness
+	bench-search-scale bench-search-http bench-planning bench-simulation bench-fusion bench-gpu-fusion bench-fairness \
+	bench-node-drain
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -147,6 +148,9 @@ bench-fairness: models ## One tenant's TTFT while another sends twenty times its
 
 bench-gpu-fusion: setup ## BLIP-2-OPT-2.7B in parts on a GPU, by stage; says so where there is no GPU.
 	@$(BIN)/python -m benchmarks.gpu_fusion
+
+bench-node-drain: setup ## A stream on a machine that is drained as a pod's end does it, on real Ray.
+	@$(BIN)/python -m benchmarks.node_drain
 
 bench-start: models ## Seconds to ready, by stage, and memory.
 	@$(BIN)/python -m benchmarks.start
