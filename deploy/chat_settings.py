@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from deploy.adapter_settings import AdapterSettings
 from encoders.errors import ModelUnavailable
 from encoders.models.blip2 import DECODER_FOLDER, is_blip2
 from encoders.registry import find
@@ -84,7 +85,8 @@ class ChatSettings(_Section):
     engine to the gateway over a local socket instead of Ray's handle: faster, but both must run on one machine.
     ``tool_parser`` is vLLM's name for the form in which the model calls functions (``hermes``), ``chat_template``
     is used in place of the model's own: a file's path, or the name of one of the platform's (``chatml-tools``).
-    Both are known of SmolLM2. Without a parser, as with an empty one, tools are refused.
+    Both are known of SmolLM2. Without a parser, as with an empty one, tools are refused. ``adapters`` are low-rank
+    adapters of the model (PEFT's form): their folders, by the name that clients ask for.
     """
 
     model: str
@@ -104,6 +106,7 @@ class ChatSettings(_Section):
     media_token_budget: int = Field(default=1500, gt=0)
     tool_parser: str | None = None
     chat_template: str | None = None
+    adapters: AdapterSettings = AdapterSettings()
     extra_arguments: tuple[str, ...] = ()
 
     @property
@@ -148,6 +151,7 @@ class ChatSettings(_Section):
             tokenizer,
             self.fusion,
             takes_tools=self._tool_parser(models_dir) is not None,
+            adapters=tuple(self.adapters.folders),
         )
 
     def engine(self, models_dir: Path) -> EngineConfig:
@@ -164,6 +168,9 @@ class ChatSettings(_Section):
             native_limits=native.limits if native is not None else {},
             chat_template=self._chat_template(models_dir),
             tool_parser=self._tool_parser(models_dir),
+            adapters=self.adapters.found(models_dir),
+            adapters_at_once=self.adapters.at_once,
+            max_adapter_rank=self.adapters.max_rank,
             extra_arguments=self.extra_arguments,
         )
 

@@ -72,9 +72,10 @@ class DeploymentSettings(_Section):
     ``max_ongoing_requests`` run at once in each; ``max_queued_requests`` wait at each caller, and more are refused.
     ``num_cpus``, ``num_gpus`` (fractions share one) and ``resources`` (the cluster's own, such as
     ``{vision_pool: 0.01}``) are reserved for each, and so say on which machines they run;
-    ``max_replicas_per_node`` spreads them. With ``routing`` sticky (the decoder), prompts that begin alike go to the
-    same replica, which has kept what it computed of them, unless it is busier than others. A replica that does not answer a health check, made every
-    ``health_check_period_seconds``, within ``health_check_timeout_seconds`` three times is replaced.
+    ``max_replicas_per_node`` spreads them. With ``routing`` sticky (the decoder), prompts that begin alike go to
+    the same replica, which has kept what it computed of them, unless it is busier than others. A replica that does
+    not answer a health check, made every ``health_check_period_seconds``, within ``health_check_timeout_seconds``
+    three times is replaced.
     """
 
     num_replicas: int | None = Field(default=None, gt=0)

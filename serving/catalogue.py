@@ -40,13 +40,17 @@ class ModelCatalogue:
         if config.bridge is not None:
             facts["bridge"] = config.bridge.name
         self.chat = ServedModel(config.chat_model.name, "chat", None, _ALIASES["chat"], facts)
+        of = {"adapter_of": config.chat_model.name, **facts}
+        self.adapters = tuple(
+            ServedModel(name, "chat", None, facts=of) for name in config.chat_model.adapters
+        )
         self.speech = _encoder(config.speech_model, "speech")
         self.text = _encoder(config.text_model, "text")
         self.vision = _encoder(config.vision_model, "vision")
         self.ocr = _encoder(config.ocr_model, "ocr")
         self.moderation_text: ServedModel | None = None
         self.moderation_image: ServedModel | None = None
-        served = [self.chat, self.speech, self.text, self.vision, self.ocr]
+        served = [self.chat, *self.adapters, self.speech, self.text, self.vision, self.ocr]
         if (text := config.moderation_text) is not None:
             aliases = (*_MODERATION_ALIASES, *_TEXT_MODERATION_ALIASES)
             self.moderation_text = ServedModel(text.name, "moderation", text, aliases)
@@ -69,6 +73,14 @@ class ModelCatalogue:
             if name == model.name or name in model.aliases:
                 return model
         raise _not_found(name)
+
+    def chat_model(self, name: str) -> ServedModel:
+        """The decoder, or an adapter of it, by its name. Raises ``ModelNotFound``."""
+        for adapter in self.adapters:
+            if name == adapter.name:
+                return adapter
+        self.check(self.chat, name)
+        return self.chat
 
     def check(self, model: ServedModel, name: str) -> None:
         """Raise ``ModelNotFound`` unless ``name`` means ``model``."""

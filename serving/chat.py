@@ -13,6 +13,7 @@ import msgspec
 
 from serving import origin
 from serving.admission import Admission, AdmittedMedia
+from serving.affinity import AFFINITY_HEADER, affinity
 from serving.answer_meter import AnswerMeter
 from serving.cache_salt import cache_salt
 from serving.catalogue import ModelCatalogue
@@ -77,6 +78,7 @@ class PreparedChat:
     tenant: str = ""
     tokens: TokenReservation | None = None
     meter: AnswerMeter | None = None
+    affinity: str = ""
 
 
 class ChatPipeline:
@@ -113,7 +115,7 @@ class ChatPipeline:
         """Everything before the engine. ``raw`` is the decoded body that ``request`` was validated from;
         ``options`` say how its media are perceived.
         """
-        self._catalogue.check(self._catalogue.chat, request.model)
+        served = self._catalogue.chat_model(request.model)
         characters = sum(len(text) for text in texts_of(request))
         self._check_length(characters, "messages")
         await self._check(request, characters)
@@ -132,7 +134,7 @@ class ChatPipeline:
                     self._check_length(sum(map(len, texts)), param)
                 await guard.texts(texts, param)
         body = engine_fields(raw, request)
-        body["model"] = self._catalogue.chat.name
+        body["model"] = served.name
         # Tenants never share what the engine keeps of prompts: how long an answer takes would tell what others ask.
         body["cache_salt"] = cache_salt(self._config.cache_secret, tenant)
         report, modality, perceived = None, "text", list[Perceived]()
@@ -174,6 +176,7 @@ class ChatPipeline:
             tenant,
             await self._reserve(tenant, body, request, attachments),
             AnswerMeter(self._metrics, modality, started),
+            affinity(body, attachments, adapted=served is not self._catalogue.chat),
         )
 
     def _check_length(self, characters: int, field: str) -> None:
@@ -201,6 +204,7 @@ class ChatPipeline:
             "accept": "text/event-stream" if stream else "application/json",
             # The engine derives its own request id from this one and needs it unique, also after a retry.
             "x-request-id": f"{request_id}-{uuid.uuid4().hex[:8]}",
+            AFFINITY_HEADER: prepared.affinity,
         }
         limits = self._limits
         timeout = limits.first_token_timeout_seconds if stream else limits.answer_timeout_seconds

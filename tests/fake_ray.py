@@ -78,9 +78,14 @@ class FakeHandle:
 
     def __init__(self, response: Any) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.sessions: list[str] = []
         self.response = response
 
-    def options(self, **options: Any) -> FakeHandle:
+    def options(self, *, method_name: str = "", session_id: str = "", **options: Any) -> Any:
+        if method_name:
+            assert not options
+            self.sessions.append(session_id)
+            return FakeMethod(self, method_name)
         assert options in ({"stream": True}, {"_by_reference": True})
         return self
 

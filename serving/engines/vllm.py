@@ -50,6 +50,7 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(config.arguments())
+        _keep_a_slot_of_adapters_empty(self._arguments)
         validate_parsed_serve_args(self._arguments)
         install_connector()
         install_soft_loader()
@@ -143,6 +144,20 @@ def _let_media_stand_in_their_places(model_config: Any) -> None:
         placeholder_of(model_config, kind) for kind in ("image", "video", "audio")
     ):
         model_config.multimodal_config.interleave_mm_strings = True
+
+
+def _keep_a_slot_of_adapters_empty(arguments: Any) -> None:
+    """On CPU: let there be one slot more than adapters, so that the last one never holds any.
+
+    vLLM 0.32's operations on CPU take the weights of slot -1, the last, for requests that ask for no adapter and
+    share a step with some that do: their answers would come from whichever adapter lies there
+    (``tests/contract/engines/test_adapters.py``). Its GPU kernels leave such requests out.
+    """
+    from vllm.platforms import current_platform
+
+    if arguments.lora_modules and current_platform.is_cpu():
+        arguments.max_loras = len(arguments.lora_modules) + 1
+        arguments.max_cpu_loras = arguments.max_loras
 
 
 def _start_engine_core_from_forkserver() -> None:

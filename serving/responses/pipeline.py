@@ -80,7 +80,7 @@ class Responses:
 
     async def prepare(self, tenant: str, request: ResponseRequest) -> PreparedResponse:
         """Everything before the engine. Raises what the chat pipeline does, in the words of this request."""
-        self._catalogue.check(self._catalogue.chat, request.model)
+        served = self._catalogue.chat_model(request.model)
         if request.stream_options is not None and not request.stream:
             raise InvalidRequest(
                 "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options"
@@ -94,7 +94,7 @@ class Responses:
                 )
             given = []
         now = self.store.clock()
-        response = begun(new_response_id(now), int(now), self._catalogue.chat.name, request)
+        response = begun(new_response_id(now), int(now), served.name, request)
         keep = request.store is not False
         taken: TakenItems | None = None
 

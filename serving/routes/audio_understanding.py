@@ -57,7 +57,7 @@ async def understand_audio(request: Request, tenant: CurrentTenant) -> Response:
     origin.brings("audio")
     async with read_either(request, AudioUnderstandingRequest, "audio_file") as (wanted, upload):
         _check(wanted)
-        gateway.catalogue.check(gateway.catalogue.chat, wanted.model)
+        gateway.catalogue.chat_model(wanted.model)
         options = TranscribeOptions(checked_language(wanted.language))
         source = medium_source(
             gateway.admission,

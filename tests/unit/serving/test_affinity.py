@@ -1,0 +1,43 @@
+"""Which prompts begin alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.affinity import affinity
+
+SYSTEM = {"role": "system", "content": "You are helpful."}
+FIRST = {"role": "user", "content": "What is a fugue?"}
+
+
+def key(*messages: dict[str, Any], adapted: bool = False, **fields: Any) -> str:
+    body = {"model": "m", "cache_salt": "salt", "messages": list(messages), **fields}
+    return affinity(body, (), adapted=adapted)
+
+
+def test_a_conversation_keeps_its_key() -> None:
+    answer, second = {"role": "assistant", "content": "A piece."}, {"role": "user", "content": "By whom?"}
+    assert key(SYSTEM, FIRST) == key(SYSTEM, FIRST, answer) == key(SYSTEM, FIRST, answer, second)
+
+
+def test_what_begins_otherwise_has_another() -> None:
+    keys = {
+        key(SYSTEM, FIRST),
+        key(FIRST),
+        key(SYSTEM, {"role": "user", "content": "What is a canon?"}),
+        key(SYSTEM, FIRST, model="other"),
+        key(SYSTEM, FIRST, cache_salt="another tenant's"),
+        key(SYSTEM, FIRST, tools=[{"type": "function"}]),
+    }
+    assert len(keys) == 6
+
+
+def test_what_comes_after_does_not_count() -> None:
+    assert key(SYSTEM, FIRST, temperature=0.3) == key(SYSTEM, FIRST)
+
+
+def test_all_that_ask_for_an_adapter_share_two_keys() -> None:
+    def asked(n: int) -> str:
+        return key({"role": "user", "content": f"question {n}"}, model="tuned", adapted=True)
+
+    assert {asked(n) for n in range(50)} == {"tuned/0", "tuned/1"}
