@@ -10,7 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic_settings import EnvSettingsSource
 
-from deploy.settings import Settings, profile_values
+from deploy.profile_files import profile_values
+from deploy.settings import Settings
 
 __all__ = ["Origin", "Setting", "resolved_settings", "unknown_variables"]
 

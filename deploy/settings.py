@@ -5,14 +5,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -22,10 +19,12 @@ from deploy.chat_settings import ChatSettings
 from deploy.cluster_rules import check_several_machines
 from deploy.encoder_settings import EncoderSettings
 from deploy.errors import SpacesDiffer
+from deploy.kept_secret import kept_secret
 from deploy.limit_settings import TenantLimitSettings, requests_at_once
 from deploy.moderation_settings import ModerationSettings
 from deploy.observability_settings import MetricsSettings, SloSettings, TracingSettings
 from deploy.pool_settings import DeploymentName, DeploymentSettings, Ingress, RayAddress, check_deployments
+from deploy.profile_files import profile_values
 from deploy.search_settings import SearchSettings
 from deploy.storage_settings import StorageSettings
 from encoders.config import DecodeLimits, EncoderConfig
@@ -47,8 +46,6 @@ __all__ = [
     "EncoderSettings",
     "Settings",
     "load_settings",
-    "profile_names",
-    "profile_values",
 ]
 
 
@@ -298,7 +295,7 @@ class Settings(BaseSettings):
     def secret_bytes(self) -> bytes:
         """The secret that keys every cache key and signs links. Made, once, when none is set."""
         if self.secret is None:
-            return _secret(self.make_data_dir())
+            return kept_secret(self.make_data_dir())
         return bytes.fromhex(self.secret.get_secret_value())
 
     def make_data_dir(self) -> Path:
@@ -346,45 +343,5 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     return Settings(**{key: value for key, value in (overrides or {}).items() if value is not None})
 
 
-def profile_names() -> list[str]:
-    """The profiles that can be chosen."""
-    return sorted(
-        entry.name.removesuffix(".yaml") for entry in _profiles().iterdir() if entry.name.endswith(".yaml")
-    )
-
-
-def _profiles() -> Any:
-    return resources.files("deploy") / "profiles"
-
-
-def profile_values(name: str) -> dict[str, Any]:
-    """What a profile's file says. Raises ``ValueError`` for one that there is not."""
-    if name not in profile_names():
-        raise ValueError(f"There is no profile named {name!r}. Choose one of: {', '.join(profile_names())}.")
-    values = yaml.safe_load((_profiles() / f"{name}.yaml").read_text("utf-8"))
-    if not isinstance(values, dict):
-        raise ValueError(f"The profile {name!r} is not a mapping of settings.")
-    return values
-
-
 def _xdg(variable: str, fallback: str) -> Path:
     return Path(os.environ.get(variable) or Path.home() / fallback) / "manymodal"
-
-
-def _secret(data_dir: Path) -> bytes:
-    path = data_dir / "secret"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        value = path.read_bytes()
-        if len(value) != 32:
-            raise ValueError(
-                "The file 'secret' in the data folder is damaged: it must hold 32 bytes."
-            ) from None
-        return value
-    with os.fdopen(descriptor, "wb") as file:
-        value = secrets.token_bytes(32)
-        file.write(value)
-        file.flush()
-        os.fsync(file.fileno())
-    return value

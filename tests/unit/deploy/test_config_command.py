@@ -10,8 +10,9 @@ from cluster_settings import CLUSTER
 from typer.testing import CliRunner, Result
 
 from deploy.cli import app
+from deploy.profile_files import profile_names
 from deploy.setting_origins import resolved_settings, unknown_variables
-from deploy.settings import Settings, load_settings, profile_names
+from deploy.settings import Settings, load_settings
 
 
 def show(*arguments: str) -> Result:

@@ -12,8 +12,9 @@ from cluster_settings import CLUSTER
 
 from deploy.errors import SpacesDiffer
 from deploy.pool_settings import POOLS
+from deploy.profile_files import profile_names
 from deploy.ray_environment import engine_environment, ray_environment
-from deploy.settings import load_settings, profile_names
+from deploy.settings import load_settings
 from encoders.config import TEXT_BATCHES, VISION_BATCHES
 from encoders.errors import ModelUnavailable
 from encoders.registry import find
