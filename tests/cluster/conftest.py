@@ -17,6 +17,7 @@ import httpx
 import openai
 import psutil
 import pytest
+from otlp_collector import Collector, collecting
 
 from deploy.demo.samples import Samples, make_samples
 
@@ -46,6 +47,12 @@ class RunningPlatform:
             assert not ended, "the platform's process ended"
             assert time.monotonic() < deadline, f"the platform was not ready after {seconds} s"
             time.sleep(0.3)
+
+    def session(self) -> Path:
+        """The folder of its Ray session."""
+        (raylet,) = (one for one in self.process.children(recursive=True) if one.name() == "raylet")
+        (word,) = (word for word in raylet.cmdline() if word.startswith("--session_dir="))
+        return Path(word.partition("=")[2])
 
     def descendant(self, words: str) -> psutil.Process:
         """The one process below this platform whose command line contains ``words``."""
@@ -109,9 +116,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def platform(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
-    """One platform with a local store, started once for all tests: starting and stopping takes a minute."""
-    with running(tmp_path_factory.mktemp("platform")) as started:
+def collector() -> Iterator[Collector]:
+    """Where ``platform`` sends its traces."""
+    with collecting() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def platform(
+    models_dir: Path, tmp_path_factory: pytest.TempPathFactory, collector: Collector
+) -> Iterator[RunningPlatform]:
+    """One platform with a local store, started once for all tests: starting and stopping takes a minute. It tells
+    everything of itself, as one in a cluster does.
+    """
+    folder = tmp_path_factory.mktemp("platform")
+    with running(folder, TRACING__ENDPOINT=collector.endpoint, METRICS__THROUGH_RAY="true") as started:
         yield started
 
 
