@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
@@ -236,3 +238,14 @@ def test_alerts_fit_into_a_rule_of_the_operators():
     (rule,) = documents(printed.stdout)
     assert rule["spec"] == yaml.safe_load((ROOT / "deploy/grafana/alerts.yml").read_text("utf-8"))
     assert faults(rule) == []
+
+
+def test_the_application_is_built_from_what_a_pod_is_given():
+    from deploy.ray_entry import application
+
+    manifests = rendered("cpu-test")
+    (one,) = manifests.serve["applications"]
+    others = {name: value for name, value in os.environ.items() if not name.startswith("MANYMODAL_")}
+    with mock.patch.dict(os.environ, {**others, **manifests.environment, **SECRETS}, clear=True):
+        gateway = application(one["args"])
+    assert gateway._bound_deployment.ray_actor_options["resources"] == {"gateway_pool": 0.01}
