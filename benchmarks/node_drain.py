@@ -1,7 +1,8 @@
 """What `drain-node`, a pod's preStop hook, does on real Ray: streams end whole before their machine does.
 
 A head and two workers on this host; one replica on one of the workers streams numbered pieces when the hook runs
-for that machine. ``make bench-node-drain``; exit code 1 when a piece is lost, a new call fails, or the machine stays.
+for that machine. ``make bench-node-drain``; exit code 1 when a piece is lost, a new call fails, or the machine
+stays.
 """
 
 from __future__ import annotations
