@@ -97,6 +97,12 @@ class GatewayMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.degraded = Counter(
+            "manymodal_degraded_answers",
+            "Answers that lack a part because a deployment is down, by the part.",
+            ("part",),
+            registry=self.registry,
+        )
         self.tokens = Counter(
             "manymodal_tokens",
             "Tokens read (prompt) and written (completion).",

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import origin, tracing
 from serving.config import RequestLimits
+from serving.degradation import HEADER as DEGRADED
 from serving.error_handlers import error_parts
 from serving.errors import BodyTooLarge
 from serving.metrics import GatewayMetrics
@@ -67,6 +68,8 @@ class RequestMiddleware:
                 headers["x-request-id"] = request_id
                 headers["openai-processing-ms"] = str(int((time.perf_counter() - started) * 1000))
                 headers["x-content-type-options"] = "nosniff"
+                for part in filter(None, headers.get(DEGRADED, "").split(", ")):
+                    self._metrics.degraded.labels(part).inc()
             await send(message)
 
         with _request_span(scope, request_id) as span:

@@ -81,6 +81,7 @@ def beside(platform) -> bytes:
     )
     gate._refused.labels("chat_input", "violence").inc()
     redis = GatewayMetrics()
+    redis.degraded.labels("ocr").inc()
     redis.watch(platform.storage.derived, platform.storage.vectors, RedisCache("redis://127.0.0.1:1"))
     return b"".join(generate_latest(one) for one in (encoders, troubled, redis.registry))
 

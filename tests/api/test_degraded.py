@@ -100,6 +100,8 @@ async def test_chat_without_ocr(client, platform, monkeypatch, error):
     assert "degraded" not in facts
     assert facts["media"][0]["ocr_lines"] == 1
     assert facts["media"][0]["cache"]["ocr"] == "miss"  # nothing was kept of what was lacking
+    counted = platform.gateway.metrics.registry
+    assert counted.get_sample_value("manymodal_degraded_answers_total", {"part": "ocr"}) == 1
 
 
 async def test_a_stream_says_it_at_its_beginning_and_its_end(client, platform, monkeypatch):
