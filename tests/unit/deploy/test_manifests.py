@@ -87,32 +87,35 @@ def test_all_pods_have_it(manifests: Manifests):
                 assert sources == [config, "manymodal"], name
 
 
-def test_ports_match(manifests: Manifests):
+def test_clients_reach_the_gateways_of_the_cluster_that_serves(manifests: Manifests):
     settings = manifests.settings()
-    (service,) = (one for name, one in manifests.of("Service").items() if name == "manymodal")
-    assert service["spec"]["selector"]["ray.io/group"] == "gateway"
+    # KubeRay adds the selector (this cluster's machines) and moves it when another cluster takes over.
+    service = manifests.service["serveService"]
+    assert "selector" not in service["spec"]
     (port,) = service["spec"]["ports"]
-    assert port["targetPort"] == "serve"
-    for name, spec in pod_specs(manifests):
-        ports = {one["name"]: one["containerPort"] for one in spec["containers"][0].get("ports", ())}
-        if name in {"head", *manifests.groups}:
-            assert ports["serve"] == settings.port
-            assert ports["metrics"] == 8080
-    for other in manifests.of("Service").values():
-        selector = other["spec"]["selector"]
-        templates = [
-            document["spec"]["template"]
-            for kind in ("Deployment", "StatefulSet")
-            for document in manifests.of(kind).values()
-        ]
-        named = [
-            one["name"]
-            for template in templates
-            if selector.items() <= template["metadata"]["labels"].items()
-            for one in template["spec"]["containers"][0]["ports"]
-        ]
-        if other is not service:
-            assert named == [one["targetPort"] for one in other["spec"]["ports"]]
+    ports = {
+        name: {one["name"]: one["containerPort"] for one in spec["containers"][0]["ports"]}
+        for name, spec in pod_specs(manifests)
+        if name in {"head", *manifests.groups}
+    }
+    assert [name for name, own in ports.items() if port["targetPort"] in own] == ["gateway"]
+    assert ports["gateway"][port["targetPort"]] == settings.port
+    assert all(own["metrics"] == 8080 for own in ports.values())
+    # KubeRay takes the service's port of this name for that of Ray Serve, which it looks for at the head.
+    assert ports["head"][port["name"]] == settings.port
+
+
+def test_services_name_ports_of_their_pods(manifests: Manifests):
+    templates = [
+        document["spec"]["template"]
+        for kind in ("Deployment", "StatefulSet")
+        for document in manifests.of(kind).values()
+    ]
+    for service in manifests.of("Service").values():
+        selector = service["spec"]["selector"].items()
+        (template,) = (one for one in templates if selector <= one["metadata"]["labels"].items())
+        ports = [one["name"] for one in template["spec"]["containers"][0]["ports"]]
+        assert [one["targetPort"] for one in service["spec"]["ports"]] == ports
 
 
 def test_stores_that_the_settings_name_are_there():

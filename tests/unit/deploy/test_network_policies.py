@@ -104,7 +104,7 @@ def test_only_the_api_is_reachable_from_outside(manifests: Manifests):
         if lets_address(rule.get("from"), address)
         for port in ports(rule)
     }
-    assert open_ports == {("gateway", "serve")}
+    assert open_ports == {("gateway", "api")}
 
 
 def test_the_dashboard_is_reachable_by_the_operator_and_ray_alone(manifests: Manifests):
