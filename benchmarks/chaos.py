@@ -1,0 +1,200 @@
+"""Kill -9 of what a cluster is made of, while OpenAI's client asks: what its users see, and when all is whole again.
+
+Three Ray nodes in network namespaces (``tests/ray_nodes.py``), the real application with stand-ins for its models.
+Goals: 99.9 % of answers that are not streamed come, with the client's own retries; no stream ends silently; all is
+whole 30 s after a kill, 60 s after the head's. A machine that lost its power is started anew at once, as Kubernetes
+does with its pod. ``make bench-chaos``; exit code 1 when a goal is missed. ``--parts`` runs some of it, and keeps what
+the results file says of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.chaos_cluster import ALONE, PACE, chaos_cluster
+from benchmarks.report import RESULTS, write
+from benchmarks.steady_load import Ask, Load, counted
+from tests.balancer import Balancer
+from tests.ray_nodes import API_PORT, Cluster, wait_for
+
+__all__ = ["Kill", "broken_cluster", "kill_controller", "kill_node", "kill_proxy", "kill_replica", "summary"]
+
+_KINDS = ("engine", "text", "gateway", "engine", "search")
+_GOAL_SECONDS = {"head": 60.0}
+_GOAL_SHARE = 0.999
+_PATIENCE_SECONDS = 180.0
+_QUIET_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """What was killed, when (``time.time``), and after how many seconds every deployment had all its replicas."""
+
+    target: str
+    at: float
+    whole_seconds: float
+
+
+def kill_replica(cluster: Cluster, deployment: str, number: int) -> Kill:
+    """Kill one of a deployment's replicas and wait."""
+    pids = sorted(cluster.replicas()[deployment]["pids"])
+    psutil.Process(pids[number % len(pids)]).kill()
+    return _waited(cluster, deployment)
+
+
+def kill_controller(cluster: Cluster) -> Kill:
+    """Kill Ray Serve's controller and wait."""
+    (process,) = cluster.machines["head"].titled("ray::ServeController")
+    process.kill()
+    return _waited(cluster, "controller")
+
+
+def kill_proxy(cluster: Cluster, node: str) -> Kill:
+    """Kill the HAProxy of a node and wait until one answers there again."""
+    machine = cluster.machines[node]
+    killed = machine.titled("haproxy")
+    for process in killed:
+        process.kill()
+    at = time.time()
+    gone = {process.pid for process in killed}
+    wait_for(lambda: {p.pid for p in machine.titled("haproxy")} - gone, _PATIENCE_SECONDS)
+    return Kill("proxy", at, (wait := _waited(cluster, "proxy")).whole_seconds + wait.at - at)
+
+
+def kill_node(cluster: Cluster, node: str) -> tuple[Kill, float]:
+    """Take a machine's power and start it again at once. Its only pools are not waited for; the seconds until they
+    were back, too, are given beside.
+    """
+    machine = cluster.machines[node]
+    at = time.time()
+    machine.power_off()
+    cluster.start_node(node)
+    kill = _waited(cluster, "head" if node == "head" else "node", () if node == "head" else ALONE, at)
+    wait_for(cluster.whole, _PATIENCE_SECONDS)
+    return kill, time.time() - at
+
+
+def _waited(cluster: Cluster, target: str, but: Any = (), at: float | None = None) -> Kill:
+    at = at or time.time()
+    wait_for(lambda: cluster.whole(but), _PATIENCE_SECONDS)
+    return Kill(target, at, time.time() - at)
+
+
+def broken_cluster(
+    cluster: Cluster, folder: Path, parts: Sequence[str], kills: int
+) -> tuple[dict[str, list[Kill]], dict[str, list[Ask]], dict[str, float]]:
+    """Deploy, then kill part by part under load. Kills and what users asked, by part; seconds until lone pools were back."""
+    wait_for(lambda: len(cluster.joined(60)) == len(cluster.nodes), _PATIENCE_SECONDS, 1)
+    cluster.deploy(PACE)
+    addresses = {name: f"{machine.address}:{API_PORT}" for name, machine in cluster.nodes.items()}
+    all_kills: dict[str, list[Kill]] = {}
+    all_asks: dict[str, list[Ask]] = {}
+    alone: dict[str, float] = {}
+    with Balancer(folder, addresses) as url:
+        for part in parts:
+            done: list[Kill] = []
+            asks = asyncio.run(_under_load(cluster, url, part, kills, done, alone))
+            all_kills[part], all_asks[part] = done, asks
+            print(part, json.dumps(summary(done, asks)), flush=True)
+    return all_kills, all_asks, alone
+
+
+async def _under_load(
+    cluster: Cluster, url: str, part: str, kills: int, done: list[Kill], alone: dict[str, float]
+) -> list[Ask]:
+    async with Load(url, cluster.key) as load:
+        await asyncio.sleep(_QUIET_SECONDS)
+        for number in range(kills if part == "replicas" else 1):
+            if part == "replicas":
+                kind = _KINDS[number % len(_KINDS)]
+                kill = await asyncio.to_thread(kill_replica, cluster, kind, number // len(_KINDS))
+            elif part == "controller":
+                kill = await asyncio.to_thread(kill_controller, cluster)
+            elif part == "proxy":
+                kill = await asyncio.to_thread(kill_proxy, cluster, "one")
+            else:
+                node = "head" if part == "head" else "two"
+                kill, alone[part] = await asyncio.to_thread(kill_node, cluster, node)
+            done.append(kill)
+            print(f"  {kill.target}: whole after {kill.whole_seconds:.1f} s", flush=True)
+            await asyncio.sleep(_QUIET_SECONDS)
+    return load.asks
+
+
+def summary(kills: Sequence[Kill], asks: Sequence[Ask]) -> dict[str, Any]:
+    """Of one part: what users saw, and how long things took."""
+    whole = [ask for ask in asks if ask.kind != "stream"]
+    streams = [ask for ask in asks if ask.kind == "stream"]
+    failed = [ask for ask in whole if ask.outcome != "complete"]
+    seconds = [kill.whole_seconds for kill in kills]
+    by_target: dict[str, list[float]] = {}
+    for kill in kills:
+        by_target.setdefault(kill.target, []).append(kill.whole_seconds)
+    return {
+        "kills": len(kills),
+        "whole_seconds": {"median": round(statistics.median(seconds), 1), "max": round(max(seconds), 1)},
+        "whole_seconds_by_target": {
+            name: {"median": round(statistics.median(one), 1), "max": round(max(one), 1)}
+            for name, one in by_target.items()
+        },
+        "asked": counted(asks),
+        "success_share": round(1 - len(failed) / max(1, len(whole)), 5),
+        "slowest_answer_seconds": round(max((ask.seconds for ask in whole), default=0.0), 1),
+        "longest_gap_in_stream_seconds": round(max((ask.longest_gap for ask in streams), default=0.0), 1),
+        "silent_streams": sum(ask.outcome in ("silent", "running") for ask in streams),
+        "messages": sorted({ask.message for ask in asks if ask.message})[:8],
+    }
+
+
+def main() -> int:
+    """Measure, print, write ``results/chaos.json``."""
+    options = argparse.ArgumentParser(description=__doc__)
+    every = ("replicas", "controller", "proxy", "node", "head")
+    options.add_argument("--parts", nargs="+", choices=every, default=every)
+    options.add_argument("--kills", type=int, default=50, help="of replicas")
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="manymodal-bench-") as name, chaos_cluster(Path(name)) as cluster:
+        kills, asks, alone = broken_cluster(cluster, Path(name), given.parts, given.kills)
+    path = RESULTS / "chaos.json"
+    parts = json.loads(path.read_text("utf-8"))["parts"] if path.exists() else {}
+    for part in given.parts:
+        parts[part] = summary(kills[part], asks[part])
+        if part in alone:
+            parts[part]["lone_pools_back_seconds"] = round(alone[part], 1)
+        parts[part]["goal_seconds"] = _GOAL_SECONDS.get(part, 30.0)
+    whole = [
+        (kind, outcome, count)
+        for part in parts.values()
+        for kind, outcomes in part["asked"].items()
+        for outcome, count in outcomes.items()
+        if kind != "stream"
+    ]
+    share = sum(n for _, outcome, n in whole if outcome == "complete") / sum(n for *_, n in whole)
+    result = {
+        "success_share": round(share, 5),
+        "silent_streams": sum(part["silent_streams"] for part in parts.values()),
+        "goals": {"success_share_min": _GOAL_SHARE, "silent_streams": 0},
+        "parts": {name: parts[name] for name in every if name in parts},
+    }
+    met = share >= _GOAL_SHARE and not result["silent_streams"]
+    met = met and all(part["whole_seconds"]["max"] <= part["goal_seconds"] for part in parts.values())
+    print(
+        f"answers {share:.5f}, silent streams {result['silent_streams']}. Written to {write('chaos', result)}"
+    )
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
