@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import socket
 
 __all__ = ["free_port", "is_free"]
+
+_PORTS = range(20_000, 32_000)
 
 
 def is_free(host: str, port: int) -> bool:
@@ -19,7 +22,12 @@ def is_free(host: str, port: int) -> bool:
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port nobody listens on now.
+
+    Not one of those that the system gives to connections (on Linux from 32768 on): it might give it to one before it
+    is used. Nor one of Ray's workers' (10002 to 19999).
+    """
+    for port in random.sample(_PORTS, 100):  # nothing secret
+        if is_free("127.0.0.1", port):
+            return port
+    raise OSError("No port between 20000 and 32000 is free.")

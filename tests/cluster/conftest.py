@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import pytest
 from otlp_collector import Collector, collecting
 
 from deploy.demo.samples import Samples, make_samples
+from deploy.ports import free_port
 
 _START_SECONDS = 240
 _STOP_SECONDS = 90
@@ -67,9 +67,7 @@ def running(folder: Path, **settings: str) -> Iterator[RunningPlatform]:
 
     ``settings`` are ``MANYMODAL_*`` variables without that prefix.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     manymodal = Path(sys.executable).with_name("manymodal")
     command = [manymodal, "serve", "--port", str(port), "--data-dir", folder]
     environment = {**os.environ, **{f"MANYMODAL_{name}": value for name, value in settings.items()}}
