@@ -27,6 +27,7 @@ RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $
 	bench-chat bench-start bench-media bench-cache bench-repeated \
 	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu \
 	bench-search-scale bench-search-http bench-planning bench-simulation bench-fusion bench-gpu-fusion bench-fairness \
+	bench-chaos bench-partitions bench-availability \
 	bench-node-drain
 
 help: ## Show the targets.
@@ -151,6 +152,15 @@ bench-gpu-fusion: setup ## BLIP-2-OPT-2.7B in parts on a GPU, by stage; says so 
 
 bench-node-drain: setup ## A stream on a machine that is drained as a pod's end does it, on real Ray.
 	@$(BIN)/python -m benchmarks.node_drain
+
+bench-chaos: models ## Kill -9 of replicas, controller, proxy, a worker and the head of three Ray nodes under load (as root).
+	@$(BIN)/python -m benchmarks.chaos
+
+bench-partitions: models ## The cache, the bucket and a worker cut off for a minute under load (as root).
+	@$(BIN)/python -m benchmarks.partitions
+
+bench-availability: setup ## What bench-chaos has measured, times how often things fail, against 99.95 %.
+	@$(BIN)/python -m benchmarks.availability
 
 bench-start: models ## Seconds to ready, by stage, and memory.
 	@$(BIN)/python -m benchmarks.start
