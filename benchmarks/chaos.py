@@ -1,10 +1,10 @@
-"""Kill -9 of what a cluster is made of, while OpenAI's client asks: what its users see, and when all is whole again.
+"""Kill -9 of what a cluster is made of, while OpenAI's client asks: what users see, and when all is whole.
 
 Three Ray nodes in network namespaces (``tests/ray_nodes.py``), the real application with stand-ins for its models.
 Goals: 99.9 % of answers that are not streamed come, with the client's own retries; no stream ends silently; all is
 whole 30 s after a kill, 60 s after the head's. A machine that lost its power is started anew at once, as Kubernetes
-does with its pod. ``make bench-chaos``; exit code 1 when a goal is missed. ``--parts`` runs some of it, and keeps what
-the results file says of the others.
+does with its pod. ``make bench-chaos``; exit code 1 when a goal is missed. ``--parts`` runs some of it, and keeps
+what the results file says of the others.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import statistics
 import sys
 import tempfile
@@ -95,7 +96,7 @@ def _waited(cluster: Cluster, target: str, but: Any = (), at: float | None = Non
 def broken_cluster(
     cluster: Cluster, folder: Path, parts: Sequence[str], kills: int
 ) -> tuple[dict[str, list[Kill]], dict[str, list[Ask]], dict[str, float]]:
-    """Deploy, then kill part by part under load. Kills and what users asked, by part; seconds until lone pools were back."""
+    """Deploy, then kill part by part under load. Kills, what users asked, seconds until lone pools were back."""
     wait_for(lambda: len(cluster.joined(60)) == len(cluster.nodes), _PATIENCE_SECONDS, 1)
     cluster.deploy(PACE)
     addresses = {name: f"{machine.address}:{API_PORT}" for name, machine in cluster.nodes.items()}
@@ -144,6 +145,7 @@ def summary(kills: Sequence[Kill], asks: Sequence[Ask]) -> dict[str, Any]:
         by_target.setdefault(kill.target, []).append(kill.whole_seconds)
     return {
         "kills": len(kills),
+        "seconds": round(max(ask.ended for ask in asks) - min(ask.begun for ask in asks), 1),
         "whole_seconds": {"median": round(statistics.median(seconds), 1), "max": round(max(seconds), 1)},
         "whole_seconds_by_target": {
             name: {"median": round(statistics.median(one), 1), "max": round(max(one), 1)}
@@ -165,6 +167,7 @@ def main() -> int:
     options.add_argument("--parts", nargs="+", choices=every, default=every)
     options.add_argument("--kills", type=int, default=50, help="of replicas")
     given = options.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or the cluster would outlive this
     with tempfile.TemporaryDirectory(prefix="manymodal-bench-") as name, chaos_cluster(Path(name)) as cluster:
         kills, asks, alone = broken_cluster(cluster, Path(name), given.parts, given.kills)
     path = RESULTS / "chaos.json"

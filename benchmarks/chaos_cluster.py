@@ -1,4 +1,4 @@
-"""The cluster that is broken on purpose: a head that only rules, two workers, every pool that chats need on both."""
+"""The cluster that is broken on purpose: a head that only rules, two workers, on both the pools that chats need."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
 __all__ = ["Ask", "Load", "counted"]
 
 _TEXT_MODEL = "all-minilm-l6-v2"
+_PNG = b"\x89PNG\r\n\x1a\n"
 _numbers = itertools.count()
 
 
@@ -62,6 +64,7 @@ class Load:
     chats: int = 3
     embeddings: int = 3
     streams: int = 6
+    uploads: int = 0
     stream_tokens: int = 60
     pause_seconds: float = 0.2
     asks: list[Ask] = field(default_factory=list)
@@ -74,6 +77,7 @@ class Load:
         self._client = AsyncOpenAI(base_url=f"{self.base_url}/v1", api_key=self.key, http_client=http)
         self._over = asyncio.Event()
         kinds = ["chat"] * self.chats + ["embedding"] * self.embeddings + ["stream"] * self.streams
+        kinds += ["upload"] * self.uploads
         self._users = [asyncio.create_task(self._user(kind)) for kind in kinds]
         return self
 
@@ -103,6 +107,10 @@ class Load:
                 text = f"Text number {next(_numbers)}."
                 found = await self._client.embeddings.create(model=_TEXT_MODEL, input=text)
                 ask.outcome = "complete" if found.data[0].embedding else "silent"
+            elif ask.kind == "upload":
+                content = _PNG + os.urandom(64)  # the stand-ins take it for a picture
+                file = await self._client.files.create(file=("a.png", content), purpose="user_data")
+                ask.outcome = "complete" if file.id else "silent"
             elif ask.kind == "chat":
                 answer = await self._client.chat.completions.create(**question, max_tokens=5)
                 ask.tokens = len((answer.choices[0].message.content or "").split())

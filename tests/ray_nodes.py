@@ -140,6 +140,10 @@ class Cluster:
         except OSError:
             return False
 
+    def node_runs(self, name: str) -> bool:
+        """Whether Ray still runs there: a node that was away for too long ends itself."""
+        return self._running[name].poll() is None
+
     def environment(self) -> dict[str, str]:
         """What Ray is started with on every node."""
         return {
@@ -164,7 +168,7 @@ class Cluster:
         return {names[address]: resources for address, resources in found.items()}
 
     def replicas(self, seconds: float = 20.0) -> dict[str, dict[str, Any]]:
-        """Of each deployment: replicas by state, how many are wanted, on which node each running one is and as which process."""
+        """Of each deployment: replicas by state, how many are wanted, nodes and processes of those that run."""
         found: dict[str, dict[str, Any]] = self._told(seconds, replicas=True)["replicas"]
         return found
 

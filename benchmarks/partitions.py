@@ -1,0 +1,158 @@
+"""A machine is cut off for a minute, nobody is told: the cache, the bucket, a worker. What users see of it.
+
+The cluster, its application and its users are those of ``benchmarks/chaos.py``. As the design says: without the
+cache nothing is lost; without the bucket uploads answer 503 and all that needs no media goes on; without a worker
+others answer what it would have, and its streams end with an error. ``make bench-partitions``; exit code 1 when it
+is otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.chaos_cluster import PACE, chaos_cluster
+from benchmarks.report import RESULTS, write
+from benchmarks.steady_load import Ask, Load, counted
+from tests.balancer import Balancer
+from tests.ray_nodes import API_PORT, Cluster, wait_for
+
+__all__ = ["as_designed", "partition", "told"]
+
+MACHINES = {"cache": "cache", "bucket": "bucket", "worker": "two"}
+_GOAL_SHARE = 0.999
+_BEFORE_SECONDS = 5.0
+_AFTER_SECONDS = 10.0
+_PATIENCE_SECONDS = 180.0
+_STALLED_SECONDS = (
+    45.0  # RequestLimits: a stream that is silent for 30 s ends with an error; and some patience
+)
+
+
+async def partition(cluster: Cluster, url: str, name: str, seconds: float) -> dict[str, Any]:
+    """Cut a machine off for so long under load; what was seen."""
+    machine = cluster.machines[MACHINES[name]]
+    async with Load(url, cluster.key, uploads=1) as load:
+        await asyncio.sleep(_BEFORE_SECONDS)
+        cut = time.time()
+        machine.cut()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            machine.mend()
+        mended = time.time()
+        await asyncio.to_thread(_revive, cluster, name)
+        whole = time.time() - mended
+        await asyncio.sleep(_AFTER_SECONDS)
+        over = time.time() - _AFTER_SECONDS / 2
+    return told(load.asks, cut, mended, over, whole)
+
+
+def _revive(cluster: Cluster, name: str) -> None:
+    """A worker that was declared dead ends itself when it hears so, and is started anew, as Kubernetes does."""
+
+    def whole() -> bool:
+        if name == "worker" and not cluster.node_runs(MACHINES[name]):
+            cluster.machines[MACHINES[name]].power_off()
+            cluster.start_node(MACHINES[name])
+        return cluster.whole()
+
+    wait_for(whole, _PATIENCE_SECONDS, 0.5)
+
+
+def told(asks: Sequence[Ask], cut: float, mended: float, over: float, whole: float) -> dict[str, Any]:
+    """What users saw: those asked before the cut, while it lasted, until all was well, and afterwards."""
+
+    def phase(begin: float, end: float) -> dict[str, Any]:
+        within = [ask for ask in asks if begin <= ask.begun < end]
+        return {
+            "asked": counted(within),
+            "slowest_answer_seconds": round(
+                max((ask.seconds for ask in within if ask.kind != "stream"), default=0.0), 1
+            ),
+            "longest_gap_in_stream_seconds": round(max((ask.longest_gap for ask in within), default=0.0), 1),
+        }
+
+    failed = [ask.ended - cut for ask in asks if ask.outcome != "complete"]
+    return {
+        "cut_seconds": round(mended - cut, 1),
+        "whole_seconds_after_mending": round(whole, 1),
+        "before": phase(0.0, cut),
+        "meanwhile": phase(cut, mended),
+        "until_whole": phase(mended, over),
+        "after": phase(over, time.time()),
+        "failures_seconds_after_cut": [round(one, 1) for one in (min(failed), max(failed))] if failed else [],
+        "messages": sorted({ask.message for ask in asks if ask.message})[:8],
+    }
+
+
+def as_designed(name: str, seen: dict[str, Any]) -> list[str]:
+    """What was otherwise than the design says."""
+    phases = [seen[phase]["asked"] for phase in ("before", "meanwhile", "until_whole", "after")]
+    wrong = []
+    plain = [
+        (outcome, count)
+        for asked in phases
+        for kind, outcomes in asked.items()
+        for outcome, count in outcomes.items()
+        if kind in ("chat", "embedding")
+    ]
+    share = sum(n for outcome, n in plain if outcome == "complete") / sum(n for _, n in plain)
+    if share < _GOAL_SHARE:
+        wrong.append(f"only {share:.5f} of chats and embeddings were answered")
+    streams = {outcome for asked in phases for outcome in asked.get("stream", {})}
+    if streams & {"silent", "running"}:
+        wrong.append("a stream ended silently")
+    if name != "worker" and streams - {"complete"}:
+        wrong.append(f"streams ended otherwise than whole: {sorted(streams)}")
+    uploads = {outcome for asked in phases for outcome in asked.get("upload", {})}
+    if name == "cache" and uploads - {"complete"}:
+        wrong.append("uploads failed without the cache")
+    if name == "bucket" and "error" not in seen["meanwhile"]["asked"].get("upload", {}):
+        wrong.append("uploads without a bucket were not refused")
+    if set(seen["after"]["asked"].get("upload", {})) - {"complete"}:
+        wrong.append("uploads failed after all was mended")
+    longest = max(
+        seen[phase]["longest_gap_in_stream_seconds"] for phase in ("meanwhile", "until_whole", "before")
+    )
+    if longest > _STALLED_SECONDS:
+        wrong.append(f"a stream said nothing for {longest} s")
+    return wrong
+
+
+def main() -> int:
+    """Measure, print, write ``results/partitions.json``."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--parts", nargs="+", choices=list(MACHINES), default=list(MACHINES))
+    options.add_argument("--seconds", type=float, default=60.0)
+    given = options.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or the cluster would outlive this
+    path = RESULTS / "partitions.json"
+    parts = json.loads(path.read_text("utf-8"))["parts"] if path.exists() else {}
+    with tempfile.TemporaryDirectory(prefix="manymodal-bench-") as name, chaos_cluster(Path(name)) as cluster:
+        wait_for(lambda: len(cluster.joined(60)) == len(cluster.nodes), _PATIENCE_SECONDS, 1)
+        cluster.deploy(PACE)
+        nodes = {node: f"{machine.address}:{API_PORT}" for node, machine in cluster.nodes.items()}
+        with Balancer(Path(name), nodes) as url:
+            for part in given.parts:
+                seen = asyncio.run(partition(cluster, url, part, given.seconds))
+                parts[part] = {**seen, "otherwise_than_designed": as_designed(part, seen)}
+                print(part, json.dumps(parts[part]), flush=True)
+    result = {
+        "parts": {part: parts[part] for part in MACHINES if part in parts},
+        "goals": {"success_share_min": _GOAL_SHARE, "otherwise_than_designed": []},
+    }
+    print(f"Written to {write('partitions', result)}")
+    return 1 if any(part["otherwise_than_designed"] for part in parts.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
