@@ -27,6 +27,7 @@ RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $
 	bench-chat bench-start bench-media bench-cache bench-repeated \
 	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu \
 	bench-search-scale bench-search-http bench-planning bench-simulation bench-fusion bench-gpu-fusion bench-fairness \
+	bench-autoscaling bench-spike bench-rolling-update bench-scale-out \
 	bench-chaos bench-partitions bench-availability \
 	bench-node-drain
 
@@ -161,6 +162,18 @@ bench-partitions: models ## The cache, the bucket and a worker cut off for a min
 
 bench-availability: setup ## What bench-chaos has measured, times how often things fail, against 99.95 %.
 	@$(BIN)/python -m benchmarks.availability
+
+bench-autoscaling: models ## Replicas up and down under a changing load, with stand-ins on real Ray.
+	@$(BIN)/python -m benchmarks.autoscaling
+
+bench-spike: models ## Five times the peak: refusals, dropped streams, goodput, with stand-ins on real Ray.
+	@$(BIN)/python -m benchmarks.spike
+
+bench-rolling-update: models ## A new version under 100 long streams of numbered tokens, with stand-ins on real Ray.
+	@$(BIN)/python -m benchmarks.rolling_update
+
+bench-scale-out: models ## One to four gateways and encoder replicas, with stand-ins on real Ray.
+	@$(BIN)/python -m benchmarks.scale_out
 
 bench-start: models ## Seconds to ready, by stage, and memory.
 	@$(BIN)/python -m benchmarks.start
