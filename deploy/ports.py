@@ -24,8 +24,8 @@ def is_free(host: str, port: int) -> bool:
 def free_port() -> int:
     """A loopback port nobody listens on now.
 
-    Not one of those that the system gives to connections (on Linux from 32768 on): it might give it to one before it
-    is used. Nor one of Ray's workers' (10002 to 19999).
+    Not one of those that the system gives to connections (on Linux from 32768 on): it might give it to one before
+    it is used. Nor one of Ray's workers' (10002 to 19999).
     """
     for port in random.sample(_PORTS, 100):  # nothing secret
         if is_free("127.0.0.1", port):
