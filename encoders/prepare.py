@@ -68,8 +68,15 @@ def prepare_model(name: str, models_dir: Path, progress: Progress) -> None:
         return
     if found.source == WeightSource.MISSING:
         raise ModelUnavailable(f"The model '{name}' is not installed; {found.advice}.")
-    models_dir.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=models_dir))
+    try:
+        models_dir.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=models_dir))
+    except OSError as error:
+        raise ModelUnavailable(
+            f"The model '{name}' is not prepared, and the models' folder cannot be written to ({error.strerror}). "
+            "Prepare it as a user who may, with `manymodal models prepare`, or choose another folder "
+            "(--models-dir)."
+        ) from error
     try:
         if found.source == WeightSource.HUB:
             _from_hub(spec, building, progress)
