@@ -85,6 +85,7 @@ class Platform:
     request_seconds: float
     media_seconds: float
     dice: random.Random
+    look_waits: list[tuple[float, float]]
     looking: dict[tuple[str, int], simpy.Event]
     """What is being encoded right now: whoever asks about the same medium waits for the same answer."""
 

@@ -82,7 +82,7 @@ def _spike(one: SpikeOutcome) -> Iterator[str]:
     )
     yield (
         f"{during.refused_share:.1%} of requests were given up after {during.coming_back:.2f} refusals a request "
-        "(429 and 503, with Retry-After); no answer that had begun was broken off"
+        "(429 and 503, with Retry-After)"
     )
     late = ", ".join(f"{kind} {_short(each.ttft_p95)}" for kind, each in during.kinds.items())
     yield f"p95 to the first token: {late}"

@@ -63,7 +63,8 @@ class Fleet:
 @dataclass(frozen=True, slots=True)
 class PoolUse:
     """One pool within the time that counts: the share of it that a replica was busy for, how many replicas there
-    were and requests each of them had on average, and how long these waited for a model.
+    were and requests each of them had on average, and how long these waited for a model (at gateways: for their
+    turn at the encoders).
     """
 
     busy_share: float
@@ -119,12 +120,12 @@ def simulate(
     use = {}
     for name, (busy, alive) in after.items():
         spent, there = busy - before[name][0], alive - before[name][1]
-        pool = pools.get(name)
+        waits = pools[name].waits if name in pools else platform.look_waits
         use[name] = PoolUse(
             busy_share=spent / there if there else 0.0,
             replicas=there / (end - begin),
             ongoing=_mean(ongoing, name, begin, end) * (end - begin) / there if there else 0.0,
-            waits=tuple(wait for at, wait in pool.waits if begin <= at < end) if pool is not None else (),
+            waits=tuple(wait for at, wait in waits if begin <= at < end),
         )
     counted = tuple(one for one in records if begin <= one.request.at_seconds < end)
     preempted = sum(replica.preempted for replica in platform.decoder.replicas)
@@ -134,11 +135,12 @@ def simulate(
 def _build(env: simpy.Environment, fleet: Fleet, popularity: Popularity, dice: random.Random) -> Platform:
     most = fleet.decoder.autoscaling.max_replicas if fleet.decoder.autoscaling else fleet.decoder.replicas
     slots = -(-most * fleet.decoder_times.max_streams // fleet.gateways)  # as deploy.settings shares them out
+    look_waits = list[tuple[float, float]]()
     gateways = [
         Gateway(
             env,
             Turns(env, slots, max(64, _TURNS_WAITING * slots), fleet.turn_seconds),
-            Turns(env, fleet.looks, _LOOKS_WAITING, _LOOK_SECONDS),
+            Turns(env, fleet.looks, _LOOKS_WAITING, _LOOK_SECONDS, look_waits),
             fleet.max_requests,
         )
         for _ in range(fleet.gateways)
@@ -166,6 +168,7 @@ def _build(env: simpy.Environment, fleet: Fleet, popularity: Popularity, dice: r
         fleet.request_seconds,
         fleet.media_seconds,
         dice,
+        look_waits,
         looking={},
     )
 

@@ -51,9 +51,9 @@ class Spike(_Section):
     """
 
     times: Annotated[float, Field(ge=1)] = 5
-    before_seconds: float = Field(default=60, gt=0)
-    seconds: float = Field(default=240, gt=0)
-    after_seconds: float = Field(default=60, gt=0)
+    before_seconds: float = Field(default=30, gt=0)
+    seconds: float = Field(default=180, gt=0)
+    after_seconds: float = Field(default=30, gt=0)
     most_replicas: float = Field(default=2, ge=1)
 
 
@@ -63,6 +63,7 @@ class Scenario(_Section):
     Only a ``share`` of the load meets the same share of the machines, and counts are multiplied again: a fleet in
     small has more of a queue than the whole, so this errs on the safe side. ``refused_share`` of requests may be
     refused for good while targets count as met. ``hit_shares`` are those of caches that are compared.
+    ``gateway_looks`` media are at the encoders at once from one gateway (``serving.perception_tasks``).
     """
 
     load: Load
@@ -79,6 +80,7 @@ class Scenario(_Section):
     refused_share: float = Field(default=0.001, ge=0, lt=1)
     turn_seconds: float = Field(default=120, gt=0)
     gateway_requests: int = Field(default=2000, gt=0)
+    gateway_looks: int = Field(default=16, gt=0)
     encoder_requests: int = Field(default=64, gt=0)
     queued_requests: int = Field(default=256, gt=0)
     client_retries: int = Field(default=2, ge=0)

@@ -68,6 +68,7 @@ def fleet_of(
         max_requests=scenario.gateway_requests,
         request_seconds=gateway.seconds_per_request,
         media_seconds=gateway.media_seconds,
+        looks=scenario.gateway_looks,
         turn_seconds=scenario.turn_seconds,
         client=Client(scenario.client_retries),
     )
@@ -100,7 +101,7 @@ def size(scenario: Scenario, rate: float) -> Sized:
         if _met(scenario, sized.outcome):
             return sized
         name = _slowest(sized)
-        if counts[name] > _MOST_TIMES * least[name] + 1 or _nobody_waits(sized):
+        if counts[name] > _MOST_TIMES * least[name] + 10 or _nobody_waits(sized):
             break
         counts[name] = max(counts[name] + 1, math.ceil(counts[name] * _GROWTH))
     missed = ", ".join(f"the first token of {kind}" for kind in sized.outcome.late)

@@ -23,11 +23,20 @@ class Turns:
     come: with many tenants, none holds most of what there is.
     """
 
-    def __init__(self, env: simpy.Environment, slots: int, waiting: int, wait_seconds: float) -> None:
+    def __init__(
+        self,
+        env: simpy.Environment,
+        slots: int,
+        waiting: int,
+        wait_seconds: float,
+        waits: list[tuple[float, float]] | None = None,
+    ) -> None:
+        """``waits`` collects when each turn was asked for, and how many seconds it was waited for."""
         self._env = env
         self._free = slots
         self._waiting = waiting
         self._wait_seconds = wait_seconds
+        self._waits = waits
         self._held: dict[int, int] = {}
         self._lines: dict[int, deque[simpy.Event]] = {}
         self._count = 0
@@ -41,6 +50,7 @@ class Turns:
         """Wait for a slot. Raises ``Refused``."""
         if not self._lines and self._free > 0:
             self._hold(tenant)
+            self._note(self._env.now)
             return
         line = self._lines.get(tenant)
         if line is not None and len(line) >= self._waiting * 3 // 4:
@@ -53,10 +63,12 @@ class Turns:
         line.append(turn)
         self._count += 1
         self._next()
+        since = self._env.now
         yield turn | self._env.timeout(self._wait_seconds)
         if not turn.triggered:
             self._leave(tenant, turn)
             raise _FULL
+        self._note(since)
 
     def release(self, tenant: int) -> None:
         """Let a slot go."""
@@ -65,6 +77,10 @@ class Turns:
         if not self._held[tenant]:
             del self._held[tenant]
         self._next()
+
+    def _note(self, since: float) -> None:
+        if self._waits is not None:
+            self._waits.append((since, self._env.now - since))
 
     def _hold(self, tenant: int) -> None:
         self._free -= 1

@@ -171,6 +171,15 @@ def test_measured_times_are_what_stands_in_the_results() -> None:
         step = small.step_seconds(int(streams), 0, 0)
         assert int(streams) / step == pytest.approx(rate, rel=0.1)
 
+    storing = json.loads((RESULTS / "simulation.json").read_text("utf-8"))["media_seconds"]
+    assert known_times().gateways["http"].media_seconds == pytest.approx(storing, rel=0.1)
+
+
+def test_the_simulator_was_held_to_real_runs() -> None:
+    found = json.loads((RESULTS / "simulation.json").read_text("utf-8"))
+    assert found["missed"] == []
+    assert len(found["levels"]) == 2
+
 
 def test_an_a100_is_as_fast_as_was_published() -> None:
     large = known_times().decoders["8b"]
