@@ -83,7 +83,7 @@ def test_a_failed_preparation_leaves_nothing(files: dict[str, FakeModelFile], tm
 
 def test_a_folder_that_cannot_be_written_to_is_said(files: dict[str, FakeModelFile], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ModelUnavailable, match="'base' is not prepared.*cannot be written to"):
+    with pytest.raises(ModelUnavailable, match=r"'base' is not prepared.*cannot be written to"):
         prepare_models(["base"], tmp_path / "file/models", quiet)
     assert files["base"].calls == 0
 
