@@ -38,7 +38,8 @@ class RequestLimits:
     """What one request may bring. Every limit is named in the error that enforces it.
 
     A file may be larger than a medium may be (``max_file_bytes`` in one piece, ``max_upload_bytes`` in parts of
-    ``max_part_bytes``): it is stored and given back, but not decoded.
+    ``max_part_bytes``): it is stored and given back, but not decoded. ``perceptions_at_once`` is how many tasks on
+    media of all requests a gateway has at the encoders, ``perceptions_waiting`` how many wait for that.
     """
 
     max_body_bytes: int = 96 << 20
@@ -57,6 +58,8 @@ class RequestLimits:
     admission_wait_seconds: float = 30.0
     max_redirects: int = 5
     perception_timeout_seconds: float = 300.0
+    perceptions_at_once: int = 16
+    perceptions_waiting: int = 2048
     first_token_timeout_seconds: float = 120.0
     answer_timeout_seconds: float = 600.0
     stall_timeout_seconds: float = 30.0

@@ -30,9 +30,7 @@ CODEC_VERSION = 4
 Kind = TypeVar("Kind")
 Count = Callable[[str, MediaRef, Mapping[str, Any]], Awaitable[None]]
 
-_MAX_CONCURRENT_TASKS = 16
-_KEPT_FREE = 4  # of them, for tenants who come while one has all others
-_MAX_WAITING = 2048
+_KEPT_FREE = 0.25  # of the turns at the encoders, for tenants who come while one has all others
 _MAX_BEFORE_VOICE = 4  # it says one text after the other, first come first served
 _MAX_WAITING_FOR_VOICE = 64
 _LARGE_BYTES = 1 << 20  # soft tokens of a video are tens of megabytes, for which the event loop does not wait
@@ -48,7 +46,8 @@ class PerceptionTasks:
 
     def __init__(self, derived: DerivedCache, config: GatewayConfig, metrics: GatewayMetrics) -> None:
         self.derived = derived
-        self.slots = FairQueue(_MAX_CONCURRENT_TASKS, _MAX_WAITING, _busy, kept_free=_KEPT_FREE)
+        at_once, waiting = config.limits.perceptions_at_once, config.limits.perceptions_waiting
+        self.slots = FairQueue(at_once, waiting, _busy, kept_free=int(at_once * _KEPT_FREE))
         self.voice = FairQueue(_MAX_BEFORE_VOICE, _MAX_WAITING_FOR_VOICE, _voice_busy, kept_free=1)
         metrics.queues.watch("encoders", self.slots)
         metrics.queues.watch("voice", self.voice)
