@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from tests.ray_nodes import API_PORT, Cluster, wait_for
 
 __all__ = ["Kill", "broken_cluster", "kill_controller", "kill_node", "kill_proxy", "kill_replica", "summary"]
 
+_PARTS = ("replicas", "controller", "proxy", "node", "head")
 _KINDS = ("engine", "text", "gateway", "engine", "search")
 _GOAL_SECONDS = {"head": 60.0}
 _GOAL_SHARE = 0.999
@@ -89,27 +90,30 @@ def kill_node(cluster: Cluster, node: str) -> tuple[Kill, float]:
 
 def _waited(cluster: Cluster, target: str, but: Any = (), at: float | None = None) -> Kill:
     at = at or time.time()
-    wait_for(lambda: cluster.whole(but), _PATIENCE_SECONDS)
+
+    def whole() -> bool:
+        cluster.revive()
+        return cluster.whole(but)
+
+    wait_for(whole, _PATIENCE_SECONDS)
     return Kill(target, at, time.time() - at)
 
 
 def broken_cluster(
     cluster: Cluster, folder: Path, parts: Sequence[str], kills: int
-) -> tuple[dict[str, list[Kill]], dict[str, list[Ask]], dict[str, float]]:
-    """Deploy, then kill part by part under load. Kills, what users asked, seconds until lone pools were back."""
-    wait_for(lambda: len(cluster.joined(60)) == len(cluster.nodes), _PATIENCE_SECONDS, 1)
+) -> Iterator[tuple[str, list[Kill], list[Ask], float | None]]:
+    """Deploy, then kill part by part under load: the part, its kills, what users asked, and after how many seconds
+    the pools were back that are on one machine only.
+    """
+    cluster.join()
     cluster.deploy(PACE)
     addresses = {name: f"{machine.address}:{API_PORT}" for name, machine in cluster.nodes.items()}
-    all_kills: dict[str, list[Kill]] = {}
-    all_asks: dict[str, list[Ask]] = {}
-    alone: dict[str, float] = {}
     with Balancer(folder, addresses) as url:
         for part in parts:
             done: list[Kill] = []
+            alone: dict[str, float] = {}
             asks = asyncio.run(_under_load(cluster, url, part, kills, done, alone))
-            all_kills[part], all_asks[part] = done, asks
-            print(part, json.dumps(summary(done, asks)), flush=True)
-    return all_kills, all_asks, alone
+            yield part, done, asks, alone.get(part)
 
 
 async def _under_load(
@@ -163,40 +167,43 @@ def summary(kills: Sequence[Kill], asks: Sequence[Ask]) -> dict[str, Any]:
 def main() -> int:
     """Measure, print, write ``results/chaos.json``."""
     options = argparse.ArgumentParser(description=__doc__)
-    every = ("replicas", "controller", "proxy", "node", "head")
-    options.add_argument("--parts", nargs="+", choices=every, default=every)
+    options.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS)
     options.add_argument("--kills", type=int, default=50, help="of replicas")
     given = options.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or the cluster would outlive this
     with tempfile.TemporaryDirectory(prefix="manymodal-bench-") as name, chaos_cluster(Path(name)) as cluster:
-        kills, asks, alone = broken_cluster(cluster, Path(name), given.parts, given.kills)
+        for part, kills, asks, alone in broken_cluster(cluster, Path(name), given.parts, given.kills):
+            seen = {**summary(kills, asks), "goal_seconds": _GOAL_SECONDS.get(part, 30.0)}
+            if alone is not None:
+                seen["lone_pools_back_seconds"] = round(alone, 1)
+            print(part, json.dumps(seen), flush=True)
+            met = _write(part, seen)
+    return 0 if met else 1
+
+
+def _write(part: str, seen: dict[str, Any]) -> bool:
+    """Put a part beside those that were measured before; whether all that is there meets the goals."""
     path = RESULTS / "chaos.json"
     parts = json.loads(path.read_text("utf-8"))["parts"] if path.exists() else {}
-    for part in given.parts:
-        parts[part] = summary(kills[part], asks[part])
-        if part in alone:
-            parts[part]["lone_pools_back_seconds"] = round(alone[part], 1)
-        parts[part]["goal_seconds"] = _GOAL_SECONDS.get(part, 30.0)
+    parts[part] = seen
     whole = [
-        (kind, outcome, count)
-        for part in parts.values()
-        for kind, outcomes in part["asked"].items()
+        (outcome, count)
+        for one in parts.values()
+        for kind, outcomes in one["asked"].items()
         for outcome, count in outcomes.items()
         if kind != "stream"
     ]
-    share = sum(n for _, outcome, n in whole if outcome == "complete") / sum(n for *_, n in whole)
+    share = sum(count for outcome, count in whole if outcome == "complete") / sum(count for _, count in whole)
+    silent = sum(one["silent_streams"] for one in parts.values())
     result = {
         "success_share": round(share, 5),
-        "silent_streams": sum(part["silent_streams"] for part in parts.values()),
+        "silent_streams": silent,
         "goals": {"success_share_min": _GOAL_SHARE, "silent_streams": 0},
-        "parts": {name: parts[name] for name in every if name in parts},
+        "parts": {name: parts[name] for name in _PARTS if name in parts},
     }
-    met = share >= _GOAL_SHARE and not result["silent_streams"]
-    met = met and all(part["whole_seconds"]["max"] <= part["goal_seconds"] for part in parts.values())
-    print(
-        f"answers {share:.5f}, silent streams {result['silent_streams']}. Written to {write('chaos', result)}"
-    )
-    return 0 if met else 1
+    print(f"answers {share:.5f}, silent streams {silent}. Written to {write('chaos', result)}", flush=True)
+    in_time = all(one["whole_seconds"]["max"] <= one["goal_seconds"] for one in parts.values())
+    return share >= _GOAL_SHARE and not silent and in_time
 
 
 if __name__ == "__main__":

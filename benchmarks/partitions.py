@@ -49,20 +49,18 @@ async def partition(cluster: Cluster, url: str, name: str, seconds: float) -> di
         finally:
             machine.mend()
         mended = time.time()
-        await asyncio.to_thread(_revive, cluster, name)
+        await asyncio.to_thread(_revive, cluster)
         whole = time.time() - mended
         await asyncio.sleep(_AFTER_SECONDS)
         over = time.time() - _AFTER_SECONDS / 2
     return told(load.asks, cut, mended, over, whole)
 
 
-def _revive(cluster: Cluster, name: str) -> None:
+def _revive(cluster: Cluster) -> None:
     """A worker that was declared dead ends itself when it hears so, and is started anew, as Kubernetes does."""
 
     def whole() -> bool:
-        if name == "worker" and not cluster.node_runs(MACHINES[name]):
-            cluster.machines[MACHINES[name]].power_off()
-            cluster.start_node(MACHINES[name])
+        cluster.revive()
         return cluster.whole()
 
     wait_for(whole, _PATIENCE_SECONDS, 0.5)
@@ -138,7 +136,7 @@ def main() -> int:
     path = RESULTS / "partitions.json"
     parts = json.loads(path.read_text("utf-8"))["parts"] if path.exists() else {}
     with tempfile.TemporaryDirectory(prefix="manymodal-bench-") as name, chaos_cluster(Path(name)) as cluster:
-        wait_for(lambda: len(cluster.joined(60)) == len(cluster.nodes), _PATIENCE_SECONDS, 1)
+        cluster.join()
         cluster.deploy(PACE)
         nodes = {node: f"{machine.address}:{API_PORT}" for node, machine in cluster.nodes.items()}
         with Balancer(Path(name), nodes) as url:

@@ -140,9 +140,27 @@ class Cluster:
         except OSError:
             return False
 
-    def node_runs(self, name: str) -> bool:
-        """Whether Ray still runs there: a node that was away for too long ends itself."""
-        return self._running[name].poll() is None
+    def revive(self) -> None:
+        """Start Ray anew where it has ended, as Kubernetes does with a container: a node that was away for too long
+        ends itself, and one that starts on a busy machine may give up.
+        """
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                self.machines[name].power_off()
+                self.start_node(name)
+
+    def join(self, seconds: float = 300.0) -> None:
+        """Wait until all nodes are there."""
+
+        def complete() -> bool:
+            self.revive()
+            return len(self.joined(60)) == len(self._specs)
+
+        try:
+            wait_for(complete, seconds, 1)
+        except TimeoutError as error:
+            logs = "\n".join((self._folder / f"{name}.log").read_text()[-1500:] for name in self._specs)
+            raise TimeoutError(f"not all nodes joined {error}:\n{logs}") from error
 
     def environment(self) -> dict[str, str]:
         """What Ray is started with on every node."""

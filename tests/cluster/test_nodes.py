@@ -17,7 +17,7 @@ from benchmarks.chaos_cluster import PACE, chaos_cluster
 from benchmarks.steady_load import Ask, Load
 from tests.balancer import Balancer
 from tests.machines import cannot_make
-from tests.ray_nodes import API_PORT, Cluster, wait_for
+from tests.ray_nodes import API_PORT, Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -29,7 +29,7 @@ def cluster(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     if _WHY_NOT:
         pytest.skip(_WHY_NOT)
     with chaos_cluster(tmp_path_factory.mktemp("nodes")) as made:
-        wait_for(lambda: len(made.joined(60)) == len(made.nodes), 180, 1)
+        made.join()
         made.deploy(PACE)
         yield made
 
