@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+import httpx2
 from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
 
 __all__ = ["Ask", "Load", "counted"]
@@ -71,9 +71,9 @@ class Load:
 
     async def __aenter__(self) -> Load:
         # Every request on a connection of its own, or all of a user's would go to one gateway.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        timeout = httpx.Timeout(60, connect=5)
-        http = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
+        limits = httpx2.Limits(max_keepalive_connections=0)
+        timeout = httpx2.Timeout(60, connect=5)
+        http = httpx2.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
         self._client = AsyncOpenAI(base_url=f"{self.base_url}/v1", api_key=self.key, http_client=http)
         self._over = asyncio.Event()
         kinds = ["chat"] * self.chats + ["embedding"] * self.embeddings + ["stream"] * self.streams
@@ -119,7 +119,7 @@ class Load:
                 await self._stream(ask, question)
         except APIStatusError as error:
             ask.outcome, ask.message = "error", f"{error.status_code}: {error.message}"[:300]
-        except (APIConnectionError, httpx.TransportError) as error:
+        except (APIConnectionError, httpx2.TransportError) as error:
             ask.outcome = "broken"
             ask.message = f"{type(error).__name__}: {error!r}: {error.__cause__!r}"[:300]
         except APIError as error:  # an error event
