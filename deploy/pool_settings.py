@@ -31,6 +31,9 @@ Serve's HAProxy in front of many; ``proxy``: Ray Serve's own proxy, in Python, i
 """
 
 
+_RAYS_OWN = frozenset({"cpu", "gpu", "memory", "object_store_memory"})
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -97,6 +100,8 @@ class DeploymentSettings(_Section):
                 "num_replicas and autoscaling exclude each other: set one of them, and the other to null"
             )
         for name, amount in self.resources.items():
+            if name.lower() in _RAYS_OWN:
+                raise ValueError(f"resources.{name} is Ray's own: set num_cpus or num_gpus")
             if amount <= 0:
                 raise ValueError(f"resources.{name} must be more than 0")
         # Ray places a replica on one GPU or on whole ones, never on one and a half.

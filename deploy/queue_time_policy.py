@@ -28,7 +28,9 @@ def wanted_replicas(
     queues whose first has waited for ``queue_seconds`` on average. Never less for more requests or longer waiting.
     """
     by_requests = requests / target_requests
-    by_waiting = running * min(queue_seconds / target_queue_seconds, _LARGEST_STEP)
+    waiting = queue_seconds / target_queue_seconds
+    # From half of what is right on nobody goes: with fewer replicas waiting grows faster than they become fewer.
+    by_waiting = running * min(waiting if waiting > 1 else min(1.0, 2 * waiting), _LARGEST_STEP)
     return max(by_requests, by_waiting)
 
 

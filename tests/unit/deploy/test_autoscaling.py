@@ -68,6 +68,8 @@ def _wanted(
         (8, {"a": 1.5, "b": 0.0}, 2, 3),  # the average of the replicas
         (0, {"a": 90.0}, 2, 4),  # at most twice as many at once
         (20, {"a": 0.1}, 2, 5),
+        (0, {"a": 0.25}, 4, 4),  # nobody goes while somebody waits for half of what is right
+        (0, {"a": 0.125}, 4, 2),
         (400, {"a": 90.0}, 2, 8),  # the bound
         (8, None, 2, 2),
         (8, {"a": None, "b": math.nan, "c": 0.75}, 2, 3),  # of those that have reported

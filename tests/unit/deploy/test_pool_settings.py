@@ -52,6 +52,7 @@ def test_replicas_are_a_number_or_scaled(given: dict[str, Any], fewest: int, mos
         ({"autoscaling": SCALED | {"target_queue_seconds": 0}}, "greater than 0"),
         ({"num_gpus": 1.5}, "whole number"),
         ({"resources": {"vision_pool": 0}}, r"resources\.vision_pool must be more than 0"),
+        ({"resources": {"gpu": 1}}, r"resources\.gpu is Ray's own"),
         ({"max_replicas_per_node": 0}, "greater than 0"),
         ({"replicas": 2}, "Extra inputs"),
     ],
