@@ -1,4 +1,4 @@
-"""A machine is cut off for a minute, nobody is told: the cache, the bucket, a worker. What users see of it.
+"""A machine is cut off for a minute, nobody is told: cache, bucket, a worker, the head's Redis. What users see.
 
 The cluster, its application and its users are those of ``benchmarks/chaos.py``. As the design says: without the
 cache nothing is lost; without the bucket, where API keys lie, new requests answer 503 and streams go on; without
@@ -28,7 +28,7 @@ from tests.ray_nodes import API_PORT, Cluster, wait_for
 
 __all__ = ["as_designed", "partition", "told"]
 
-MACHINES = {"cache": "cache", "bucket": "bucket", "worker": "two"}
+MACHINES = {"cache": "cache", "bucket": "bucket", "worker": "two", "gcs-store": "gcs-store"}
 _GOAL_SHARE = 0.999
 _BEFORE_SECONDS = 5.0
 _AFTER_SECONDS = 10.0

@@ -87,7 +87,7 @@ class Machine:
     def power_off(self) -> None:
         """End everything there at once (SIGKILL), as when the machine loses its power."""
         deadline = time.monotonic() + _END_SECONDS
-        while processes := [one for one in self.processes() if one.status() != psutil.STATUS_ZOMBIE]:
+        while processes := self.processes():
             for process in processes:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGKILL)

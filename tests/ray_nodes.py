@@ -276,7 +276,8 @@ class _Driver:
             start_new_session=True,
         )
         self._replies: Queue[dict[str, Any] | None] = Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     @property
     def runs(self) -> bool:
@@ -304,6 +305,12 @@ class _Driver:
         """End it. What it deployed stays."""
         self._process.kill()
         self._process.wait(20)
+        self._listener.join(20)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
         self._output.close()
 
     def _listen(self) -> None:
