@@ -16,7 +16,7 @@ Replica = TypeVar("Replica")
 _MOST_BEHIND = 8  # requests that the owner of a key may have more than the least busy of the others
 
 
-class StickyRouter(ConsistentHashRouter):
+class StickyRouter(ConsistentHashRouter):  # type: ignore[misc]  # Ray ships no types
     """Ray Serve's consistent hashing over a handle's ``session_id``, with bounded loads: a replica that has
     ``most_behind`` requests more than the least busy of its successors comes after them. Without a ``session_id``
     the least busy of three comes first.
@@ -35,7 +35,7 @@ class StickyRouter(ConsistentHashRouter):
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
     ) -> list[list[RunningReplica]]:
         """See Ray's ``RequestRouter``; ranks of one replica each."""
-        ranks = await super().choose_replicas(candidate_replicas, pending_request)
+        ranks: list[list[RunningReplica]] = await super().choose_replicas(candidate_replicas, pending_request)
         if len(ranks) < 2 or any(len(rank) != 1 for rank in ranks):
             return ranks
         replicas = [rank[0] for rank in ranks]

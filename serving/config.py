@@ -71,8 +71,8 @@ class RequestLimits:
 
 @dataclass(frozen=True, slots=True)
 class ChatModel:
-    """The served decoder: its public name, how long its context is, its tokenizer file for budgeting, whether it can
-    be asked to call functions, and the names of its low-rank adapters, which are models to clients.
+    """The served decoder: its public name, how long its context is, its tokenizer file for budgeting, whether it
+    can be asked to call functions, and the names of its low-rank adapters, which are models to clients.
     """
 
     name: str
