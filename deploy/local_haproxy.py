@@ -45,7 +45,7 @@ def haproxy_environment() -> Iterator[dict[str, str]]:
         ) from error
     statistics, metrics = free_port(), free_port()
     # A socket's path has at most 97 characters, and Serve puts a folder with a name of 56 between.
-    with tempfile.TemporaryDirectory(prefix="haproxy-", dir="/tmp", ignore_cleanup_errors=True) as name:  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="haproxy-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         starter = folder / "haproxy"
         starter.write_text(_STARTER.format(ports=f"{statistics}|{metrics}", binary=shlex.quote(str(binary))))
