@@ -59,6 +59,7 @@ def serve_options(settings: DeploymentSettings) -> dict[str, Any]:
         "max_ongoing_requests": settings.max_ongoing_requests,
         "max_queued_requests": settings.max_queued_requests,
         "ray_actor_options": actor,
+        "max_surge_percent": settings.surge_percent,
         "health_check_period_s": settings.health_check_period_seconds,
         "health_check_timeout_s": settings.health_check_timeout_seconds,
     }

@@ -20,6 +20,11 @@ def check_several_machines(settings: Settings) -> None:
         raise ValueError(
             "several gateways on one machine need something in front of them: set ingress to haproxy"
         )
+    if settings.ingress == "direct" and gateways.surge_percent:
+        raise ValueError(
+            "deployments.gateway.surge_percent: with ingress direct a new gateway can only listen when the old one "
+            "has ended; set it to 0"
+        )
     if settings.ray_address == "local":
         return
     missing = []

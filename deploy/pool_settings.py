@@ -75,10 +75,11 @@ class DeploymentSettings(_Section):
     ``max_ongoing_requests`` run at once in each; ``max_queued_requests`` wait at each caller, and more are refused.
     ``num_cpus``, ``num_gpus`` (fractions share one) and ``resources`` (the cluster's own, such as
     ``{vision_pool: 0.01}``) are reserved for each, and so say on which machines they run;
-    ``max_replicas_per_node`` spreads them. With ``routing`` sticky (the decoder), prompts that begin alike go to
-    the same replica, which has kept what it computed of them, unless it is busier than others. A replica that does
-    not answer a health check, made every ``health_check_period_seconds``, within ``health_check_timeout_seconds``
-    three times is replaced.
+    ``max_replicas_per_node`` spreads them. An update starts ``surge_percent`` more (at least one; 0: none) before
+    old ones end, for which there must be room. With ``routing`` sticky (the decoder), prompts that begin alike go
+    to the same replica, which has kept what it computed of them, unless it is busier than others. A replica that
+    does not answer a health check, made every ``health_check_period_seconds``, within
+    ``health_check_timeout_seconds`` three times is replaced.
     """
 
     num_replicas: int | None = Field(default=None, gt=0)
@@ -90,6 +91,7 @@ class DeploymentSettings(_Section):
     resources: dict[str, float] = Field(default_factory=dict)
     routing: Literal["least_busy", "sticky"] = "least_busy"
     max_replicas_per_node: int | None = Field(default=None, gt=0, le=100)
+    surge_percent: int = Field(default=0, ge=0, le=100)
     health_check_period_seconds: float = Field(default=5, gt=0)
     health_check_timeout_seconds: float = Field(default=30, gt=0)
 

@@ -140,6 +140,7 @@ def test_a_deployment_takes_what_its_settings_say() -> None:
         num_gpus=0.25,
         resources={"vision_pool": 0.01},
         max_replicas_per_node=4,
+        surge_percent=25,
         health_check_period_seconds=2,
         health_check_timeout_seconds=20,
     )
@@ -149,6 +150,7 @@ def test_a_deployment_takes_what_its_settings_say() -> None:
         "max_queued_requests": 16,
         "ray_actor_options": {"num_cpus": 2, "num_gpus": 0.25, "resources": {"vision_pool": 0.01}},
         "max_replicas_per_node": 4,
+        "max_surge_percent": 25,
         "health_check_period_s": 2,
         "health_check_timeout_s": 20,
     }
