@@ -1,20 +1,25 @@
 """What has to be done now and then: expired media and responses, garbage (abandoned uploads among it), storage
 tiers, deleted rows of search.
 
-Every gateway does it by itself, at its own moments; all steps are safe beside those of others.
+Of several gateways one does a round, whoever comes first: a lease in the store keeps the others from it for most of
+the interval. All steps are safe beside those of others, so a lease that is lost does no harm.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
+import secrets
+import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 
 from prometheus_client import CollectorRegistry, Counter
 
+from serving.ingest.leases import Lease, Leases
 from serving.limits.stored import StoredBytes
 from serving.removal import Remover
 from serving.responses.store import ResponseStore
@@ -27,6 +32,14 @@ _BATCH = 256
 _JITTER = 0.2  # of the interval, so that gateways started together do not go on working together
 
 _log = logging.getLogger("manymodal.gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What one gateway at a time works on."""
+
+    tenant: str = "all"
+    id: str = "round"
 
 
 class HousekeepingMetrics:
@@ -60,24 +73,49 @@ class Housekeeping:
         self._responses = responses
         self._stored = stored
         self._metrics = metrics
+        self._leases: Leases[_Round] = Leases(
+            storage.objects,
+            f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+            storage.config.housekeeping_seconds * (1 - _JITTER),
+            storage.media.clock,
+            folder="housekeeping-leases",
+        )
+        self._lease: Lease[_Round] | None = None
 
     async def run(self) -> None:
-        """A round every ``housekeeping_seconds``, the first after a random part of that."""
+        """A round every ``housekeeping_seconds``, unless another gateway has done it; the first look after a random
+        part of that.
+        """
         interval = self._storage.config.housekeeping_seconds
         await asyncio.sleep(interval * random.random())  # noqa: S311 - no secret
         while True:
-            await self.round()
+            await self._step("lease", self._in_turn)
             await asyncio.sleep(interval * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311
 
     async def round(self) -> None:
         """Do everything once. A step that fails is logged and counted, and the others are done all the same."""
-        await self._step("expired", self._expired)
-        await self._step("responses", self._responses_expired)
-        await self._step("garbage", self._garbage)
-        await self._step("tiers", self._tiers)
-        await self._step("stored_bytes", self._stored.recount_all)
-        await self._step("vacuum", self._vacuum)
+        for name, work in (
+            ("expired", self._expired),
+            ("responses", self._responses_expired),
+            ("garbage", self._garbage),
+            ("tiers", self._tiers),
+            ("stored_bytes", self._stored.recount_all),
+            ("vacuum", self._vacuum),
+        ):
+            await self._step(name, work)
+            await self._step("lease", self._renew)
         self._metrics.runs.inc()
+
+    async def _in_turn(self) -> None:
+        self._lease = await asyncio.to_thread(self._leases.acquire, _Round())
+        if self._lease is not None:
+            await self.round()
+        else:
+            await self._step("stored_bytes", self._stored.recount_all)  # of those that were counted here
+
+    async def _renew(self) -> None:
+        if self._lease is not None and not await asyncio.to_thread(self._leases.renew, self._lease):
+            self._lease = None  # it took so long that another has begun
 
     async def _step(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:

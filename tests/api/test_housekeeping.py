@@ -210,3 +210,42 @@ async def test_ending_does_not_wait_for_a_round_that_hangs(tmp_path, config, sto
         patch.setattr(Housekeeping, "_garbage", hangs)
         async with platform.app.router.lifespan_context(platform.app):
             await asyncio.wait_for(begun.wait(), 10)
+
+
+async def test_of_several_gateways_one_does_the_round(tmp_path, config, store, clock):
+    gateways = [
+        build_platform(tmp_path, config, store, clock, housekeeping_seconds=3600).gateway.housekeeping
+        for _ in range(3)
+    ]
+    rounds: list[Housekeeping] = []
+
+    async def counting(self) -> None:
+        rounds.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Housekeeping, "round", counting)
+        for one in gateways:
+            await one._in_turn()
+        assert rounds == [gateways[0]]
+        clock.ahead_seconds = 3600 * 0.81  # whoever did it last may be gone by then
+        for one in reversed(gateways):
+            await one._in_turn()
+        assert rounds == [gateways[0], gateways[2]]
+
+
+async def test_a_long_round_stays_with_its_gateway(tmp_path, config, store, clock):
+    first, second = (
+        build_platform(tmp_path, config, store, clock, housekeeping_seconds=3600).gateway.housekeeping
+        for _ in range(2)
+    )
+    await first._in_turn()
+    clock.ahead_seconds = 3600 * 0.7
+    await first._renew()
+    clock.ahead_seconds = 3600 * 1.4
+    await second._in_turn()
+    assert second._lease is None
+    clock.ahead_seconds = 3600 * 1.6
+    await second._in_turn()
+    assert second._lease is not None
+    await first._renew()
+    assert first._lease is None
