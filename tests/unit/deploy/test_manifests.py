@@ -87,6 +87,20 @@ def test_all_pods_have_it(manifests: Manifests):
                 assert sources == [config, "manymodal"], name
 
 
+def test_no_service_passes_for_a_setting(manifests: Manifests):
+    # For a Service `manymodal` Kubernetes sets MANYMODAL_PORT=tcp://ADDRESS in every pod that comes after it.
+    assert "MANYMODAL_PORT" not in manifests.environment
+    assert manifests.service["serveService"]["metadata"]["name"] == "manymodal"
+    ours = [
+        name
+        for name, spec in pod_specs(manifests)
+        if any(IMAGE.search(container["image"]) for container in spec["containers"])
+    ]
+    linked = [name for name, spec in pod_specs(manifests) if spec.get("enableServiceLinks", True)]
+    assert {"head", "gateway", "engine", "prepare-models"} <= set(ours)
+    assert not set(ours) & set(linked)
+
+
 def test_clients_reach_the_gateways_of_the_cluster_that_serves(manifests: Manifests):
     settings = manifests.settings()
     # KubeRay adds the selector (this cluster's machines) and moves it when another cluster takes over.
