@@ -38,11 +38,13 @@ def _deployments() -> dict[str, Any]:
             **more,
         }
 
+    # Ray spreads replicas where it can; that both are never on one machine must be asked for.
+    two = {"num_replicas": 2, "max_replicas_per_node": 1}
     return {
         "perception": None,
-        "gateway": pool("gateway", num_replicas=2),
-        "engine": pool("engine", num_replicas=2, num_gpus=0.5),
-        "text": pool("text", num_replicas=2),
+        "gateway": pool("gateway", **two),
+        "engine": pool("engine", **two, num_gpus=0.5),
+        "text": pool("text", **two),
         "search": pool("search"),
         "vision": pool("vision", num_gpus=0.25),
         "ocr": pool("ocr"),

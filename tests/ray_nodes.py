@@ -171,6 +171,8 @@ class Cluster:
             "RAY_AUTH_TOKEN_PATH": str(self._token),
             "RAY_REDIS_ADDRESS": self.gcs_store.url.removeprefix("redis://").removesuffix("/0"),
             "RAY_agent_register_timeout_ms": "100000",  # three nodes on two cores start slowly
+            # As KubeRay sets it: by default workers end, with all that runs there, when the head is away for a minute.
+            "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
             "RAY_external_storage_namespace": "manymodal",
             "PYTHONPATH": str(_REPOSITORY),
         }
@@ -199,7 +201,7 @@ class Cluster:
         return bool(found) and all(
             one["status"] == "HEALTHY"
             and one["states"].get("RUNNING", 0) == one["wanted"]
-            and all(map(psutil.pid_exists, one["pids"]))
+            and all(map(_lives, one["pids"]))
             for name, one in found.items()
             if name not in but
         )
@@ -319,6 +321,14 @@ class _Driver:
             if line.startswith("{"):
                 self._replies.put(json.loads(line))
         self._replies.put(None)
+
+
+def _lives(pid: int) -> bool:
+    """Whether it runs. One whose parent has died, too, may stay in the table of processes for ever."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_for(condition: Any, seconds: float, period: float = 0.2) -> float:
