@@ -171,7 +171,7 @@ class Cluster:
             "RAY_AUTH_TOKEN_PATH": str(self._token),
             "RAY_REDIS_ADDRESS": self.gcs_store.url.removeprefix("redis://").removesuffix("/0"),
             "RAY_agent_register_timeout_ms": "100000",  # three nodes on two cores start slowly
-            # As KubeRay sets it. By default workers, and all that runs there, end when the head is away for a minute.
+            # As KubeRay sets it. By default workers, and all that runs there, end without a head for a minute.
             "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
             "RAY_external_storage_namespace": "manymodal",
             "PYTHONPATH": str(_REPOSITORY),
