@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,13 +25,24 @@ def affinity(body: Mapping[str, Any], attachments: Sequence[Attachment], *, adap
 
     With ``adapted`` the model is an adapter of the decoder, and all that ask for it share a few keys.
     """
-    beginning: list[Any] = [body["model"], body.get("cache_salt"), body.get("tools")]
+    messages = list[Any]()
     for message in body["messages"]:
-        beginning.append(message)
+        messages.append(message)
         if message.get("role") == "user":
             break
-    beginning += [one.content_id for one in attachments if isinstance(one, NativeMedium)]
+    # Media that later turns bring do not count: they would send the conversation elsewhere.
+    media = [attachments[place] for message in messages for place in _places(message)]
+    seen = [medium.content_id for medium in media if isinstance(medium, NativeMedium)]
+    beginning = [body["model"], body.get("cache_salt"), body.get("tools"), messages, seen]
     digest = hashlib.sha256(msgspec.json.encode(beginning)).hexdigest()
     if adapted:
         return f"{body['model']}/{int(digest[:8], 16) % _OF_AN_ADAPTER}"
     return digest
+
+
+def _places(message: Mapping[str, Any]) -> Iterator[int]:
+    """Which attachments a message refers to."""
+    content = message.get("content")
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, dict) and part.get("type") == "attachment":
+            yield part["index"]
