@@ -179,6 +179,15 @@ def test_alerts_are_what_prometheus_loads():
         assert set(re.findall(r"\$labels\.(\w+)", words)) <= kept | {"instance"}
 
 
+def test_numbers_of_statuses_are_rays():
+    from ray.serve.schema import DeploymentStatus
+
+    (rule,) = (one for one in alerts() if one["alert"] == "DeploymentUnhealthy")
+    assert "(ray_serve_deployment_status) <= 2" in rule["expr"]
+    alarming = {status.name for status in DeploymentStatus if status.to_numeric() <= 2}
+    assert alarming == {"UNHEALTHY", "DEPLOY_FAILED"}
+
+
 def test_prometheus_takes_the_prefix_of_ray_off():
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     assert config["rule_files"] == ["alerts.yml"]
