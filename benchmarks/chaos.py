@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 
 from benchmarks.chaos_cluster import ALONE, PACE, chaos_cluster
+from benchmarks.plots import bars
 from benchmarks.report import RESULTS, write
 from benchmarks.steady_load import Ask, Load, counted
 from tests.balancer import Balancer
@@ -201,6 +202,12 @@ def _write(part: str, seen: dict[str, Any]) -> bool:
         "goals": {"success_share_min": _GOAL_SHARE, "silent_streams": 0},
         "parts": {name: parts[name] for name in _PARTS if name in parts},
     }
+    seconds = {
+        target: (one["median"], one["median"], one["max"])
+        for seen in parts.values()
+        for target, one in seen["whole_seconds_by_target"].items()
+    }
+    bars("chaos", "Killed under load: when all is whole again", "seconds", seconds, 30.0)
     print(f"answers {share:.5f}, silent streams {silent}. Written to {write('chaos', result)}", flush=True)
     in_time = all(one["whole_seconds"]["max"] <= one["goal_seconds"] for one in parts.values())
     return share >= _GOAL_SHARE and not silent and in_time
