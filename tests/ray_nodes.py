@@ -195,7 +195,7 @@ class Cluster:
     def whole(self, but: Container[str] = (), seconds: float = 20.0) -> bool:
         """Whether every deployment, ``but`` some, has all its replicas: Serve says so, and their processes live."""
         try:
-            found = self.replicas(seconds)
+            found = self.replicas(seconds) if self._head_answers() else {}
         except DriverFailed:
             return False
         return bool(found) and all(
