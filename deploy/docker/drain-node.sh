@@ -16,10 +16,12 @@ if ! timeout 60 ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION --reason-me
   say "Ray did not take the wish: running answers may break off"
   exit 0
 fi
-# A machine that is drained and has nothing left to do ends by itself.
-end=$((SECONDS + seconds))
+# A machine that is drained and has nothing left to do ends by itself. One that is only busy may miss a question.
+end=$((SECONDS + seconds)) missed=0
 while ((SECONDS < end)); do
-  if ! python -c "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)" "$health" 2>/dev/null; then
+  if python -c "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)" "$health" 2>/dev/null; then
+    missed=0
+  elif ((++missed == 3)); then
     say "nothing is left here"
     exit 0
   fi

@@ -20,9 +20,6 @@ from deploy.simulation.sizing import Sized, fleet_of, popularity_of, size, with_
 __all__ = ["CacheRow", "PoolSize", "SpikeOutcome", "Study", "make_study"]
 
 _TAIL_SECONDS = 30.0
-_HEADROOM = (
-    1.7  # replicas that autoscaling may start, over those for the peak: five times the mean is 1.7 peaks
-)
 
 
 @dataclass(frozen=True, slots=True)

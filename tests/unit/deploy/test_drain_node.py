@@ -16,16 +16,17 @@ SCRIPT = Path(__file__).resolve().parents[3] / "deploy/docker/drain-node.sh"
 
 
 class FakeRaylet(ThreadingHTTPServer):
-    """Says that a machine is healthy so many times, and then nothing: it has ended."""
+    """Says whether a machine is healthy, one answer after the other, and then nothing more: it has ended."""
 
-    def __init__(self, healthy: int) -> None:
+    def __init__(self, *healthy: bool) -> None:
         self.asked = 0
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 server: FakeRaylet = self.server  # type: ignore[assignment]
+                well = server.asked < len(healthy) and healthy[server.asked]
                 server.asked += 1
-                self.send_response(200 if server.asked <= healthy else 503)
+                self.send_response(200 if well else 503)
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
@@ -36,8 +37,8 @@ class FakeRaylet(ThreadingHTTPServer):
 
 @pytest.fixture
 def raylet() -> Iterator[FakeRaylet]:
-    """One that is gone at the third look."""
-    server = FakeRaylet(healthy=2)
+    """One that misses a question or two, as busy ones do, and is gone after the sixth."""
+    server = FakeRaylet(True, False, True, False, False, True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield server
@@ -66,7 +67,7 @@ def drain(folder: Path, seconds: int, raylet: FakeRaylet, ray_exits: int) -> tup
 def test_it_tells_ray_and_waits_until_the_machine_has_ended(tmp_path: Path, raylet: FakeRaylet):
     said, called = drain(tmp_path, 600, raylet, ray_exits=0)
     assert "nothing is left here" in said
-    assert raylet.asked == 3
+    assert raylet.asked == 9
     assert called.split()[:3] == ["drain-node", "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
     assert called.split()[-2:] == ["--deadline-remaining-seconds", "600"]
 
