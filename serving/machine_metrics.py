@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class MachineMetrics(Collector):
     def __init__(self, cgroup: Path = _CGROUP, nvml: Any = None) -> None:
         self._cgroup = cgroup
         self._nvml = _started() if nvml is None else nvml
+        self._warned = False
 
     def collect(self) -> Iterator[Metric]:
         """See ``Collector``."""
@@ -60,17 +62,29 @@ class MachineMetrics(Collector):
             "manymodal_gpu_memory_used_bytes", "Memory of the GPU in use.", labels=("gpu",)
         )
         total = GaugeMetricFamily("manymodal_gpu_memory_total_bytes", "Memory of the GPU.", labels=("gpu",))
-        try:
-            for index in range(nvml.nvmlDeviceGetCount()):
-                handle = nvml.nvmlDeviceGetHandleByIndex(index)
-                memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-                labels = (str(index),)
+        for index in self._told(nvml, lambda: range(nvml.nvmlDeviceGetCount())) or ():
+            labels = (str(index),)
+            handle = self._told(nvml, partial(nvml.nvmlDeviceGetHandleByIndex, index))
+            if handle is None:
+                continue
+            memory = self._told(nvml, partial(nvml.nvmlDeviceGetMemoryInfo, handle))
+            if memory is not None:
                 used.add_metric(labels, float(memory.used))
                 total.add_metric(labels, float(memory.total))
-                busy.add_metric(labels, nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100)
-        except nvml.NVMLError as error:  # such as a card that fell off the bus, or a slice that tells no use
-            _LOG.warning("A GPU does not say what it does: %s", type(error).__name__)
+            rates = self._told(nvml, partial(nvml.nvmlDeviceGetUtilizationRates, handle))
+            if rates is not None:
+                busy.add_metric(labels, rates.gpu / 100)
         yield from (busy, used, total)
+
+    def _told(self, nvml: Any, question: Callable[[], Any]) -> Any:
+        """An answer, or nothing: a card may have fallen off the bus, and a slice of one tells no use. Said once."""
+        try:
+            return question()
+        except nvml.NVMLError as error:
+            if not self._warned:
+                _LOG.warning("A GPU does not say what it does: %s", type(error).__name__)
+            self._warned = True
+            return None
 
 
 def _started() -> Any:
