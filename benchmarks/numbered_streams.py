@@ -17,6 +17,7 @@ import aiohttp
 __all__ = [
     "Answer",
     "Arrivals",
+    "ask_again",
     "outcomes",
     "percentile",
     "read_answer",
@@ -35,7 +36,8 @@ class Answer:
 
     ``status`` is 0 when no answer came at all. ``ended`` is ``complete``, ``refused`` (an error status), ``error``
     (an explicit error event) or ``silent``: the stream ended, and did not say that it was not whole. Times are
-    ``time.perf_counter`` seconds; ``token_times`` has one for each token.
+    ``time.perf_counter`` seconds; ``token_times`` has one for each token. ``refusals`` is what was answered before,
+    where the question was asked again.
     """
 
     asked_at: float
@@ -47,6 +49,7 @@ class Answer:
     token_times: list[float] = field(default_factory=list)
     fingerprints: set[str] = field(default_factory=set)
     message: str = ""
+    refusals: list[str] = field(default_factory=list)
 
     @property
     def admitted(self) -> bool:
@@ -121,6 +124,22 @@ async def read_answer(
     except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
         answer.message = f"{type(error).__name__}: {error}"
     return answer
+
+
+async def ask_again(client: aiohttp.ClientSession, tokens: int, answer: Answer) -> Answer:
+    """``read_answer`` as OpenAI's client asks: again, twice, where nothing of an answer came."""
+    for pause in (0.5, 1.0, None):
+        await read_answer(client, tokens, answer)
+        if pause is None or not _worth_again(answer):
+            break
+        answer.refusals.append(f"{answer.status} {answer.message}")
+        answer.status, answer.ended, answer.message = 0, "silent", ""
+        await asyncio.sleep(pause)
+    return answer
+
+
+def _worth_again(answer: Answer) -> bool:
+    return not answer.admitted and (answer.status in {0, 408, 409, 429} or answer.status >= 500)
 
 
 async def read_embedding(client: aiohttp.ClientSession, answer: Answer | None = None) -> Answer:

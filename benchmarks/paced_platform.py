@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -66,7 +68,8 @@ class PacedPlatform:
             start_new_session=True,
             cwd=Path(__file__).parents[1],
         )
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
         try:
             self.base_url = self._told(_START_SECONDS, start=self._settings, pace=asdict(self._pace))["url"]
         except BaseException:
@@ -82,9 +85,10 @@ class PacedPlatform:
             self._process.stdin.close()  # it stops when nobody is left to tell it anything
             self._process.wait(_STOP_SECONDS)
         except (subprocess.TimeoutExpired, BrokenPipeError):
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(10)
         finally:
+            self._listening.join(10)
             self._output.close()
 
     def deploy(
@@ -117,9 +121,10 @@ class PacedPlatform:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{"):
-                self._replies.put(json.loads(line))
+        with self._process.stdout as output:
+            for line in output:
+                if line.startswith("{"):
+                    self._replies.put(json.loads(line))
         self._replies.put(None)
 
 

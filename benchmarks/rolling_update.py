@@ -2,8 +2,8 @@
 
 The real application on real Ray behind Ray Serve's HAProxy, with a stand-in engine whose tokens are numbered. All
 streams have begun when the update does, and outlast it: they end on replicas of the version before. Beside them
-short answers are asked for throughout, and none may fail. ``make bench-rolling-update``; exit code 1 when the goal
-is missed.
+short answers are asked for throughout, as OpenAI's client asks (twice again where nothing of an answer came), and
+none may fail. ``make bench-rolling-update``; exit code 1 when the goal is missed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.numbered_streams import Answer, Arrivals, outcomes, read_answer, session, spread
+from benchmarks.numbered_streams import Answer, Arrivals, ask_again, outcomes, read_answer, session, spread
 from benchmarks.paced_deployments import Pace
 from benchmarks.paced_platform import PacedPlatform, paced_settings
 from benchmarks.report import write
@@ -54,6 +54,11 @@ class Updated:
         """Short answers that were not given."""
         return sum(answer.ended != "complete" for answer in self.short)
 
+    @property
+    def refusals(self) -> list[str]:
+        """What was answered to short questions that were then asked again."""
+        return [words for answer in self.short for words in answer.refusals]
+
 
 async def update_under_streams(
     platform: PacedPlatform, after: Pace, streams: int, tokens: int, short_per_second: float
@@ -61,7 +66,7 @@ async def update_under_streams(
     """Begin ``streams`` of ``tokens`` each, replace every replica, and read all to the end."""
     async with session(platform.base_url) as client:
         long = Arrivals(lambda answer: read_answer(client, tokens, answer))
-        short = Arrivals(lambda answer: read_answer(client, _SHORT_TOKENS, answer))
+        short = Arrivals(lambda answer: ask_again(client, _SHORT_TOKENS, answer))
         for _ in range(streams):
             long.begin()
         await long.under_way(streams)
@@ -108,6 +113,7 @@ def main() -> int:
         "doubled_tokens": seen.doubled,
         "dropped_streams": seen.dropped,
         "failed_short_answers": seen.failed,
+        "asked_again": seen.refusals,
         "update_seconds": round(seen.update_seconds, 1),
         "answered_by": sorted({name for answer in (*seen.long, *seen.short) for name in answer.fingerprints}),
         "messages": sorted({a.message for a in (*seen.long, *seen.short) if a.message})[:5],
