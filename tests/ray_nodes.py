@@ -111,6 +111,8 @@ class Cluster:
         if name in self._running:
             self._running[name].wait(20)
         if name == self._head:
+            # A machine that starts anew knows nothing of the head before, which other nodes' processes still name.
+            (self._folder / name / "tmp/ray/ray_current_cluster").unlink(missing_ok=True)
             place = ["--head", f"--port={_GCS_PORT}", "--include-dashboard=false"]
         else:
             place = [f"--address={self.machines[self._head].address}:{_GCS_PORT}"]
