@@ -17,6 +17,10 @@ _MAX_WAYS = 256
 _MAX_PLACES = 1_000  # characters and classes, those in counted repetitions as often as they may stand
 _WAYS_OF_A_STAR = 10
 
+# What JSON Schema's dialect (ECMA 262) writes otherwise than Python, whose parser is used: a class such as [\w-.],
+# which counts as one place whatever is in it, and a group with a name.
+_OTHERWISE = re.compile(r"\\.|(?P<class>\[(?:\\.|[^\]\\])*\])|(?P<group>\(\?<(?![=!])[^>]*>)", re.DOTALL)
+
 _REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT)
 
 
@@ -29,7 +33,7 @@ def check_pattern(pattern: str) -> None:
     if len(pattern) > MAX_PATTERN_CHARACTERS:
         raise PatternTooCostly(f"has {len(pattern)} characters; at most {MAX_PATTERN_CHARACTERS} are taken.")
     try:
-        parsed = _parser.parse(pattern)
+        parsed = _parser.parse(_OTHERWISE.sub(_in_python, pattern))
     except (re.error, RecursionError, OverflowError):
         raise PatternTooCostly("is not a regular expression that can be read.") from None
     places, ways, _ = _cost(parsed)
@@ -38,6 +42,12 @@ def check_pattern(pattern: str) -> None:
             "has repetitions like '{0,99}' that are too large, too many or within each other; "
             "use '*' or '+' in their place, or smaller counts."
         )
+
+
+def _in_python(found: re.Match[str]) -> str:
+    if found["class"]:
+        return "."
+    return "(?:" if found["group"] else found[0]
 
 
 def _cost(items: Sequence[tuple[Any, Any]]) -> tuple[int, int, bool]:
