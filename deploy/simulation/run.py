@@ -25,7 +25,7 @@ __all__ = ["DECODER", "GATEWAY", "Fleet", "PoolUse", "Run", "Shape", "simulate"]
 DECODER = "chat"
 GATEWAY = "gateway"
 _TURNS_WAITING = 4  # times the slots, as serving.engine_turns has it
-_LOOKS_WAITING, _LOOK_SECONDS = 2048, 300.0  # as serving.perception_tasks has it
+_LOOK_SECONDS = 300.0  # as serving.perception_tasks has it
 _SAMPLE_SECONDS = 1.0
 
 
@@ -44,8 +44,8 @@ class Fleet:
     """All that is there. ``encoders`` and their times are by name of their work.
 
     A gateway is busy with each request for ``request_seconds`` before anything else; one with new media
-    then takes ``media_seconds`` until these are stored. One gateway has ``looks`` media at the encoders at once.
-    ``turn_seconds`` is how long one may wait for the decoder.
+    then takes ``media_seconds`` until these are stored. One gateway has ``looks`` media at the encoders at once,
+    and ``looks_waiting`` wait for that. ``turn_seconds`` is how long one may wait for the decoder.
     """
 
     encoders: Mapping[str, tuple[Shape, EncoderTimes]]
@@ -56,6 +56,7 @@ class Fleet:
     request_seconds: float = 0.0
     media_seconds: float = 0.0
     looks: int = 16
+    looks_waiting: int = 2048
     turn_seconds: float = 120.0
     client: Client = field(default_factory=Client)
 
@@ -140,7 +141,7 @@ def _build(env: simpy.Environment, fleet: Fleet, popularity: Popularity, dice: r
         Gateway(
             env,
             Turns(env, slots, max(64, _TURNS_WAITING * slots), fleet.turn_seconds),
-            Turns(env, fleet.looks, _LOOKS_WAITING, _LOOK_SECONDS, look_waits),
+            Turns(env, fleet.looks, fleet.looks_waiting, _LOOK_SECONDS, look_waits),
             fleet.max_requests,
         )
         for _ in range(fleet.gateways)

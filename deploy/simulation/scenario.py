@@ -63,7 +63,8 @@ class Scenario(_Section):
     Only a ``share`` of the load meets the same share of the machines, and counts are multiplied again: a fleet in
     small has more of a queue than the whole, so this errs on the safe side. ``refused_share`` of requests may be
     refused for good while targets count as met. ``hit_shares`` are those of caches that are compared.
-    ``gateway_looks`` media are at the encoders at once from one gateway (``serving.perception_tasks``).
+    ``gateway_looks`` media are at the encoders at once from one gateway, and ``gateway_looks_waiting`` wait for
+    that: the profile ``cluster`` says the same (``limits.perceptions_at_once``).
     """
 
     load: Load
@@ -80,7 +81,8 @@ class Scenario(_Section):
     refused_share: float = Field(default=0.001, ge=0, lt=1)
     turn_seconds: float = Field(default=120, gt=0)
     gateway_requests: int = Field(default=2000, gt=0)
-    gateway_looks: int = Field(default=16, gt=0)
+    gateway_looks: int = Field(default=96, gt=0)
+    gateway_looks_waiting: int = Field(default=256, gt=0)
     encoder_requests: int = Field(default=64, gt=0)
     queued_requests: int = Field(default=256, gt=0)
     client_retries: int = Field(default=2, ge=0)

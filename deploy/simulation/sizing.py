@@ -69,6 +69,7 @@ def fleet_of(
         request_seconds=gateway.seconds_per_request,
         media_seconds=gateway.media_seconds,
         looks=scenario.gateway_looks,
+        looks_waiting=scenario.gateway_looks_waiting,
         turn_seconds=scenario.turn_seconds,
         client=Client(scenario.client_retries),
     )

@@ -13,14 +13,16 @@ from typer.testing import CliRunner
 
 from deploy.cli import app
 from deploy.errors import UnusablePlan
+from deploy.profile_files import profile_values
 from deploy.simulation.arrivals import Request
 from deploy.simulation.outcome import outcome_of
 from deploy.simulation.popularity import Popularity
 from deploy.simulation.run import Fleet, Run, Shape, simulate
 from deploy.simulation.scenario import Scenario, read_scenario
 from deploy.simulation.service_times import DecoderTimes, EncoderTimes, known_times
-from deploy.simulation.sizing import play, size, with_hit_share
+from deploy.simulation.sizing import fleet_of, play, size, with_hit_share
 from deploy.simulation.study import make_study
+from serving.config import RequestLimits
 from serving.slo import Slo
 
 RESULTS = Path(__file__).parents[4] / "benchmarks" / "results"
@@ -113,6 +115,19 @@ def test_answers_that_are_late_are_no_goodput() -> None:
 
 def _small(**changes: Any) -> Scenario:
     return read_scenario("production", None, {}, {"share": 0.004, "seconds": 15, **changes})
+
+
+def test_gateways_have_as_many_media_at_the_encoders_as_a_clusters() -> None:
+    limits = profile_values("cluster")["limits"]
+    scenario = _small()
+    fleet = fleet_of(scenario, {"vision": 1, "speech": 1, "chat": 1, "gateway": 1})
+    assert fleet.looks == limits["perceptions_at_once"]
+    assert fleet.looks_waiting == limits["perceptions_waiting"]
+    # The benchmark's gateway is one with the platform's defaults.
+    assert (FLEET.looks, FLEET.looks_waiting) == (
+        RequestLimits().perceptions_at_once,
+        RequestLimits().perceptions_waiting,
+    )
 
 
 def test_the_fleet_meets_its_targets_and_a_smaller_one_does_not() -> None:
