@@ -215,7 +215,7 @@ class ChatPipeline:
                 answer = await self.turns.answer(
                     prepared.tenant,
                     prepared.choices,
-                    timeout,
+                    min(timeout, limits.turn_wait_seconds),
                     lambda: call_engine(
                         self._engine,
                         _PATH,

@@ -39,7 +39,9 @@ class RequestLimits:
 
     A file may be larger than a medium may be (``max_file_bytes`` in one piece, ``max_upload_bytes`` in parts of
     ``max_part_bytes``): it is stored and given back, but not decoded. ``perceptions_at_once`` is how many tasks on
-    media of all requests a gateway has at the encoders, ``perceptions_waiting`` how many wait for that.
+    media of all requests a gateway has at the encoders, ``perceptions_waiting`` how many wait for that. Who has no
+    turn at the decoder within ``turn_wait_seconds`` is refused: with a line of seconds, not minutes, what is
+    answered under overload is still answered in time.
     """
 
     max_body_bytes: int = 96 << 20
@@ -60,6 +62,7 @@ class RequestLimits:
     perception_timeout_seconds: float = 300.0
     perceptions_at_once: int = 16
     perceptions_waiting: int = 2048
+    turn_wait_seconds: float = 120.0
     first_token_timeout_seconds: float = 120.0
     answer_timeout_seconds: float = 600.0
     stall_timeout_seconds: float = 30.0

@@ -183,6 +183,20 @@ async def test_a_noisy_tenant_leaves_the_engine_to_others(tmp_path, config):
         assert turns.held == 0
 
 
+async def test_who_gets_no_turn_soon_is_told_to_come_back(tmp_path, config):
+    limits = replace(config.limits, turn_wait_seconds=0.05)
+    platform = build_platform(tmp_path, replace(config, engine_slots=2, limits=limits))
+    platform.engine.stall_after = 0
+    async with as_tenant(platform, "one") as one:
+        async with under_way(one, 2):
+            await soon(lambda: platform.engine.running == 2)
+            refused = await one.post("/v1/chat/completions", json=CHAT)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_overloaded")
+            assert refused.headers["retry-after"]
+        platform.engine.stall_after = None
+        assert (await one.post("/v1/chat/completions", json=CHAT)).status_code == 200
+
+
 async def test_full_houses_answer_in_our_own_words(tmp_path, config):
     platform = build_platform(tmp_path, replace(config, max_requests=4))
     platform.engine.stall_after = 0
