@@ -129,7 +129,9 @@ class Degradation:
 
     async def _has_no_replica(self, pool: str) -> bool:
         """Whether a deployment should have replicas, and none of them runs."""
-        for status in await self._pools.status() if self._pools is not None else ():
+        if self._pools is None or pool not in self._pools.names:
+            return False  # one that shares replicas with others is not told of
+        for status in await self._pools.status():
             if status.name == pool:
                 return bool(status.target_replicas) and not status.replicas.get("running")
         return False

@@ -91,10 +91,10 @@ class Caller:
         """What a streaming method gives: the first piece within the time limit, each other within that of pieces.
         Closing it cancels the call, which is made again only as long as nothing has come.
         """
+        call, finished, seconds = self.calls.begin(), False, self._timeout_seconds
         span = tracing.open_span(f"call {method}")
         handle = self._handle.options(stream=True)
         begun: list[DeploymentResponseGenerator[Any]] = []
-        call, finished, seconds = self.calls.begin(), False, self._timeout_seconds
 
         async def first() -> tuple[Any, AsyncIterator[Any]]:
             begun[:] = [getattr(handle, method).remote(*arguments, **outgoing(span))]

@@ -14,7 +14,7 @@ from fake_services import fake_mp4, fake_png, fake_wav
 from search_requests import index, text, upload
 
 from search.errors import SearchUnavailable
-from serving.degradation import HEADER, RULES
+from serving.degradation import HEADER, RULES, Degradation
 from serving.errors import CircuitOpen, ServiceBusy, ServiceUnavailable
 from serving.moderation.policy import ModerationPolicy
 from serving.pool_calls import PoolBook
@@ -174,6 +174,12 @@ async def test_a_deployment_without_replicas_is_not_waited_for(client, platform,
     said, facts = await asked
     assert (said, facts["degraded"]) == ("ocr", ["ocr"])
     assert ended.is_set()
+
+
+async def test_where_all_encoders_are_one_deployment_nobody_asks_after_a_part_of_it():
+    pools = FakePools(perception=0)
+    assert not await Degradation(pools)._has_no_replica("ocr")
+    assert pools.asked == 0
 
 
 async def test_documents_without_ocr_are_not_taken_for_whole(http, platform, monkeypatch):

@@ -50,7 +50,15 @@ def pools(controller: Controller, may_sleep: frozenset[str] = frozenset(), **rea
     return RayPools(book, callers, controller, may_sleep)
 
 
-async def test_states_are_told_in_our_words_and_asked_for_once_a_second():
+@pytest.fixture
+def clock(monkeypatch):
+    """The time for pools, which stands still unless a test moves it."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr("serving.ray_adapter.pools.time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+async def test_states_are_told_in_our_words_and_asked_for_once_a_second(clock):
     controller = Controller(
         engine=details("UPSCALING", 3, "RUNNING", "RUNNING", "STARTING"),
         gateway=details("HEALTHY", 1, "RUNNING"),
@@ -66,6 +74,9 @@ async def test_states_are_told_in_our_words_and_asked_for_once_a_second():
     assert (ocr.health, ocr.replicas) == ("unhealthy", {})
     assert (search.health, search.target_replicas) == ("unknown", None)  # the controller does not know it
     assert search.calls is not None
+    clock.now += 1.1
+    await seen.status()
+    assert controller.asked == 2
 
 
 async def test_a_controller_that_is_away_is_no_error(caplog):
@@ -76,6 +87,7 @@ async def test_a_controller_that_is_away_is_no_error(caplog):
     assert "does not say" in caplog.text
 
 
+@pytest.mark.usefixtures("clock")
 async def test_a_controller_that_hangs_holds_one_thread(monkeypatch):
     monkeypatch.setattr("serving.ray_adapter.pools._TIMEOUT_SECONDS", 0.01)
     controller = Controller(engine=details("HEALTHY", 1, "RUNNING"))
@@ -88,7 +100,7 @@ async def test_a_controller_that_hangs_holds_one_thread(monkeypatch):
         assert controller.asked == 1
     finally:
         controller.answers.set()
-    monkeypatch.undo()
+    monkeypatch.setattr("serving.ray_adapter.pools._TIMEOUT_SECONDS", 30.0)
     assert seen._asking is not None
     await seen._asking
     (engine,) = await seen.status()
