@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from deploy.adapter_settings import AdapterSettings
 from encoders.errors import ModelUnavailable
@@ -18,6 +18,7 @@ from fusion.bridge_folder import BridgeManifest, bridge_revision, check_fit, rea
 from fusion.config import BridgeConfig, Levels, NativeConfig
 from fusion.errors import BridgeUnavailable
 from fusion.picture_cost import PictureCost, picture_cost
+from serving.catalogue import CHAT_ALIASES
 from serving.config import ChatModel, EngineConfig, FusionName, ServedBridge, SoftTokenForm
 
 __all__ = ["ChatSettings", "LevelSettings", "NativeSettings"]
@@ -108,6 +109,13 @@ class ChatSettings(_Section):
     chat_template: str | None = None
     adapters: AdapterSettings = AdapterSettings()
     extra_arguments: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _adapters_have_names_of_their_own(self) -> ChatSettings:
+        for name in (self.model, *CHAT_ALIASES):
+            if name in self.adapters.folders:
+                raise ValueError(f"adapters.folders: '{name}' is the decoder's own name; choose another")
+        return self
 
     @property
     def bridge_name(self) -> str | None:

@@ -10,9 +10,12 @@ from encoders.types import ModelSpec
 from serving.config import GatewayConfig
 from serving.errors import ModelNotFound
 
-__all__ = ["ModelCatalogue", "ServedModel", "space_model"]
+__all__ = ["CHAT_ALIASES", "ModelCatalogue", "ServedModel", "space_model"]
 
-_ALIASES = {"chat": ("default",), "speech": ("whisper-1",), "voice": ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")}
+CHAT_ALIASES = ("default",)
+"""Other names of the decoder."""
+
+_ALIASES = {"chat": CHAT_ALIASES, "speech": ("whisper-1",), "voice": ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")}
 _MODERATION_ALIASES = ("omni-moderation-latest", "omni-moderation-2024-09-26")
 _TEXT_MODERATION_ALIASES = ("text-moderation-latest", "text-moderation-stable")
 

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from deploy.adapter_settings import AdapterSettings
+from deploy.settings import load_settings
 from encoders.errors import ModelUnavailable
 from serving.config import EngineConfig
 
@@ -49,6 +50,13 @@ def test_one_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_names_are_those_of_models(name: str) -> None:
     with pytest.raises(ValidationError):
         AdapterSettings(folders={name: Path("a")})
+
+
+@pytest.mark.parametrize("name", ["default", "smollm2-135m-instruct"])
+def test_none_has_a_name_of_the_decoder(name: str) -> None:
+    # Whoever asked for the decoder would be answered by the adapter.
+    with pytest.raises(ValidationError, match=f"'{name}' is the decoder's own name"):
+        load_settings({"chat": {"adapters": {"folders": {name: "a"}}}})
 
 
 def test_the_engine_is_told() -> None:
