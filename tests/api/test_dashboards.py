@@ -179,6 +179,21 @@ def test_alerts_are_what_prometheus_loads():
         assert set(re.findall(r"\$labels\.(\w+)", words)) <= kept | {"instance"}
 
 
+async def test_promises_are_bounds_of_their_histograms(platform, client, http):
+    """Between two bounds Prometheus guesses: all at 11 ms would look like 24, where the next bound is 25."""
+    await traffic(client)
+    text = (await http.get("/metrics")).text + beside(platform).decode()
+    asked = [
+        (found[1], float(found[2]))
+        for rule in alerts()
+        if (found := re.fullmatch(r"histogram_quantile\(.*?\((\w+_bucket)\b.*\) > ([\d.]+)", rule["expr"]))
+    ]
+    assert len(asked) >= 8
+    for name, promised in asked:
+        bounds = {float(one) for one in re.findall(name + r'{[^}]*\ble="([^"]+)"', text)}
+        assert promised in bounds, name
+
+
 def test_numbers_of_statuses_are_rays():
     from ray.serve.schema import DeploymentStatus
 
