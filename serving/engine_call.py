@@ -12,6 +12,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 
 from serving.config import RequestLimits
 from serving.errors import EngineOverloaded, EngineRefused, EngineStalled, EngineUnavailable, InvalidRequest
+from serving.patience import patience
 from serving.services import Attachment, ChatEngine, EngineResponse
 
 __all__ = ["EngineAnswer", "call_engine", "raise_engine_error"]
@@ -82,7 +83,9 @@ async def call_engine(
         reraise=True,
     )
     try:
-        async with asyncio.timeout(first_byte_timeout_seconds):
+        # An answer that comes whole may be late because it is long: that says nothing about the engine.
+        begins_soon = first_byte_timeout_seconds <= limits.first_token_timeout_seconds
+        async with patience(first_byte_timeout_seconds, telling=begins_soon):
             begun: _Begun = await retrying(_begin, engine, path, headers, body, attachments)
             head, first, answer = begun
             if first is None:

@@ -39,6 +39,7 @@ from serving.limits.decoding import DecodingMeter
 from serving.limits.limiter import TenantLimiter
 from serving.live_transcripts import LiveTranscripts
 from serving.metrics import GatewayMetrics
+from serving.patience import patience
 from serving.perceive_options import AS_SET, PerceiveOptions
 from serving.perception_tasks import CODEC_VERSION, PerceptionTasks, identity_of
 from serving.services import Perception
@@ -160,7 +161,7 @@ class Perceiver:
             try:
                 if self.meter is not None:
                     await self.meter.may_look(media[0].tenant)
-                async with asyncio.timeout(self._timeout_seconds), self.tasks.slots.turn(media[0].tenant):
+                async with patience(self._timeout_seconds), self.tasks.slots.turn(media[0].tenant):
                     with self._metrics.time_stage("perceive_look"):
                         answers = await self._perception.look(asked, self._quality, min_side)
             except TimeoutError as error:
@@ -286,7 +287,7 @@ class Perceiver:
 
     async def _embed(self, tenant: str, texts: tuple[str, ...]) -> Embeddings:
         try:
-            async with asyncio.timeout(self._timeout_seconds), self.tasks.slots.turn(tenant):
+            async with patience(self._timeout_seconds), self.tasks.slots.turn(tenant):
                 with self._metrics.time_stage("embed_texts"):
                     return await self._perception.embed_texts(texts)
         except TimeoutError as error:

@@ -18,6 +18,7 @@ from serving.config import GatewayConfig
 from serving.errors import PerceptionTimeout
 from serving.fair_queue import FairQueue
 from serving.metrics import GatewayMetrics
+from serving.patience import patience
 from storage.derived import DerivedCache
 from storage.keys import artifact_key
 from storage.types import MediaRef, modality_of
@@ -75,7 +76,7 @@ class PerceptionTasks:
             if self.count is not None:
                 await self.count(task, media, params)
             try:
-                async with asyncio.timeout(self._timeout_seconds), self.slots.turn(media.tenant):
+                async with patience(self._timeout_seconds), self.slots.turn(media.tenant):
                     with self._metrics.time_stage(f"perceive_{task}"):
                         made = await ask()
                         if isinstance(made, SoftTokens):

@@ -15,6 +15,7 @@ from encoders.types import MediaInfo, MediaKind
 from serving.catalogue import ModelCatalogue, ServedModel
 from serving.config import GatewayConfig
 from serving.errors import PerceptionTimeout
+from serving.patience import patience
 from serving.perception_tasks import PerceptionTasks, identity_of
 from serving.services import Perception
 from storage.types import MediaRef
@@ -72,7 +73,7 @@ class Scoring:
         if self._text_model is None:
             raise _no_model("texts", "moderation_text")
         try:
-            async with asyncio.timeout(self._timeout_seconds), self._asking:
+            async with patience(self._timeout_seconds), self._asking:
                 return await self._perception.moderate_texts(texts)
         except TimeoutError as error:
             raise PerceptionTimeout(

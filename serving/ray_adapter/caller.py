@@ -13,10 +13,11 @@ from tenacity.wait import wait_random_exponential
 from serving import tracing
 from serving.errors import ServiceUnavailable
 from serving.origin import outgoing
-from serving.pool_calls import OpenCall, PoolCalls
+from serving.patience import ran_out
+from serving.pool_calls import OpenCall, Outcome, PoolCalls
 from serving.ray_adapter.failures import RAY_ERRORS, failure_of, restarting, translated
 
-__all__ = ["Begun", "Caller", "is_cancelled", "restarting", "translated"]
+__all__ = ["Begun", "Caller", "given_up", "is_cancelled", "restarting", "translated"]
 
 T = TypeVar("T")
 
@@ -83,7 +84,7 @@ class Caller:
             call.end("answered")
             return result
         finally:
-            call.end("left")
+            call.end(given_up())
 
     async def stream(
         self, method: str, *arguments: Any, repeatable: bool = True
@@ -130,7 +131,7 @@ class Caller:
             raise restarting(self._service) from None
         finally:
             span.close()
-            call.end("left")
+            call.end(given_up())
             if not finished and begun:
                 begun[0].cancel()
 
@@ -189,6 +190,11 @@ def is_cancelled() -> bool:
     """Whether this task is being cancelled. Ray raises ``CancelledError`` for a remote cancellation, too."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
+
+
+def given_up() -> Outcome:
+    """How a call ends whose answer nobody waits for any longer."""
+    return "failed" if ran_out() else "left"
 
 
 def _is_lost(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from serving.engines.side_channel import BodyAt, read_body
 from serving.errors import CircuitOpen, EngineOverloaded, EngineUnavailable, ServiceUnavailable
 from serving.origin import outgoing
 from serving.pool_calls import PoolCalls
-from serving.ray_adapter.caller import Caller, is_cancelled
+from serving.ray_adapter.caller import Caller, given_up, is_cancelled
 from serving.ray_adapter.failures import RAY_ERRORS, failure_of, restarting, translated
 from serving.services import Attachment, EngineResponse
 
@@ -90,7 +90,7 @@ class RayChatEngine:
             raise shown from None
         finally:
             span.close()
-            call.end("left")
+            call.end(given_up())
             if answer is not None and not finished:
                 answer.cancel()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -22,6 +21,7 @@ from serving.errors import InvalidRequest, NotOffered, PerceptionTimeout
 from serving.event_stream import EventStream
 from serving.gateway import Gateway, gateway_of
 from serving.openapi import bytes_answer, reference
+from serving.patience import patience
 from serving.protocol.speech import SpeechEvent, SpeechRequest
 from serving.refusals import naming
 from serving.routes.body import json_schema, read_model
@@ -77,10 +77,12 @@ async def create_speech(request: Request, tenant: CurrentTenant) -> Response:
     async def begin() -> bytes:
         try:
             # Tenants take turns at the voice until it has begun to say their texts.
-            async with asyncio.timeout(gateway.config.limits.perception_timeout_seconds):
-                async with gateway.perceiver.tasks.voice.turn(tenant):
-                    with naming("input"):
-                        return await anext(pieces)
+            async with (
+                patience(gateway.config.limits.perception_timeout_seconds),
+                gateway.perceiver.tasks.voice.turn(tenant),
+            ):
+                with naming("input"):
+                    return await anext(pieces)
         except TimeoutError as error:
             raise PerceptionTimeout(
                 "The voice is busy with other texts. Please try again shortly."

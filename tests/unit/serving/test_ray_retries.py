@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import grpc
@@ -12,7 +13,17 @@ from tenacity import wait_none
 
 from encoders.errors import CorruptMedia
 from serving.breaker import BreakerConfig
-from serving.errors import ApiError, CircuitOpen, EngineUnavailable, ServiceBusy, ServiceUnavailable
+from serving.config import RequestLimits
+from serving.engine_call import call_engine
+from serving.errors import (
+    ApiError,
+    CircuitOpen,
+    EngineStalled,
+    EngineUnavailable,
+    ServiceBusy,
+    ServiceUnavailable,
+)
+from serving.patience import patience
 from serving.pool_calls import PoolCalls
 from serving.ray_adapter import RayChatEngine, RaySearchIndex
 from serving.ray_adapter.caller import Caller
@@ -147,6 +158,33 @@ async def test_silence_opens_it():
         with pytest.raises(ServiceUnavailable, match="did not answer"):
             await service.call("read")
     assert service.calls.breaker.state == "open"
+
+
+@pytest.mark.parametrize(
+    ("limit", "outcome"),
+    [(patience, "failed"), (asyncio.timeout, "left"), (partial(patience, telling=False), "left")],
+    ids=["ours", "the caller's", "ours of what may take long"],
+)
+async def test_a_time_limit_of_the_platforms_above_the_call_tells_of_silence(limit, outcome):
+    service, _ = caller(...)
+    with pytest.raises(TimeoutError):
+        async with limit(0.01):
+            await service.call("read")
+    assert service.calls.statistics().outcomes[outcome] == 1
+    silent = Caller(Script(FakeStream([...])), "The reader", 30)  # type: ignore[arg-type]
+    with pytest.raises(TimeoutError):
+        async with limit(0.01):
+            await anext(silent.stream("speak"))
+    assert silent.calls.statistics().outcomes[outcome] == 1
+
+
+@pytest.mark.parametrize(("limit_seconds", "outcome"), [(0.01, "failed"), (0.001, "left")])
+async def test_an_engine_that_begins_no_stream_in_time_fails(limit_seconds, outcome):
+    chat = RayChatEngine(Script(FakeStream([...])), 30)  # type: ignore[arg-type]
+    limits = RequestLimits(first_token_timeout_seconds=limit_seconds)
+    with pytest.raises(EngineStalled):
+        await call_engine(chat, "/v1/x", {}, b"", limits=limits, first_byte_timeout_seconds=0.01)
+    assert chat.caller.calls.statistics().outcomes[outcome] == 1
 
 
 async def test_a_caller_who_leaves_while_it_is_asked_again_ends_it(monkeypatch):
