@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from encoders import prepare, registry, weights
+from encoders import registry, weights
 from encoders.errors import ModelUnavailable
 from encoders.prepare import prepare_models
 from encoders.registry import Progress
@@ -397,7 +397,3 @@ def test_two_preparations_at_once(
     manifest = json.loads((tmp_path / "base" / MANIFEST_NAME).read_text())
     assert (manifest["source"] == "the other one") == (theirs == "good")
     assert [path.name for path in tmp_path.iterdir()] == ["base"]
-
-
-def test_public_names() -> None:
-    assert set(prepare.__all__) == {"PrepareProgress", "prepare_model", "prepare_models"}
