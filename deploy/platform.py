@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
@@ -79,11 +80,7 @@ def running_platform(
         on_progress("ray", "running", time.perf_counter() - started)
         serve.start(
             proxy_location="HeadOnly",
-            # Where the gateway listens itself, Serve's own proxy is not used but cannot be left out.
-            http_options={
-                "host": settings.host,
-                "port": free_port() if settings.ingress == "direct" else settings.port,
-            },
+            http_options=_http_options(settings),
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
         deadline = started + settings.start_timeout_seconds
@@ -111,6 +108,7 @@ def update_platform(
     os.environ.update(ray_environment(settings))
     import ray
     from ray import serve
+    from ray.exceptions import RayError
 
     _quiet()
     if not ray.is_initialized():
@@ -119,7 +117,7 @@ def update_platform(
         try:
             # Not by what a Ray that ran here once left behind, nor by RAY_ADDRESS, unless "auto" asks for it.
             ray.init(settings.ray_address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
             raise NotHere(
                 f"No Ray cluster answers at {settings.ray_address}: {_first_line(error)} "
                 "See `ray status`; all of its machines need the same token (RAY_AUTH_TOKEN or ~/.ray/auth_token)."
@@ -127,11 +125,21 @@ def update_platform(
         on_progress("ray", "joined", time.perf_counter() - started)
         serve.start(
             proxy_location="EveryNode",
-            http_options={"host": settings.host, "port": settings.port},
+            http_options=_http_options(settings),
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
     roll_out(settings, classes, on_progress, started, started + settings.start_timeout_seconds)
     return time.perf_counter() - started
+
+
+def _http_options(settings: Settings) -> dict[str, Any]:
+    """Where the gateway listens itself, Serve's own proxy is not used but cannot be left out: it must not take the
+    API's port first.
+    """
+    return {
+        "host": settings.host,
+        "port": free_port() if settings.ingress == "direct" else settings.port,
+    }
 
 
 def _quiet() -> None:
