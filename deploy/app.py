@@ -40,6 +40,12 @@ __all__ = ["APPLICATION_NAME", "DEPLOYMENT_CLASSES", "GatewayDeployment", "build
 
 APPLICATION_NAME = "manymodal"
 
+_STARTS_ON_A_CLUSTER = 5
+"""So many replicas may fail to start before Ray Serve gives a deployment up and replaces none of its replicas any
+more. On one machine it is the first: a model that does not load will not load the next time either. On several a
+machine may be lost meanwhile.
+"""
+
 
 class GatewayDeployment:
     """The HTTP application in a replica. Ray Serve asks for it once the handles are there."""
@@ -119,8 +125,7 @@ def build_application(settings: Settings, classes: Mapping[str, type] | None = N
             **options,
             graceful_shutdown_timeout_s=settings.drain_seconds,
             graceful_shutdown_wait_loop_s=0.2,
-            # A model that does not load will not load the next time either: say so at once.
-            max_constructor_retry_count=1,
+            max_constructor_retry_count=1 if settings.ray_address == "local" else _STARTS_ON_A_CLUSTER,
         )
 
     threads = {"OMP_NUM_THREADS": str(settings.encoders.threads)}

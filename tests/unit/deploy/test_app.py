@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster_settings import CLUSTER
 from fake_ray import FakeHandle, FakeResponse
 
 from deploy import pool_settings
@@ -60,6 +61,20 @@ def test_one_deployment_of_all_encoders_or_one_for_each_kind(tmp_path: Path) -> 
 def test_a_replica_that_leaves_may_answer_as_long_as_the_settings_say(tmp_path: Path) -> None:
     for deployment in bound(build_application(of(tmp_path, SPLIT, drain_seconds=77))).values():
         assert deployment._deployment_config.graceful_shutdown_timeout_s == 77
+
+
+def test_a_machine_that_is_lost_while_replicas_start_gives_no_deployment_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starts(settings: Settings) -> set[int]:
+        found = bound(build_application(settings)).values()
+        return {deployment._deployment_config.max_constructor_retry_count for deployment in found}
+
+    assert starts(of(tmp_path, SPLIT)) == {1}  # what does not load is said at once
+    for name, value in CLUSTER.items():
+        monkeypatch.setenv(name, value)
+    cluster = {"ray_address": "auto", "chat": {"side_channel": False}, "drain_seconds": 660}
+    assert min(starts(of(tmp_path, SPLIT, **cluster))) > 1
 
 
 def test_classes_are_put_in_place_of_the_real_ones(tmp_path: Path) -> None:
