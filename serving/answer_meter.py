@@ -22,16 +22,15 @@ class AnswerMeter:
         self._tokens = 0
         self._gaps = metrics.between_tokens.labels(modality)
 
-    def first_token(self) -> None:
-        """The streamed answer begins now."""
-        self._first = self._last = time.perf_counter()
-        self._metrics.first_token.labels(self._modality).observe(self._first - self._started)
-        tracing.event("first_token")
-
     def piece(self) -> None:
-        """A further piece of the streamed answer has come."""
+        """A piece of the streamed answer has been sent: the first token, or what comes after it."""
         now = time.perf_counter()
-        self._gaps.observe(now - self._last)
+        if self._first is None:
+            self._first = now
+            self._metrics.first_token.labels(self._modality).observe(now - self._started)
+            tracing.event("first_token")
+        else:
+            self._gaps.observe(now - self._last)
         self._last = now
 
     def count(self, completion_tokens: object) -> None:

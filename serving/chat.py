@@ -231,8 +231,6 @@ class ChatPipeline:
                     prepared.tokens.settle(0)
                 raise
         self._metrics.stage.labels("engine_first_byte").observe(time.perf_counter() - started)
-        if stream and prepared.meter is not None:
-            prepared.meter.first_token()
         if stream and prepared.guard is not None:
             return guarded(answer, prepared.guard.pieces, prepared.choices)
         return answer

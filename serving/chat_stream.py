@@ -68,6 +68,8 @@ class ChatStream(Response):
             body = self._rewriter.feed(chunk)
             if body:
                 await send({"type": "http.response.body", "body": self._write(body), "more_body": True})
+                if self._meter is not None:
+                    self._meter.piece()
             if self._rewriter.failure is not None:
                 raise self._rewriter.failure
 
@@ -86,8 +88,6 @@ class ChatStream(Response):
                         sending = True
                         await emit(chunk)
                         sending = False
-                        if self._meter is not None:
-                            self._meter.piece()
                     deadline.reschedule(loop.time() + stall)
             if not self._rewriter.done:
                 error = EngineUnavailable("The model stopped in the middle of its answer. Please try again.")

@@ -34,7 +34,7 @@ def value(metrics: GatewayMetrics, name: str, **labels: str) -> float | None:
 def test_a_streamed_answer(clock: FakeTime):
     metrics = GatewayMetrics(slo=Slo(first_token_seconds=0.5, token_seconds=0.1))
     meter = AnswerMeter(metrics, "text", started=99.6)
-    meter.first_token()
+    meter.piece()
     for _ in range(4):
         clock.now += 0.05
         meter.piece()
@@ -52,7 +52,7 @@ def test_a_streamed_answer(clock: FakeTime):
 def test_a_late_answer_is_not_goodput(clock: FakeTime):
     metrics = GatewayMetrics(slo=Slo(first_token_seconds=0.3))
     meter = AnswerMeter(metrics, "text", started=99.6)
-    meter.first_token()
+    meter.piece()
     meter.count(7)
     meter.end()
     assert value(metrics, "answers_total", modality="text", slo="missed") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -41,3 +42,40 @@ async def test_a_stream_that_is_cancelled_while_it_ends_still_ends_the_engines_r
     with pytest.raises(asyncio.CancelledError):
         await serving
     assert closed.is_set()
+
+
+async def test_what_nobody_is_sent_is_no_piece_of_the_answer():
+    """A guard that holds text back gives empty pieces meanwhile; token counts that nobody asked for are dropped."""
+    sent: list[tuple[str, object]] = []
+
+    async def rest() -> AsyncIterator[bytes]:
+        for chunk in (b"", b"", b"data: 1\n\n", b'data: {"usage": {}}\n\n', b"data: [DONE]\n\n"):
+            yield chunk
+
+    async def send(message):
+        sent.append(("sent", message.get("body")))
+
+    async def receive():
+        return await asyncio.Event().wait()
+
+    class FakeMeter:
+        def piece(self) -> None:
+            sent.append(("piece", None))
+
+        def end(self) -> None:
+            sent.append(("end", None))
+
+    answer = EngineAnswer(b"", rest())
+    stream = ChatStream(
+        answer, lambda event: None, stall_timeout_seconds=60, on_error=lambda error: None, meter=FakeMeter()
+    )
+    await stream({}, receive, send)
+    assert sent == [
+        ("sent", None),  # the head
+        ("sent", b"data: 1\n\n"),
+        ("piece", None),
+        ("sent", b"data: [DONE]\n\n"),
+        ("piece", None),
+        ("end", None),
+        ("sent", b""),
+    ]
