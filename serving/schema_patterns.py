@@ -18,8 +18,12 @@ _MAX_PLACES = 1_000  # characters and classes, those in counted repetitions as o
 _WAYS_OF_A_STAR = 10
 
 # What JSON Schema's dialect (ECMA 262) writes otherwise than Python, whose parser is used: a class such as [\w-.],
-# which counts as one place whatever is in it, and a group with a name.
-_OTHERWISE = re.compile(r"\\.|(?P<class>\[(?:\\.|[^\]\\])*\])|(?P<group>\(\?<(?![=!])[^>]*>)", re.DOTALL)
+# which counts as one place whatever is in it, and a group with a name. It has no comments, in which Python would
+# not see what another compiler sees.
+_OTHERWISE = re.compile(
+    r"\\.|(?P<class>\[(?:\\.|[^\]\\])*\])|(?P<group>\(\?<(?![=!])[^>]*>)|(?P<flags>\(\?(?:#|[a-zA-Z-]*x))",
+    re.DOTALL,
+)
 
 _REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT)
 
@@ -45,6 +49,8 @@ def check_pattern(pattern: str) -> None:
 
 
 def _in_python(found: re.Match[str]) -> str:
+    if found["flags"]:
+        raise PatternTooCostly("has comments in it, which are not supported.")
     if found["class"]:
         return "."
     return "(?:" if found["group"] else found[0]
