@@ -1,4 +1,4 @@
-"""A small platform of stand-ins on real Ray behind HAProxy: a spike, replicas up and down, an update under streams.
+"""Stand-ins in pools on real Ray behind HAProxy: requests of every kind, a spike, replicas up and down, an update.
 
 The long shows are ``make bench-spike``, ``bench-autoscaling``, ``bench-rolling-update`` and ``bench-scale-out``, of
 the same code.
@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
+import psutil
 import pytest
+from fake_services import fake_png
 
 from benchmarks.autoscaling import follow
 from benchmarks.paced_deployments import Pace
@@ -22,12 +25,14 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 _STREAMS = 10
 _TOKENS = 8
 _PACE = Pace(tokens=400, tokens_per_second=10.0)
+_POOLS = ("vision", "ocr", "audio", "text")
+_LIMITS = {"max_ongoing_requests": 64, "max_queued_requests": 64}
 _LONG_TOKENS = 300  # half a minute: an update takes less on any machine that is not in trouble
 
 
 @pytest.fixture(scope="module")
 def paced(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PacedPlatform]:
-    """Two gateways, an engine of one or two replicas, one replica of encoders."""
+    """Two gateways, an engine of one or two replicas, one replica of each kind of encoders."""
     folder = tmp_path_factory.mktemp("paced")
     scaled = {
         "min_replicas": 1,
@@ -43,12 +48,42 @@ def paced(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         drain_seconds=120,
         chat={"max_streams": _STREAMS},
         deployments={
-            "gateway": {"num_replicas": 2},
+            "perception": None,
+            **dict.fromkeys(_POOLS, _LIMITS),
+            "gateway": {"num_replicas": 2, "surge_percent": 50},
             "engine": {"autoscaling": scaled, "max_ongoing_requests": 64},
         },
     )
     with PacedPlatform(settings, _PACE, folder / "log") as platform:
         yield platform
+
+
+def test_every_kind_of_request_finds_its_pool_and_nothing_of_haproxy_is_open_to_others(
+    paced: PacedPlatform,
+) -> None:
+    with httpx.Client(base_url=paced.base_url, timeout=60) as http:
+        ready = http.get("/ready").json()
+        assert {*_POOLS, "search", "engine"} <= set(ready["deployments"]), ready
+        uploaded = http.post("/v1/media", files={"file": ("a.png", fake_png({"cat": 0.9}), "image/png")})
+        medium = uploaded.json()["id"]
+        added = http.post("/v1/collections/default/documents", json={"media_id": medium})
+        assert added.status_code in {200, 201}, added.text
+        query = {"query": {"type": "text", "content": "a cat"}, "top_k": 3}
+        found = http.post("/v1/search", json=query)
+        assert [hit["id"] for hit in found.json()["results"]] == [added.json()["id"]], found.text
+        parts = [{"type": "image_url", "image_url": {"url": medium}}, {"type": "text", "text": "What?"}]
+        hello = {"model": "default", "messages": [{"role": "user", "content": parts}], "max_tokens": 3}
+        answer = http.post("/v1/chat/completions", json=hello)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["manymodal"]["media"][0]["id"] == medium
+    haproxies = [one for one in psutil.Process().children(recursive=True) if one.name() == "haproxy"]
+    listening = [
+        socket.laddr.ip
+        for one in haproxies
+        for socket in one.net_connections("inet")
+        if socket.status == psutil.CONN_LISTEN
+    ]
+    assert set(listening) == {"127.0.0.1"}
 
 
 async def test_who_is_refused_in_a_spike_hears_when_to_come_back_and_nobody_admitted_is_dropped(
