@@ -11,9 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 __all__ = ["Selected", "exposed", "missing", "selected"]
 
-_ADDED = frozenset(
-    {"instance", "job", "deployment", "replica"}
-)  # by Prometheus, and in clusters
+_ADDED = frozenset({"instance", "job", "deployment", "replica"})  # by Prometheus, and in clusters
 _OF_GRAFANA = {"$__rate_interval": "5m", "$__interval": "1m"}
 
 
