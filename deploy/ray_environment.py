@@ -59,9 +59,6 @@ def _ingress_environment(settings: Settings) -> dict[str, str]:
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(settings.drain_seconds + _HAPROXY_MARGIN_SECONDS),
             # Long enough for every HAProxy to be told that a gateway leaves. Who asks it later is sent to another.
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
-            # A gateway that ends may close a connection just as HAProxy sends something over it. Without a byte of
-            # an answer another one is asked, as clients would do, who would get Ray's bare 500 otherwise.
-            "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
             # An HAProxy that died is started again after three missed checks: 35 s with Serve's period of 10.
             "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "3",
         }
