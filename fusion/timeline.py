@@ -127,7 +127,11 @@ class Timeline:
         for passage in self.passages:
             for place, piece in _by_shot(passage, self.shots):
                 (beside if place is None else said.setdefault(place, [])).append(piece)
-        rows = [Row(shot, tuple(said.get(place, ()))) for place, shot in enumerate(self.shots)]
+        # Two who speak at once: pieces of the one begin among those of the other.
+        rows = [
+            Row(shot, tuple(sorted(said.get(place, ()), key=lambda piece: piece.start_seconds)))
+            for place, shot in enumerate(self.shots)
+        ]
         rows += [Row(None, (passage,)) for passage in beside]
         return tuple(sorted(rows, key=_row_start))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from encoders.types import (
@@ -192,6 +192,9 @@ texts = st.lists(st.sampled_from(["a", "bee", "sees", "dogs.", "run!"]), min_siz
 
 
 @given(times, times, times, st.lists(st.tuples(st.floats(0, 290), st.floats(0.1, 20), texts), max_size=6))
+@example(
+    [0.0, 4.0], [], [], [(0.0, 1.0, ["a"] * 2), (0.0, 6.0, ["a"] * 5), (0.0, 1.0, ["a"]), (2.0, 1.0, ["a"])]
+)
 def test_every_moment_and_every_word_has_one_place(frames, repeats, changes, said):
     said.sort(key=lambda one: one[0])
     segments = [segment(start, start + length, " ".join(words)) for start, length, words in said]
