@@ -19,6 +19,8 @@ FUZZ_SECONDS ?= 20
 # Of 5,000 tests one may meet a machine that is busy with something else. What passes only when it is run again is
 # listed (RERUN) and is a fault to be mended; what fails twice fails.
 SECOND_CHANCE := --reruns 1 -rR
+# Made-up examples are the same each time; `make unit` makes up new ones.
+JUDGED := $(SECOND_CHANCE) --hypothesis-profile repeatable
 
 BIN := $(VENV)/bin
 RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
@@ -50,9 +52,9 @@ serve: setup ## Start the platform and keep serving. PORT, PROFILE, DATA_DIR.
 	@exec $(BIN)/manymodal serve $(RUN_OPTIONS)
 
 test: lint types imports test-models node-client ## Lint, types, import rules and every test that needs no GPU.
-	@$(BIN)/pytest tests/unit --numprocesses 2 $(SECOND_CHANCE)
-	@$(BIN)/pytest tests/contract tests/api --numprocesses 3 --dist loadfile --no-loadscope-reorder $(SECOND_CHANCE)
-	@$(BIN)/pytest tests/cluster $(SECOND_CHANCE)
+	@$(BIN)/pytest tests/unit --numprocesses 2 $(JUDGED)
+	@$(BIN)/pytest tests/contract tests/api --numprocesses 3 --dist loadfile --no-loadscope-reorder $(JUDGED)
+	@$(BIN)/pytest tests/cluster $(JUDGED)
 
 test-models: setup ## Prepare every model that installed packages carry.
 	@$(BIN)/manymodal models prepare --packaged

@@ -17,6 +17,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 settings.register_profile(
     "unhurried", settings.get_profile("default"), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+# The same examples each time, so that a change is judged by what it changes (`make test`). `make unit`, and pytest
+# by itself, make up new ones.
+settings.register_profile("repeatable", settings.get_profile("unhurried"), derandomize=True)
 settings.load_profile("unhurried")
 
 
