@@ -178,4 +178,5 @@ async def test_the_oldest_job_is_the_next(house: House) -> None:
         now[0] += 1
         jobs.append(house.job().id)
     await house.runner.look()
-    await until(lambda: house.work.begun == jobs[:2])
+    await until(lambda: len(house.work.begun) == 2)
+    assert set(house.work.begun) == set(jobs[:2])  # two at once, whichever has its lease first
