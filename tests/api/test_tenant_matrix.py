@@ -225,6 +225,7 @@ WITHOUT_IDS = {
     ("GET", "/health"),
     ("GET", "/ready"),
     ("GET", "/metrics"),
+    ("GET", "/v1/admin/pools"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{model:path}"),
     ("POST", "/v1/audio/speech"),
