@@ -18,9 +18,8 @@ FUZZ_API_SECONDS ?= 300
 FUZZ_SECONDS ?= 20
 # Of 5,000 tests one may meet a machine that is busy with something else. What passes only when it is run again is
 # listed (RERUN) and is a fault to be mended; what fails twice fails.
-SECOND_CHANCE := --reruns 1 -rR
 # Made-up examples are the same each time; `make unit` makes up new ones.
-JUDGED := $(SECOND_CHANCE) --hypothesis-profile repeatable
+JUDGED := --reruns 1 -rR --hypothesis-profile repeatable
 
 BIN := $(VENV)/bin
 RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $(DATA_DIR))

@@ -10,26 +10,21 @@ from collections.abc import Callable, Iterator
 import openai
 import pytest
 from fake_services import fake_png
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from kept_spans import PARENT, kept_spans
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 
 from encoders.errors import CorruptMedia
-from serving import request_log, tracing
+from serving import request_log
 
 LOGGERS = ("manymodal", "encoders", "fusion", "search", "serving", "storage")
-PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture
 def exporter() -> Iterator[InMemorySpanExporter]:
-    kept = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(kept))
-    tracing.turn_on(provider.get_tracer("test"))
-    yield kept
-    tracing.turn_off()
+    with kept_spans() as kept:
+        yield kept
 
 
 @pytest.fixture

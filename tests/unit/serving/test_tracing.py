@@ -7,24 +7,18 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from kept_spans import PARENT, kept_spans
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from serving import origin, tracing
 from serving.observed import observed
 
-PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
 
 @pytest.fixture
 def exporter() -> Iterator[InMemorySpanExporter]:
-    kept = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(kept))
-    tracing.turn_on(provider.get_tracer("test"))
-    yield kept
-    tracing.turn_off()
+    with kept_spans() as kept:
+        yield kept
 
 
 def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
