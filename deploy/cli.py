@@ -23,6 +23,7 @@ from deploy.given_settings import given_settings
 from deploy.ingest_command import ingest_cluster
 from deploy.keys_command import keys_app
 from deploy.planning.command import plan
+from deploy.samples_command import samples
 from deploy.settings import Settings
 from deploy.simulate_command import simulate
 from deploy.tenants_command import tenants_app
@@ -54,6 +55,7 @@ register_client_commands(app, models_app)
 app.command()(plan)
 app.command()(simulate)
 app.command()(deploy)
+app.command()(samples)
 app.command("ingest-cluster")(ingest_cluster)
 app.command("train-bridge")(train_bridge)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from deploy.demo.photos import PHOTOS, draw_sign, read_photo
 from deploy.demo.video import assemble_video
 
-__all__ = ["SHOWN_IN_VIDEO", "STRETCH_SECONDS", "Samples", "Stretch", "make_samples"]
+__all__ = ["SHOWN_IN_VIDEO", "STRETCH_SECONDS", "Samples", "Stretch", "make_samples", "write_samples"]
 
 SHOWN_IN_VIDEO = ("coffee", "cat", "rocket", "photographer")
 """The photos of the video, in order; ``media/narration.ogg`` says a sentence about each while it is shown."""
@@ -54,7 +54,14 @@ def make_samples(folder: Path) -> Samples:
     Each file appears whole or not at all, so an interrupted run is simply repeated and two runs may overlap.
     Raises ``DeployError`` when the ``demo`` extra is not installed.
     """
-    folder = folder / _EDITION
+    return write_samples(folder / _EDITION)
+
+
+def write_samples(folder: Path) -> Samples:
+    """Write what is missing right into ``folder``, for somebody to use; files that lie there are left alone.
+
+    Raises ``DeployError`` when the ``demo`` extra is not installed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {
         photo.name: _make(folder / f"{photo.name}{Path(photo.source).suffix}", partial(read_photo, photo))

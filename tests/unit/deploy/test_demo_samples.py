@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -10,9 +11,11 @@ import av
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from typer.testing import CliRunner
 
 pytest.importorskip("skimage", reason="the demo's photos come with the 'demo' extra")
 
+from deploy.cli import app
 from deploy.demo.photos import PHOTOS, SIGN_LINES, draw_sign
 from deploy.demo.samples import SHOWN_IN_VIDEO, STRETCH_SECONDS, Samples, make_samples
 from deploy.demo.video import FRAMES_PER_SECOND, VIDEO_SIZE
@@ -119,3 +122,22 @@ def test_the_carried_speech_is_small_and_speaks(name: str, seconds: float, most_
 def test_the_sign_is_drawn_the_same_each_time() -> None:
     assert draw_sign() == draw_sign()
     assert len(SIGN_LINES) == 4
+
+
+def test_the_command_writes_them_where_it_is_told_and_says_what_they_show(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    printed = CliRunner().invoke(app, ["samples", str(folder), "--json"])
+    assert printed.exit_code == 0, printed.output
+    rows = json.loads(printed.output)
+    assert {Path(row["path"]) for row in rows} == set(folder.iterdir())
+    assert all(row["shows"] and row["bytes"] == Path(row["path"]).stat().st_size for row in rows)
+    (folder / "cat.png").write_bytes(b"mine")
+    assert "a tabby cat, close up" in CliRunner().invoke(app, ["samples", str(folder)]).output
+    assert (folder / "cat.png").read_bytes() == b"mine", "files that lie there are left alone"
+
+
+def test_the_command_says_so_when_the_folder_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    failed = CliRunner().invoke(app, ["samples", str(tmp_path / "file")])
+    assert isinstance(failed.exception, DeployError)
+    assert "cannot be written" in failed.exception.message
