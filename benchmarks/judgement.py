@@ -1,0 +1,155 @@
+"""Whether what was measured is as good as it should be, given how much it varied.
+
+A goal is missed when even the best of the rounds falls short of it: the median falls short by more than the spread
+towards the goal. When only the median does, the figure is "within spread": another run may give either. A figure
+without rounds (bytes, counts, shares of thousands of answers) has no spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.report import read
+
+__all__ = ["Figure", "Goal", "Judged", "Verdict", "figure_at", "judge", "judge_all"]
+
+EVERY = "*"
+"""In a path: all of a mapping's values; the worst of them counts."""
+
+
+class Verdict(StrEnum):
+    """What became of a goal."""
+
+    MET = "met"
+    WITHIN_SPREAD = "within spread"
+    MISSED = "missed"
+    SKIPPED = "skipped"
+    NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One goal of an issue, and where its figure stands.
+
+    ``where`` are the keys in ``results/BENCHMARK.json``. ``direction`` is for the figure: ``within`` is for
+    differences from nought, of either sign. ``known_miss`` says why a goal is missed, where that is known.
+    """
+
+    name: str
+    issue: int
+    benchmark: str
+    where: tuple[str, ...]
+    direction: Literal["at least", "at most", "within"]
+    value: float
+    unit: str = ""
+    peer: str = ""
+    known_miss: str = ""
+    headline: bool = False
+
+    def reached_by(self, value: float) -> bool:
+        """Whether one value is as good as it should be."""
+        if self.direction == "at least":
+            return value >= self.value
+        return (abs(value) if self.direction == "within" else value) <= self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Median, smallest and largest of so many rounds; one value three times where nothing was repeated."""
+
+    median: float
+    smallest: float
+    largest: float
+    rounds: int = 1
+
+    def best(self, goal: Goal) -> float:
+        """The value nearest to, or furthest over, what is wanted."""
+        if goal.direction == "at least":
+            return self.largest
+        if goal.direction == "at most":
+            return self.smallest
+        return 0.0 if self.smallest <= 0 <= self.largest else min(self.smallest, self.largest, key=abs)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A goal, what was measured (``None``: nothing), and what that means; ``why`` nothing was."""
+
+    goal: Goal
+    verdict: Verdict
+    figure: Figure | None = None
+    why: str = ""
+
+    @property
+    def over_goal(self) -> Figure | None:
+        """The figure as a share of the goal, so that goals of all units fit in one picture; ``None`` for none."""
+        if self.figure is None or not self.goal.value:
+            return None
+        goal, figure = self.goal.value, self.figure
+        if self.goal.direction == "within":
+            ends = [abs(one) / goal for one in (figure.median, figure.smallest, figure.largest)]
+            return Figure(ends[0], min(ends), max(ends), figure.rounds)
+        return Figure(figure.median / goal, figure.smallest / goal, figure.largest / goal, figure.rounds)
+
+
+def figure_at(document: Any, where: tuple[str, ...], goal: Goal) -> Figure:
+    """The figure at a path. Raises ``KeyError`` with the path when it is not there."""
+    here = document
+    for place, key in enumerate(where):
+        if not isinstance(here, Mapping) or (key != EVERY and key not in here) or not here:
+            raise KeyError("/".join(where))
+        if key == EVERY:
+            found = [figure_at(one, where[place + 1 :], goal) for one in here.values()]
+            return min(found, key=lambda one: _goodness(one, goal))
+        here = here[key]
+    return _figure(here, where)
+
+
+def judge(goal: Goal, document: Mapping[str, Any] | None) -> Judged:
+    """Hold a goal against the result of its benchmark; ``None`` for no result at all.
+
+    Raises ``KeyError`` when the result has nothing at the goal's path.
+    """
+    if document is None:
+        return Judged(goal, Verdict.NOT_MEASURED, why="no results")
+    if document.get("status") == "skipped":
+        return Judged(goal, Verdict.SKIPPED, why=str(document.get("reason", "")))
+    figure = figure_at(document, goal.where, goal)
+    if goal.reached_by(figure.median):
+        return Judged(goal, Verdict.MET, figure)
+    if goal.reached_by(figure.best(goal)):
+        return Judged(goal, Verdict.WITHIN_SPREAD, figure)
+    return Judged(goal, Verdict.MISSED, figure)
+
+
+def judge_all(goals: tuple[Goal, ...], results: Path) -> list[Judged]:
+    """All goals against the results in a folder, in their order. Raises ``KeyError`` for a path that is missing."""
+    documents = {name: read(name, results) for name in dict.fromkeys(goal.benchmark for goal in goals)}
+    return [judge(goal, documents[goal.benchmark]) for goal in goals]
+
+
+def _goodness(figure: Figure, goal: Goal) -> float:
+    if goal.direction == "at least":
+        return figure.median
+    return -abs(figure.median) if goal.direction == "within" else -figure.median
+
+
+def _figure(value: Any, where: tuple[str, ...]) -> Figure:
+    """A summary of rounds, a number, a yes or no (1 or 0), or a list (how many there are)."""
+    if isinstance(value, Mapping) and "median" in value:
+        median = float(value["median"])
+        return Figure(
+            median,
+            float(value.get("min", median)),
+            float(value.get("max", median)),
+            int(value.get("rounds", 1)),
+        )
+    if isinstance(value, list):
+        value = len(value)
+    if not isinstance(value, int | float):
+        raise KeyError("/".join(where))
+    return Figure(float(value), float(value), float(value))
