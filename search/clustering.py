@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from search.errors import InvalidQuery
 from search.types import Cluster, Vector
 
-__all__ = ["REPRESENTATIVES", "clusters"]
+__all__ = ["REPRESENTATIVES", "clusters", "grouped"]
 
 REPRESENTATIVES = 5
 """Ids that stand for a cluster, at most."""
@@ -39,6 +39,13 @@ def clusters(
     fewer different ones. Same documents, same ``count`` and ``threads``: same answer, whatever their order.
     Raises ``InvalidQuery`` when ``count`` is under 1.
     """
+    return tuple(cluster for cluster, _ in grouped(ids, vectors, count, threads))
+
+
+def grouped(
+    ids: Sequence[str], vectors: NDArray[np.float32], count: int, threads: int
+) -> tuple[tuple[Cluster, NDArray[np.int64]], ...]:
+    """``clusters``, each with its documents: numbers into ``ids``, in order of id."""
     if count < 1:
         raise InvalidQuery("The number of clusters must be at least 1.")
     if not ids:
@@ -47,10 +54,11 @@ def clusters(
     faiss.omp_set_num_threads(threads)  # OpenMP keeps this per calling thread, so it is set here
     centres = _centres(vectors, order, min(count, len(ids)))
     members = _nearest(vectors, order, centres)
-    grouped = order[np.argsort(members, kind="stable")]
+    sorted_members = order[np.argsort(members, kind="stable")]
     ends = np.cumsum(np.bincount(members, minlength=len(centres)))
-    made = [_cluster(ids, vectors, part) for part in np.split(grouped, ends[:-1]) if len(part)]
-    return tuple(sorted(made, key=lambda cluster: (-cluster.size, cluster.representatives)))
+    parts = [part for part in np.split(sorted_members, ends[:-1]) if len(part)]
+    made = [(_cluster(ids, vectors, part), part) for part in parts]
+    return tuple(sorted(made, key=lambda one: (-one[0].size, one[0].representatives)))
 
 
 def _centres(vectors: Vector, order: NDArray[np.int64], count: int) -> Vector:

@@ -28,7 +28,7 @@ from search.segment import Part, Segment
 from search.segment_files import SegmentFiles
 from search.segment_record import Origin, SegmentRecord
 from search.snapshot import Snapshot
-from search.stored_documents import document_means, find_contents, find_documents, scrolled
+from search.stored_documents import document_means, find_contents, find_documents, find_kinds, scrolled
 from search.table import RowTable, TableState
 from search.types import DEFAULT_SPACE, Query, SearchAnswer, StoredDocument, Vector
 from storage.objects import ObjectStore
@@ -108,6 +108,10 @@ class Collection:
         if where is not None:
             check_condition(where)
         return document_means(self._current(), self._table.spec, where)
+
+    def kinds(self, document_ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+        """Modality and medium of stored documents, by id; missing ones are left out. No vector is read."""
+        return find_kinds(self._current(), document_ids)
 
     def counts(self) -> tuple[int, int, dict[str, int]]:
         """Rows, documents, and documents by modality."""

@@ -15,6 +15,7 @@ from search.clustering import clusters as find_clusters
 from search.config import SearchConfig
 from search.errors import CollectionNotFound, InvalidQuery, ModelMismatch, SearchUnavailable, WritesPaused
 from search.filters import Condition
+from search.layout import MAX_PLACES, lay_out
 from search.location import SearchLocation, checked_name
 from search.rows import checked_document_id, rows_table, unit_vector
 from search.table import RowTable
@@ -22,7 +23,9 @@ from search.types import (
     DEFAULT_SPACE,
     Cluster,
     CollectionInfo,
+    CollectionMap,
     CollectionSpec,
+    Place,
     Query,
     Row,
     ScoreKind,
@@ -167,6 +170,29 @@ class SearchEngine:
             return find_clusters(ids, vectors, count, self._config.threads)
 
         return self._use(tenant, collection, divide) or ()
+
+    def layout(
+        self, tenant: str, collection: str, count: int, limit: int, where: Condition | None = None
+    ) -> CollectionMap:
+        """See ``SearchIndex.layout``."""
+        if count < 1 or limit < 1:
+            raise InvalidQuery("A map has at least one cluster and one document.")
+
+        def place(opened: OpenCollection) -> CollectionMap:
+            ids, vectors = opened.reader.document_vectors(where)
+            found = lay_out(ids, vectors, count, min(limit, MAX_PLACES), self._config.threads)
+            shown = [ids[number] for number in found.numbers.tolist()]
+            kinds = opened.reader.kinds(shown)
+            places = [
+                Place(one, *kinds[one], x, y, cluster)
+                for one, (x, y), cluster in zip(
+                    shown, found.positions.tolist(), found.members.tolist(), strict=True
+                )
+                if one in kinds  # else deleted since
+            ]
+            return CollectionMap(len(ids), found.explained, tuple(places), found.clusters)
+
+        return self._use(tenant, collection, place) or CollectionMap(0, (0.0, 0.0), (), ())
 
     def delete(self, tenant: str, collection: str, document_id: str) -> int:
         """Remove a document and return a version without it (0 from a ``default`` that nothing was added to)."""

@@ -16,7 +16,7 @@ from search.segment import Part, Segment
 from search.snapshot import Snapshot
 from search.types import CollectionSpec, Row, StoredDocument
 
-__all__ = ["document_means", "find_contents", "find_documents", "scrolled"]
+__all__ = ["document_means", "find_contents", "find_documents", "find_kinds", "scrolled"]
 
 _BLOCK_ROWS = 1 << 15
 
@@ -27,6 +27,21 @@ def find_documents(
     """See ``Collection.documents``."""
     found = (_document(snapshot, spec, document_id) for document_id in document_ids)
     return tuple(document for document in found if document is not None)
+
+
+def find_kinds(snapshot: Snapshot, document_ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    """See ``Collection.kinds``."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for document_id in document_ids:
+        for part in snapshot.parts:
+            columns = part.segment.columns
+            alive = (row for row in columns.rows_of(document_id) if part.mask is None or part.mask[row])
+            row = next(alive, None)
+            if row is not None:
+                modality = columns.modalities[columns.modality_codes[row]]
+                found[document_id] = (modality, columns.media_ids.get(row))
+                break
+    return found
 
 
 def find_contents(snapshot: Snapshot, content_hashes: Sequence[str]) -> dict[str, str]:

@@ -16,12 +16,14 @@ __all__ = [
     "DEFAULT_SPACE",
     "Cluster",
     "CollectionInfo",
+    "CollectionMap",
     "CollectionSpec",
     "Example",
     "Hit",
     "IndexKind",
     "IndexSpec",
     "PartHit",
+    "Place",
     "Query",
     "RankFusion",
     "Row",
@@ -228,3 +230,27 @@ class Cluster:
     centre: Vector
     mean_similarity: float
     representatives: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A document on a map: where, both from -1 to 1, and in which of the map's clusters."""
+
+    document_id: str
+    modality: str
+    media_id: str | None
+    x: float
+    y: float
+    cluster: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionMap:
+    """Documents on a plane. ``documents`` are all there are, ``explained`` the shares of their differences that the
+    two directions of the plane show.
+    """
+
+    documents: int
+    explained: tuple[float, float]
+    places: tuple[Place, ...]
+    clusters: tuple[Cluster, ...]

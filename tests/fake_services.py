@@ -51,6 +51,7 @@ from search.filters import Condition
 from search.types import (
     Cluster,
     CollectionInfo,
+    CollectionMap,
     CollectionSpec,
     Query,
     Row,
@@ -466,6 +467,11 @@ class FakeSearchIndex:
         self, tenant: str, collection: str, count: int, where: Condition | None
     ) -> tuple[Cluster, ...]:
         return await asyncio.to_thread(self._engine.clusters, tenant, collection, count, where)
+
+    async def layout(
+        self, tenant: str, collection: str, count: int, limit: int, where: Condition | None
+    ) -> CollectionMap:
+        return await asyncio.to_thread(self._engine.layout, tenant, collection, count, limit, where)
 
     async def delete(self, tenant: str, collection: str, document_id: str) -> int:
         return await asyncio.to_thread(self._engine.delete, tenant, collection, document_id)

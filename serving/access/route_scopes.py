@@ -17,6 +17,8 @@ _NAMED: Final[dict[Needed, str]] = {
         GET /health
         GET /ready
         GET /v1/links/{}
+        GET /
+        GET /assets/{}
     """,
     "any": """
         GET /openapi.json
@@ -50,6 +52,7 @@ _NAMED: Final[dict[Needed, str]] = {
         PUT /v1/collections/{}/aliases/{}
         DELETE /v1/collections/{}/aliases/{}
         POST /v1/collections/{}/clusters
+        POST /v1/collections/{}/map
         POST /v1/collections/{}/documents
         POST /v1/collections/{}/documents/batch
         GET /v1/collections/{}/documents
@@ -75,6 +78,7 @@ _NAMED: Final[dict[Needed, str]] = {
         POST /v1/uploads/{}/complete
         POST /v1/uploads/{}/cancel
         POST /v1/media
+        GET /v1/media
         GET /v1/media/{}
         DELETE /v1/media/{}
         GET /v1/media/{}/content

@@ -13,6 +13,7 @@ from search.filters import Condition
 from search.types import (
     Cluster,
     CollectionInfo,
+    CollectionMap,
     CollectionSpec,
     Query,
     Row,
@@ -108,6 +109,14 @@ class SearchDeployment:
     ) -> tuple[Cluster, ...]:
         """See ``SearchIndex.clusters``."""
         return await self._run(self._slow, lambda: self._engine.clusters(tenant, collection, count, where))
+
+    async def layout(
+        self, tenant: str, collection: str, count: int, limit: int, where: Condition | None
+    ) -> CollectionMap:
+        """See ``SearchIndex.layout``."""
+        return await self._run(
+            self._slow, lambda: self._engine.layout(tenant, collection, count, limit, where)
+        )
 
     async def delete(self, tenant: str, collection: str, document_id: str) -> int:
         """See ``SearchIndex.delete``."""

@@ -30,6 +30,7 @@ __all__ = [
     "DocumentRequest",
     "Index",
     "IndexedDocumentAnswer",
+    "MapRequest",
     "Space",
     "collection_object",
     "spec_of",
@@ -185,6 +186,17 @@ class ClusterRequest(_Strict):
     """How many groups to make of the documents that the filters let through (no ``date_range``)."""
 
     count: Annotated[StrictInt, Field(ge=1, le=1000)]
+    filters: SearchFilters = SearchFilters()
+    include: Annotated[list[Literal["metadata", "url", "vector"]], Field(max_length=16)] = ["metadata", "url"]
+
+
+class MapRequest(_Strict):
+    """How many documents to place at most, of those that the filters let through (no ``date_range``), and into how
+    many groups to divide all of these.
+    """
+
+    limit: Annotated[StrictInt, Field(ge=1, le=2000)] = 500
+    count: Annotated[StrictInt, Field(ge=1, le=100)] = 8
     filters: SearchFilters = SearchFilters()
     include: Annotated[list[Literal["metadata", "url", "vector"]], Field(max_length=16)] = ["metadata", "url"]
 

@@ -8,10 +8,21 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from encoders.types import MediaInfo
+from serving.media_pages import MediaPage
 from serving.near_duplicates import NearDuplicate
-from storage.types import MediaRecord
+from storage.types import MediaRecord, modality_of
 
-__all__ = ["LookAlike", "Media", "MediaDeleted", "MediaRequest", "WarmUpRequest", "media_object"]
+__all__ = [
+    "ListedMedia",
+    "LookAlike",
+    "Media",
+    "MediaDeleted",
+    "MediaList",
+    "MediaRequest",
+    "WarmUpRequest",
+    "media_list",
+    "media_object",
+]
 
 
 class MediaRequest(BaseModel):
@@ -63,12 +74,63 @@ class Media(BaseModel):
     url: str
 
 
+class ListedMedia(BaseModel):
+    """A stored medium in a list: what its record says. Ask for it by its id to know its size and length."""
+
+    id: str
+    object: Literal["media.listed"] = "media.listed"
+    kind: str
+    bytes: int
+    content_type: str
+    filename: str | None
+    purpose: str
+    perceptual_hash: str | None
+    created_at: int
+    expires_at: int | None
+    url: str
+
+
+class MediaList(BaseModel):
+    """Media, newest first. ``last_id`` is the next page's ``after``; with ``has_more`` a page may be short."""
+
+    object: Literal["list"] = "list"
+    data: list[ListedMedia]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
 class MediaDeleted(BaseModel):
     """The answer to a deletion."""
 
     id: str
     object: Literal["media.deleted"] = "media.deleted"
     deleted: Literal[True] = True
+
+
+def media_list(page: MediaPage) -> MediaList:
+    """A page of media on the wire."""
+    data = [
+        ListedMedia(
+            id=record.ref.id,
+            kind=modality_of(record.ref.content_type),
+            bytes=record.ref.size_bytes,
+            content_type=record.ref.content_type,
+            filename=record.filename,
+            purpose=record.purpose,
+            perceptual_hash=record.perceptual_hash,
+            created_at=record.created_at_seconds,
+            expires_at=record.expires_at_seconds,
+            url=f"/v1/media/{record.ref.id}/content",
+        )
+        for record in page.records
+    ]
+    return MediaList(
+        data=data,
+        first_id=data[0].id if data else None,
+        last_id=page.after if page.after is not None else data[-1].id if data else None,
+        has_more=page.after is not None,
+    )
 
 
 def media_object(

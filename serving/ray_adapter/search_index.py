@@ -8,6 +8,7 @@ from search.filters import Condition
 from search.types import (
     Cluster,
     CollectionInfo,
+    CollectionMap,
     CollectionSpec,
     Query,
     Row,
@@ -83,6 +84,12 @@ class RaySearchIndex(Caller):
         self, tenant: str, collection: str, count: int, where: Condition | None
     ) -> tuple[Cluster, ...]:
         result: tuple[Cluster, ...] = await self.call("clusters", tenant, collection, count, where)
+        return result
+
+    async def layout(
+        self, tenant: str, collection: str, count: int, limit: int, where: Condition | None
+    ) -> CollectionMap:
+        result: CollectionMap = await self.call("layout", tenant, collection, count, limit, where)
         return result
 
     async def delete(self, tenant: str, collection: str, document_id: str) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from search.types import Cluster, Hit, PartHit, ScoreKind, StoredDocument
+from search.types import Cluster, CollectionMap, Hit, PartHit, ScoreKind, StoredDocument
 from serving.document_rows import FRAMES_KEY, shown_metadata, written_text
 
-__all__ = ["cluster_object", "document_object", "hit_object", "score_object"]
+__all__ = ["cluster_object", "document_object", "hit_object", "map_object", "score_object"]
 
 _MEANINGS: Mapping[ScoreKind, str] = {
     "cosine": "Cosine similarity of the query and the document's best part, from -1 to 1.",
@@ -128,6 +128,28 @@ def cluster_object(
     if "vector" in include:
         shown["centre"] = cluster.centre.tolist()
     return shown
+
+
+def map_object(found: CollectionMap, clusters: list[dict[str, Any]]) -> dict[str, Any]:
+    """A map of a collection, with its ``clusters`` as they are shown."""
+    return {
+        "object": "collection.map",
+        "method": "pca",
+        "explained": list(found.explained),
+        "documents": found.documents,
+        "data": [
+            {
+                "id": place.document_id,
+                "type": place.modality,
+                "media_id": place.media_id,
+                "x": place.x,
+                "y": place.y,
+                "cluster": place.cluster,
+            }
+            for place in found.places
+        ],
+        "clusters": clusters,
+    }
 
 
 def _representative(

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 
 from search.errors import CollectionNotFound
-from search.types import DEFAULT_SPACE, SpaceSpec
+from search.filters import Condition
+from search.types import DEFAULT_SPACE, Cluster, SpaceSpec
 from serving.auth import CurrentTenant
 from serving.catalogue import space_model
 from serving.disconnect import unless_gone
@@ -21,12 +22,13 @@ from serving.protocol.collections import (
     CollectionDeleted,
     CollectionList,
     CollectionRequest,
+    MapRequest,
     collection_object,
     spec_of,
 )
-from serving.protocol.search import COLLECTION_PATTERN
+from serving.protocol.search import COLLECTION_PATTERN, SearchFilters
 from serving.retrieval.filters import condition_of
-from serving.retrieval.hit_objects import cluster_object
+from serving.retrieval.hit_objects import cluster_object, map_object
 from serving.routes.body import json_schema, read_model
 
 __all__ = ["CollectionName", "router"]
@@ -98,21 +100,44 @@ async def cluster(request: Request, collection: CollectionName, tenant: CurrentT
     """Groups of documents that lie together, largest first, each with those nearest to its centre."""
     gateway = gateway_of(request)
     wanted = await read_model(request, ClusterRequest)
-    if wanted.filters.date_range is not None:
+    where = _condition(wanted.filters)
+    index = gateway.services.search
+    with gateway.metrics.time_stage("cluster"):
+        found = await unless_gone(request, index.clusters(tenant, collection, wanted.count, where))
+        shown = await _groups(request, tenant, collection, found, wanted.include)
+    return {"object": "list", "data": shown}
+
+
+@router.post("/v1/collections/{collection}/map", openapi_extra=json_schema(MapRequest))
+async def lay_out(request: Request, collection: CollectionName, tenant: CurrentTenant) -> dict[str, Any]:
+    """Documents on a plane, near each other where they are alike, in groups."""
+    gateway = gateway_of(request)
+    wanted = await read_model(request, MapRequest)
+    where = _condition(wanted.filters)
+    index = gateway.services.search
+    with gateway.metrics.time_stage("map"):
+        work = index.layout(tenant, collection, wanted.count, wanted.limit, where)
+        found = await unless_gone(request, work)
+        groups = await _groups(request, tenant, collection, found.clusters, wanted.include)
+    return map_object(found, groups)
+
+
+async def _groups(
+    request: Request, tenant: str, collection: str, found: tuple[Cluster, ...], include: list[Any]
+) -> list[dict[str, Any]]:
+    gateway = gateway_of(request)
+    ids = tuple(document_id for one in found for document_id in one.representatives)
+    stored = await gateway.services.search.documents(tenant, collection, ids) if ids else ()
+    documents = {document.document_id: document for document in stored}
+    linked = [document.rows[0].media_id for document in stored] if "url" in include else []
+    urls = await gateway.media_links.to(tenant, linked, request.url)
+    return [cluster_object(one, documents, include, urls) for one in found]
+
+
+def _condition(filters: SearchFilters) -> Condition | None:
+    if filters.date_range is not None:
         raise InvalidRequest(
             "Clusters cannot be made by 'date_range'; use a range on the metadata 'uploaded_at'.",
             "filters.date_range",
         )
-    where = condition_of(wanted.filters)
-    index = gateway.services.search
-    with gateway.metrics.time_stage("cluster"):
-        found = await unless_gone(request, index.clusters(tenant, collection, wanted.count, where))
-        ids = tuple(document_id for one in found for document_id in one.representatives)
-        stored = await index.documents(tenant, collection, ids) if ids else ()
-    documents = {document.document_id: document for document in stored}
-    linked = [document.rows[0].media_id for document in stored] if "url" in wanted.include else []
-    urls = await gateway.media_links.to(tenant, linked, request.url)
-    return {
-        "object": "list",
-        "data": [cluster_object(one, documents, wanted.include, urls) for one in found],
-    }
+    return condition_of(filters)

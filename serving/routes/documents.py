@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
+from pydantic import StringConstraints
 
 from search.errors import DocumentNotFound
 from search.filters import Condition
@@ -34,6 +35,8 @@ router = APIRouter()
 
 _MAX_FILTER_CHARACTERS = 8192
 _MAX_NEAR_DUPLICATES = 100
+
+_MAX_BY_ID = 100
 
 DocumentId = Annotated[str, Path(max_length=128)]
 Included = Annotated[
@@ -106,9 +109,19 @@ async def list_documents(
         str | None, Query(max_length=_MAX_FILTER_CHARACTERS, description="A search's filters, as JSON.")
     ] = None,
     include: Included = ["metadata", "url"],  # noqa: B006 - FastAPI copies it
+    document_ids: Annotated[
+        list[Annotated[str, StringConstraints(max_length=128)]] | None,
+        Query(alias="id", max_length=_MAX_BY_ID, description="Only those of these ids; may be repeated."),
+    ] = None,
 ) -> dict[str, Any]:
-    """Documents in order of id; ``last_id`` is the next page's ``after``."""
+    """Documents in order of id; ``last_id`` is the next page's ``after``. Those that are asked for by ``id`` come
+    all at once, in the order asked for; missing ones are left out.
+    """
     gateway = gateway_of(request)
+    if document_ids:
+        return await _by_id(
+            request, tenant, collection, document_ids, include, alone=after is filters is None
+        )
     where = _condition(filters)
     found = await gateway.services.search.scroll(tenant, collection, after, limit + 1, where)
     page = found[:limit]
@@ -170,6 +183,28 @@ async def get_near_duplicates(
             "kind": "mutual_similarity",
             "meaning": "Mean cosine similarity of each part's best match, the smaller of both directions.",
         },
+    }
+
+
+async def _by_id(
+    request: Request,
+    tenant: str,
+    collection: str,
+    document_ids: list[str],
+    include: list[Any],
+    *,
+    alone: bool,
+) -> dict[str, Any]:
+    if not alone:
+        raise InvalidRequest("'id' goes with neither 'after' nor 'filters'.", "id")
+    ids = tuple(dict.fromkeys(document_ids))
+    found = await gateway_of(request).services.search.documents(tenant, collection, ids)
+    return {
+        "object": "list",
+        "data": await _shown(request, tenant, collection, found, include),
+        "first_id": found[0].document_id if found else None,
+        "last_id": found[-1].document_id if found else None,
+        "has_more": False,
     }
 
 

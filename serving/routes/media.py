@@ -18,19 +18,22 @@ from serving.content import content_response
 from serving.disconnect import unless_gone
 from serving.errors import InvalidRequest
 from serving.gateway import gateway_of
+from serving.media_pages import media_page
 from serving.near_duplicates import near_duplicates
 from serving.openapi import bytes_answer
 from serving.protocol.files import Link, LinkRequest
-from serving.protocol.media import MediaDeleted, MediaRequest, media_object
+from serving.protocol.media import MediaDeleted, MediaList, MediaRequest, media_list, media_object
 from serving.routes.body import is_form, json_schema, open_form, read_model, uploaded_file
 from serving.routes.links import link_to
-from storage.errors import StorageError
+from storage.errors import MediaNotFound, StorageError
 
 __all__ = ["router"]
 
 router = APIRouter()
 
 _THUMBNAIL_STEP_PIXELS = 64  # every size is kept beside the medium: let there be few
+
+_MAX_LISTED = 100
 
 _SEEN = frozenset({MediaKind.IMAGE, MediaKind.VIDEO})
 
@@ -58,6 +61,26 @@ async def create_media(request: Request, tenant: CurrentTenant) -> dict[str, Any
         raise InvalidRequest(f"'{param}' must begin with {' or '.join(expected_start)}.", param)
     bringing = admission.reference_upload(tenant, reference, wanted.filename, param=param)
     return await _kept(request, await unless_gone(request, bringing))
+
+
+@router.get("/v1/media")
+async def list_media(
+    request: Request,
+    tenant: CurrentTenant,
+    after: Annotated[str | None, Query(max_length=128)] = None,
+    limit: Annotated[int, Query(ge=1, le=_MAX_LISTED)] = 20,
+    kind: MediaKind | None = None,
+    purpose: Annotated[str | None, Query(max_length=64)] = None,
+) -> MediaList:
+    """Images, sound and videos, newest first. Those that came inside other requests are listed for the purpose
+    ``inline``.
+    """
+    media = gateway_of(request).storage.media
+    try:
+        page = await asyncio.to_thread(media_page, media, tenant, after, limit, kind, purpose)
+    except MediaNotFound:
+        raise InvalidRequest("'after' must be the id of a file.", "after") from None
+    return media_list(page)
 
 
 @router.get("/v1/media/{media_id}")

@@ -112,6 +112,7 @@ def listed(kind: str) -> Callable[[Ids], Iterator[Request]]:
 def document_pages(ids: Ids) -> Iterator[Request]:
     yield "", {}
     yield "", {"params": {"after": ids["document"], "limit": "1"}}
+    yield "", {"params": {"id": ids["document"]}}
 
 
 def contents(ids: Ids) -> Iterator[Request]:
@@ -176,6 +177,7 @@ MATRIX: dict[tuple[str, str], Callable[[Ids], Iterator[Request]]] = {
     ("GET", "/v1/files/{picture}"): EMPTY,
     ("GET", "/v1/files/{picture}/content"): contents,
     ("POST", "/v1/files/{picture}/link"): EMPTY,
+    ("GET", "/v1/media"): listed("picture"),
     ("GET", "/v1/media/{picture}"): EMPTY,
     ("GET", "/v1/media/{picture}/content"): contents,
     ("GET", "/v1/media/{picture}/thumbnail"): EMPTY,
@@ -191,6 +193,7 @@ MATRIX: dict[tuple[str, str], Callable[[Ids], Iterator[Request]]] = {
     ("GET", "/v1/collections/{collection}/documents/{document}"): EMPTY,
     ("GET", "/v1/collections/{collection}/documents/{document}/near-duplicates"): EMPTY,
     ("POST", "/v1/collections/{collection}/clusters"): once(json={"count": 2}),
+    ("POST", "/v1/collections/{collection}/map"): once(json={"count": 2}),
     ("POST", "/v1/search"): searches,
     ("POST", "/v1/recommend"): recommendations,
     ("GET", "/v1/ingest"): listed("job"),
@@ -221,6 +224,8 @@ MATRIX: dict[tuple[str, str], Callable[[Ids], Iterator[Request]]] = {
 
 # Routes that take no id of anything that a tenant has.
 WITHOUT_IDS = {
+    ("GET", "/"),
+    ("GET", "/assets/{name:path}"),
     ("GET", "/openapi.json"),
     ("GET", "/health"),
     ("GET", "/ready"),

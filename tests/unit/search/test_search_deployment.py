@@ -69,6 +69,7 @@ async def test_every_method_reaches_the_engine(tmp_path: Path) -> None:
     assert [one.document_id for one in await index.scroll("t", "photos", None, 5, Equals("n", 1))] == ["a"]
     assert await index.known_contents("t", "photos", ("ab" * 32, "cd" * 32)) == {"ab" * 32: "a"}
     assert sum(cluster.size for cluster in await index.clusters("t", "photos", 2, None)) == 2
+    assert len((await index.layout("t", "photos", 2, 9, None)).places) == 2
     assert await index.delete_media("t", ("none",)) == 0
     assert await index.vacuum() >= 0
     assert await index.drop_alias("t", "pictures")

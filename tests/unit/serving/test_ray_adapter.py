@@ -105,6 +105,7 @@ async def test_judging_passes_through(method: str, arguments: tuple[Any, ...]) -
         ("scroll", ("t", "c", "a", 5, None)),
         ("known_contents", ("t", "c", ("ab",))),
         ("clusters", ("t", "c", 2, None)),
+        ("layout", ("t", "c", 2, 9, None)),
         ("vacuum", ()),
     ],
 )
