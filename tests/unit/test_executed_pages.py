@@ -102,7 +102,7 @@ def test_closing_ends_what_a_page_has_started(tmp_path: Path, reader: Reader) ->
     reader.close()
     deadline = time.monotonic() + 30
     with contextlib.suppress(psutil.NoSuchProcess):
-        # One that ended and that nobody has waited for stays, where the first process of a container waits for none.
+        # One that ended and that nobody has waited for stays, where the first process waits for none.
         while started.status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline
             time.sleep(0.02)
