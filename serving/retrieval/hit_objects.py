@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from search.types import Cluster, CollectionMap, Hit, PartHit, ScoreKind, StoredDocument
+from search.types import Cluster, CollectionMap, Hit, PartHit, Row, ScoreKind, StoredDocument
 from serving.document_rows import FRAMES_KEY, shown_metadata, written_text
 
 __all__ = ["cluster_object", "document_object", "hit_object", "map_object", "score_object"]
@@ -30,7 +30,6 @@ def score_object(kind: ScoreKind) -> dict[str, str]:
 
 def hit_object(hit: Hit, include: Collection[str], urls: Mapping[str, str]) -> dict[str, Any]:
     """A hit, with what was asked to be included; ``urls`` are links by the ids of media."""
-    frames = hit.metadata.get(FRAMES_KEY)
     shown: dict[str, Any] = {"id": hit.document_id, "type": hit.modality}
     if "url" in include:
         shown["url"] = urls.get(hit.media_id) if hit.media_id else None
@@ -44,7 +43,7 @@ def hit_object(hit: Hit, include: Collection[str], urls: Mapping[str, str]) -> d
     if "text" in include and (text := _own_text(hit.modality, hit.text, hit.metadata)) is not None:
         shown["text"] = text
     # The first parts of a video are its frames, the others what is said in it.
-    count = int(frames) if isinstance(frames, int | float) else 0
+    count = _frame_count(hit.metadata)
     if hit.modality == "video":
         matched = sorted(
             (part for part in hit.parts if part.part_index < count), key=lambda part: part.part_index
@@ -89,9 +88,11 @@ def document_object(
     if "metadata" in include:
         shown["metadata"] = shown_metadata(first.metadata)
     if "parts" in include or "vector" in include:
+        frames = _frame_count(first.metadata)
         shown["parts"] = [
             {
                 "part_index": row.part_index,
+                "kind": _part_kind(row, frames),
                 "start_seconds": row.start_seconds,
                 "end_seconds": row.end_seconds,
                 "text": row.text,
@@ -168,6 +169,19 @@ def _representative(
     if (text := _own_text(first.modality, first.text, first.metadata)) is not None:
         shown["text"] = text
     return shown
+
+
+def _frame_count(metadata: Mapping[str, Any]) -> int:
+    frames = metadata.get(FRAMES_KEY)
+    return int(frames) if isinstance(frames, int | float) else 0
+
+
+def _part_kind(row: Row, frames: int) -> str:
+    if row.modality == "video" and row.part_index < frames:
+        return "frame"
+    if row.start_seconds is not None:
+        return "speech"
+    return "text" if row.modality == "text" else "whole"
 
 
 def _own_text(modality: str, text: str, metadata: Mapping[str, Any]) -> str | None:

@@ -14,6 +14,8 @@ async def test_a_map(http):
         await index(http, text=f"{word} {number}", id=f"d{number}", metadata={"n": number})
     media_id = await upload(http, fake_png({"boat": 0.9}))
     await index(http, media_id=media_id)
+    (whole,) = (await http.get(f"{DOCUMENTS}/{media_id}")).json()["parts"]
+    assert whole["kind"] == "whole"
     answer = (await http.post(PATH, json={"count": 2})).json()
     assert (answer["object"], answer["method"], answer["documents"]) == ("collection.map", "pca", 9)
     assert [one["size"] for one in answer["clusters"]] == [6, 3]
@@ -61,6 +63,8 @@ async def test_documents_by_their_ids(http):
     answer = (await http.get(DOCUMENTS, params={"id": ["c", "missing", "a", "c"], "limit": 1})).json()
     assert [one["id"] for one in answer["data"]] == ["c", "a"]
     assert answer["data"][0]["metadata"]["name"] == "c"
+    parts = (await http.get(DOCUMENTS, params={"id": "a", "include": "parts"})).json()["data"][0]["parts"]
+    assert [(part["kind"], part["text"]) for part in parts] == [("text", "text a")]
     assert (answer["first_id"], answer["last_id"], answer["has_more"]) == ("c", "a", False)
     none = (await http.get(DOCUMENTS, params={"id": "missing"})).json()
     assert none == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}

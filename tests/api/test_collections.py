@@ -148,9 +148,9 @@ async def test_a_document(http):
         "media_id": film,
         "metadata": {"user_id": "u", "resolution": "320x240", "duration": 2.0},
         "parts": [
-            {"part_index": 0, "start_seconds": 0.0, "end_seconds": 1.0, "text": "boat"},
-            {"part_index": 1, "start_seconds": 1.0, "end_seconds": 2.0, "text": "cat"},
-            {"part_index": 2, "start_seconds": 0.5, "end_seconds": 1.5, "text": "ahoy"},
+            {"part_index": 0, "kind": "frame", "start_seconds": 0.0, "end_seconds": 1.0, "text": "boat"},
+            {"part_index": 1, "kind": "frame", "start_seconds": 1.0, "end_seconds": 2.0, "text": "cat"},
+            {"part_index": 2, "kind": "speech", "start_seconds": 0.5, "end_seconds": 1.5, "text": "ahoy"},
         ],
     }
     answer = (await http.get(f"{DOCUMENTS}/film", params={"include": ["vector"]})).json()
