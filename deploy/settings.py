@@ -110,6 +110,7 @@ class Settings(BaseSettings):
     limits: RequestLimits = RequestLimits()
     decoding: DecodeLimits = DecodeLimits()
     moderation: ModerationSettings = ModerationSettings()
+    playground: bool = True
     batches: BatchSettings = BatchSettings()
     tracing: TracingSettings = TracingSettings()
     metrics: MetricsSettings = MetricsSettings()
@@ -222,6 +223,7 @@ class Settings(BaseSettings):
             text_tokenizer_file=self.encoders.text_tokenizer(self.models_dir),
             slo=self.slo.slo(),
             breaker=self.breaker,
+            playground=self.playground,
         )
 
     def _engine_slots(self) -> int:

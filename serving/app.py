@@ -35,6 +35,7 @@ from serving.routes import (
     metrics,
     models,
     moderations,
+    playground,
     responses,
     search,
     speech,
@@ -93,6 +94,8 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
         metrics,
     ):
         app.include_router(routes.router)
+    if config.playground:
+        app.include_router(playground.router)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     handlers = ErrorHandlers(counted)
     handlers.install(app)

@@ -116,7 +116,8 @@ class GatewayConfig:
     ``tenant_defaults`` hold for tenants that have no settings of their own. ``access``: whether keys are needed.
     ``text_tokenizer_file`` is that of the text model, for clients that send its tokens.
     ``max_requests`` are under way at once, fewer than what Ray Serve lets in; ``engine_slots`` is how many answers
-    the decoder's replicas make at once, for which tenants take turns.
+    the decoder's replicas make at once, for which tenants take turns. ``playground``: whether the page is served at
+    ``/``.
     """
 
     chat_model: ChatModel
@@ -150,6 +151,7 @@ class GatewayConfig:
     engine_slots: int = 256
     slo: Slo = field(default_factory=Slo)
     breaker: BreakerConfig = field(default_factory=BreakerConfig)
+    playground: bool = True
 
 
 SoftTokenForm = Literal["prompt_embeds", "image_embeds"]

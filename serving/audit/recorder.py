@@ -13,7 +13,8 @@ from serving.identity import CALLER_KEY, Caller
 
 __all__ = ["AuditMiddleware", "shown_ids"]
 
-_UNNOTED = frozenset({"/health", "/ready", "/metrics"})  # asked all the time by machines
+# Asked all the time by machines; files that are everybody's.
+_UNNOTED = frozenset({"/health", "/ready", "/metrics", "/", "/assets/{name:path}"})
 _OUR_ID = re.compile(r"(?:file-|doc-|upload_|resp_|batch_|ingest_)[0-9a-f]{32}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _NAMED = frozenset({"collection", "tenant", "model"})

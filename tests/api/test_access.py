@@ -63,7 +63,10 @@ async def test_no_route_answers_without_a_key_but_those_that_say_so(http, platfo
                     None,
                 )
             assert (await http.request(method, path, headers=key)).status_code != 401
-    assert open_routes == {"GET /health", "GET /ready", "GET /v1/links/{token}", "HEAD /v1/links/{token}"}
+    read = {"/v1/links/{token}", "/", "/assets/{name:path}"}
+    assert open_routes == {"GET /health", "GET /ready"} | {
+        f"{how} {path}" for how in ("GET", "HEAD") for path in read
+    }
     assert (await http.get("/v1/nothing")).status_code == 401
     assert (await http.get("/v1/nothing", headers=key)).status_code == 404
     assert (await http.patch("/v1/models", headers=key)).status_code == 405

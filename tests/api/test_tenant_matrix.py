@@ -394,7 +394,7 @@ async def test_heads_too(platform: Platform) -> None:
         form = {"files": {"file": ("a.png", fake_png())}}
         file_id = (await first.post("/v1/media", **form)).json()["id"]
         for route in platform.app.routes:
-            if "HEAD" in route.methods and "{" in route.path:
+            if "HEAD" in route.methods and "{" in route.path and ("GET", route.path) not in WITHOUT_IDS:
                 kind = re.search(r"\{(\w+)\}", route.path)
                 assert kind is not None
                 answers = [
