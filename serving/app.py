@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 
 from serving.access.gate import AccessGate
@@ -48,7 +50,33 @@ from serving.services import Services
 from serving.slow_clients import SlowClients
 from storage.assembly import Storage
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "describe_routes"]
+
+_ROUTES = (
+    chat,
+    responses,
+    video,
+    audio_understanding,
+    audio,
+    speech,
+    embeddings,
+    search,
+    collections,
+    documents,
+    ingest,
+    batches,
+    files,
+    uploads,
+    media,
+    warm_up,
+    tenants,
+    admin,
+    links,
+    moderations,
+    models,
+    health,
+    metrics,
+)
 
 
 def create_app(services: Services, storage: Storage, config: GatewayConfig) -> FastAPI:
@@ -68,31 +96,7 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
         lifespan=lifespan_of(gateway),
     )
     app.state.gateway = gateway
-    for routes in (
-        chat,
-        responses,
-        video,
-        audio_understanding,
-        audio,
-        speech,
-        embeddings,
-        search,
-        collections,
-        documents,
-        ingest,
-        batches,
-        files,
-        uploads,
-        media,
-        warm_up,
-        tenants,
-        admin,
-        links,
-        moderations,
-        models,
-        health,
-        metrics,
-    ):
+    for routes in _ROUTES:
         app.include_router(routes.router)
     if config.playground:
         app.include_router(playground.router)
@@ -115,3 +119,11 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
     app.add_middleware(AuditMiddleware, log=gateway.audit, secret=config.cache_secret)
     gateway.batches.application.attach(app)
     return app
+
+
+def describe_routes() -> dict[str, Any]:
+    """The OpenAPI document of all routes, without a platform behind them: what the API reference is made of."""
+    app = FastAPI(title="Manymodal", version="1")
+    for routes in _ROUTES:
+        app.include_router(routes.router)
+    return describe(app)
