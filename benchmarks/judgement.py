@@ -98,27 +98,25 @@ class Judged:
 
 def figure_at(document: Any, where: tuple[str, ...], goal: Goal) -> Figure:
     """The figure at a path. Raises ``KeyError`` with the path when it is not there."""
-    here = document
-    for place, key in enumerate(where):
-        if not isinstance(here, Mapping) or (key != EVERY and key not in here) or not here:
-            raise KeyError("/".join(where))
-        if key == EVERY:
-            found = [figure_at(one, where[place + 1 :], goal) for one in here.values()]
-            return min(found, key=lambda one: _goodness(one, goal))
-        here = here[key]
-    return _figure(here, where)
+    try:
+        return _figure_below(document, where, goal)
+    except (KeyError, TypeError):
+        raise KeyError("/".join(where)) from None
 
 
 def judge(goal: Goal, document: Mapping[str, Any] | None) -> Judged:
     """Hold a goal against the result of its benchmark; ``None`` for no result at all.
 
-    Raises ``KeyError`` when the result has nothing at the goal's path.
+    A result may lack the figure: of a part that was not run, or of a peer that could not be installed.
     """
     if document is None:
         return Judged(goal, Verdict.NOT_MEASURED, why="no results")
     if document.get("status") == "skipped":
         return Judged(goal, Verdict.SKIPPED, why=str(document.get("reason", "")))
-    figure = figure_at(document, goal.where, goal)
+    try:
+        figure = figure_at(document, goal.where, goal)
+    except KeyError as absent:
+        return Judged(goal, Verdict.NOT_MEASURED, why=f"the result has no {absent.args[0]}")
     if goal.reached_by(figure.median):
         return Judged(goal, Verdict.MET, figure)
     if goal.reached_by(figure.best(goal)):
@@ -127,7 +125,7 @@ def judge(goal: Goal, document: Mapping[str, Any] | None) -> Judged:
 
 
 def judge_all(goals: tuple[Goal, ...], results: Path) -> list[Judged]:
-    """All goals against the results in a folder, in their order. Raises ``KeyError`` for a path that is missing."""
+    """All goals against the results in a folder, in their order."""
     documents = {name: read(name, results) for name in dict.fromkeys(goal.benchmark for goal in goals)}
     return [judge(goal, documents[goal.benchmark]) for goal in goals]
 
@@ -138,9 +136,22 @@ def _goodness(figure: Figure, goal: Goal) -> float:
     return -abs(figure.median) if goal.direction == "within" else -figure.median
 
 
-def _figure(value: Any, where: tuple[str, ...]) -> Figure:
+def _figure_below(here: Any, where: tuple[str, ...], goal: Goal) -> Figure:
+    for place, key in enumerate(where):
+        if not isinstance(here, Mapping):
+            raise KeyError(key)
+        if key == EVERY:
+            found = [_figure_below(one, where[place + 1 :], goal) for one in here.values()]
+            if not found:
+                raise KeyError(key)
+            return min(found, key=lambda one: _goodness(one, goal))
+        here = here[key]
+    return _figure(here)
+
+
+def _figure(value: Any) -> Figure:
     """A summary of rounds, a number, a yes or no (1 or 0), or a list (how many there are)."""
-    if isinstance(value, Mapping) and "median" in value:
+    if isinstance(value, Mapping):
         median = float(value["median"])
         return Figure(
             median,
@@ -151,5 +162,5 @@ def _figure(value: Any, where: tuple[str, ...]) -> Figure:
     if isinstance(value, list):
         value = len(value)
     if not isinstance(value, int | float):
-        raise KeyError("/".join(where))
+        raise TypeError(type(value))
     return Figure(float(value), float(value), float(value))

@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks.peers import PeerFailed
 from benchmarks.plots import bars
-from benchmarks.report import RESULTS, ratios, summary, write
+from benchmarks.report import COMMITTED, RESULTS, ratios, summary, write
 from benchmarks.search_candidates import RECALL_GOAL, TWIN, Candidate, build_missing, running_candidate, sweep
 from benchmarks.search_data import SELECTIVITIES, SearchData, search_data
 
@@ -258,7 +258,7 @@ def _tell(result: dict[str, Any]) -> int:
     print(f"memory: {result['memory']}")
     missed = _missed(result)
     result["missed"] = missed
-    if result["rows"] == GOAL_ROWS:
+    if result["rows"] == GOAL_ROWS or RESULTS != COMMITTED:
         spreads = {
             name: tuple(seen["queries_per_second"][which] for which in ("median", "min", "max"))
             for name, seen in result["candidates"].items()
