@@ -65,13 +65,13 @@ class GatewayDeployment:
         impatient_http.install(config.limits.head_timeout_seconds, config.limits.stall_timeout_seconds)
         limits, book = config.limits, PoolBook(config.breaker)
         seconds = limits.perception_timeout_seconds
-        perception = RayPerception(encoders, seconds, book, limits.piece_timeout_seconds)
+        perception = RayPerception(encoders, seconds, book, limits.piece_timeout_seconds, may_sleep=may_sleep)
         index = RaySearchIndex(search, seconds, book.of("search", "Search"))
         decoder = RayChatEngine(engine, seconds, book.of("engine", "The model"), beside=side_channel)
         callers: dict[str, Caller] = {**perception.callers, "search": index, "engine": decoder.caller}
         bridged = None
         if bridge is not None:
-            bridged = RayBridge(encoders, bridge, seconds, book.of("bridge", "The bridge to the model"))
+            bridged = RayBridge(encoders, bridge, seconds, book)
             callers["bridge"] = bridged
         pools = RayPools(book, callers, partial(controller_details, APPLICATION_NAME), may_sleep)
         self._services = Services(perception, index, decoder, bridged, pools)

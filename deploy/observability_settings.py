@@ -51,11 +51,11 @@ class TracingSettings(_Section):
 
 class MetricsSettings(_Section):
     """Whether every replica's metrics are offered by Ray's agents, one on each node. For clusters: on one machine
-    ``GET /metrics`` has everything.
+    ``GET /metrics`` has everything. An agent forgets a replica of which it has heard nothing for two minutes.
     """
 
     through_ray: bool = False
-    period_seconds: float = Field(default=5.0, ge=1)
+    period_seconds: float = Field(default=5.0, ge=1, le=60)
 
 
 class SloSettings(_Section):

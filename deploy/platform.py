@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -69,14 +71,15 @@ def running_platform(
         _quiet()
         # Before Ray stops, whatever happens; the folder of HAProxy goes after it.
         rest.callback(_stop, settings.drain_seconds)
-        ray.init(
-            "local",
-            num_cpus=max(2, os.cpu_count() or 2),
-            object_store_memory=settings.object_store_bytes,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with _signals_stay():
+            ray.init(
+                "local",
+                num_cpus=max(2, os.cpu_count() or 2),
+                object_store_memory=settings.object_store_bytes,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
         on_progress("ray", "running", time.perf_counter() - started)
         serve.start(
             proxy_location="HeadOnly",
@@ -140,6 +143,25 @@ def _http_options(settings: Settings) -> dict[str, Any]:
         "host": settings.host,
         "port": free_port() if settings.ingress == "direct" else settings.port,
     }
+
+
+@contextlib.contextmanager
+def _signals_stay() -> Iterator[None]:
+    """Ray takes SIGTERM for itself when it begins: this process would end with 15 for its exit code, whatever
+    whoever started it wanted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as ended:
+        if ended.code == signal.SIGTERM and callable(before):  # it came while Ray began
+            before(signal.SIGTERM, None)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _quiet() -> None:

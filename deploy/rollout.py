@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from deploy.errors import PlatformStartFailed
@@ -15,6 +14,7 @@ __all__ = ["Progress", "roll_out"]
 Progress = Callable[[str, str, float], None]
 """Told a deployment's name, its new state, and the seconds since the start."""
 
+_LOOK_SECONDS = 0.5
 _LOGS = "Run `manymodal doctor`; Ray's logs are in /tmp/ray/session_latest/logs."
 
 
@@ -30,45 +30,49 @@ def roll_out(
     Raises ``PlatformStartFailed`` when a deployment does not come up, or not by ``deadline``.
     """
     from ray import serve
+    from ray.serve.context import _get_global_client
 
     from deploy.app import APPLICATION_NAME, build_application
 
-    application = build_application(settings, classes)
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="serve-run")
-    try:
-        running = pool.submit(serve.run, application, name=APPLICATION_NAME)
-        seen: dict[str, str] = {}
-        while not wait([running], timeout=0.5).done:
-            if time.perf_counter() > deadline:
-                raise PlatformStartFailed(
-                    f"The platform did not start within {settings.start_timeout_seconds} seconds. {_LOGS}"
-                )
-            for name, deployment in _deployments().items():
-                if seen.get(name) != deployment.status:
-                    seen[name] = deployment.status
-                    on_progress(name, deployment.status.value.lower(), time.perf_counter() - started)
-        try:
-            running.result()
-        except RuntimeError as error:
-            reasons = [
-                f"{name}: {deployment.message.strip().splitlines()[-1]}"
-                for name, deployment in _deployments().items()
-                if deployment.message.strip()
-            ]
+    # All in this thread: one that still asks Ray while a signal makes this one stop Ray would abort the process.
+    serve.run_many(
+        [serve.RunTarget(build_application(settings, classes), APPLICATION_NAME)],
+        wait_for_applications_running=False,
+    )
+    seen: dict[str, str] = {}
+    while True:
+        status, deployments = _application()
+        for name, deployment in deployments.items():
+            if seen.get(name) != deployment.status:
+                seen[name] = deployment.status
+                on_progress(name, deployment.status.value.lower(), time.perf_counter() - started)
+        if status == "RUNNING":
+            break
+        if status == "DEPLOY_FAILED":
+            raise PlatformStartFailed(f"The platform did not start. {_reasons(deployments)} {_LOGS}")
+        if time.perf_counter() > deadline:
             raise PlatformStartFailed(
-                "The platform did not start. "
-                + (" ".join(reasons) or "Ray Serve gave no reason.")
-                + f" {_LOGS}"
-            ) from error
-    finally:
-        pool.shutdown(wait=False)  # Ctrl-C must not wait for deployments that are still loading
+                f"The platform did not start within {settings.start_timeout_seconds} seconds. {_LOGS}"
+            )
+        time.sleep(_LOOK_SECONDS)
+    _get_global_client().wait_for_proxies_serving()
 
 
-def _deployments() -> dict[str, Any]:
-    """Ray Serve's status of each of the application's deployments, by name."""
+def _reasons(deployments: Mapping[str, Any]) -> str:
+    """What Ray Serve says of the deployments that did not come up."""
+    reasons = [
+        f"{name}: {deployment.message.strip().splitlines()[-1]}"
+        for name, deployment in deployments.items()
+        if deployment.message.strip()
+    ]
+    return " ".join(reasons) or "Ray Serve gave no reason."
+
+
+def _application() -> tuple[str, Mapping[str, Any]]:
+    """Ray Serve's status of the application, and of each of its deployments by name."""
     from ray import serve
 
     from deploy.app import APPLICATION_NAME
 
     application = serve.status().applications.get(APPLICATION_NAME)
-    return application.deployments if application else {}
+    return ("NOT_STARTED", {}) if application is None else (application.status.value, application.deployments)

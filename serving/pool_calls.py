@@ -46,10 +46,12 @@ class PoolCalls:
         self._outcomes = dict.fromkeys(OUTCOMES, 0)
         self._latencies: deque[float] = deque(maxlen=_REMEMBERED)
 
-    def begin(self) -> OpenCall:
-        """Make a call; its end must be told. Raises ``CircuitOpen``."""
+    def begin(self, *, timed: bool = True) -> OpenCall:
+        """Make a call; its end must be told. Raises ``CircuitOpen``. One not ``timed`` is a part of another
+        whose latency is not its own.
+        """
         try:
-            return OpenCall(self)
+            return OpenCall(self, timed)
         except Exception:
             self._outcomes["refused_open"] += 1
             raise
@@ -69,9 +71,10 @@ class PoolCalls:
 class OpenCall:
     """A call under way: ``answered`` by its first piece, and ended once."""
 
-    def __init__(self, calls: PoolCalls) -> None:
+    def __init__(self, calls: PoolCalls, timed: bool = True) -> None:
         self._permit = calls.breaker.admit()
         self._calls = calls
+        self._timed = timed
         self._began = time.perf_counter()
         self._answered = self._ended = False
         calls._ongoing += 1
@@ -81,7 +84,8 @@ class OpenCall:
         if not self._answered:
             self._answered = True
             self._permit.succeeded()
-            self._calls._latencies.append(time.perf_counter() - self._began)
+            if self._timed:
+                self._calls._latencies.append(time.perf_counter() - self._began)
 
     def end(self, outcome: Outcome) -> None:
         """How it ended; what is told after that is not heard."""

@@ -24,6 +24,7 @@ class FakeResponse:
     def __init__(self, outcome: Any) -> None:
         self.cancelled = False
         self.started = asyncio.Event()
+        self._over = asyncio.Event()
         self._outcome = outcome
 
     def __await__(self) -> Any:
@@ -32,13 +33,15 @@ class FakeResponse:
     async def _answer(self) -> Any:
         self.started.set()
         if self._outcome is ...:
-            await asyncio.Event().wait()
+            await self._over.wait()
+            raise serve_exceptions.RequestCancelledError("request")
         if isinstance(self._outcome, BaseException):
             raise self._outcome
         return self._outcome
 
     def cancel(self) -> None:
         self.cancelled = True
+        self._over.set()
 
 
 class FakeStream:

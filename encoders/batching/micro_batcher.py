@@ -82,6 +82,7 @@ class MicroBatcher(Generic[Item, Result]):
         self._preparing = ThreadPoolExecutor(prepare_threads, thread_name_prefix="prepare-batch")
         self._running = ThreadPoolExecutor(1, thread_name_prefix="run-batch")
         self._batches_ended = 0
+        self._last_sign: float | None = None
         self._queue = BatchQueue(limits, lambda: self._running.submit(self._work))
 
     @property
@@ -113,11 +114,38 @@ class MicroBatcher(Generic[Item, Result]):
             alarm.cancel()
             self._queue.leave(call)  # does nothing unless this was cancelled
 
-    async def check_alive(self, item: Item, timeout_seconds: float) -> None:
-        """Return once the model has answered ``item`` or, being busy, ended a batch of others.
-
-        Raises ``TimeoutError`` when it does neither in time, and what the model raises for the item.
+    @property
+    def silent_seconds(self) -> float:
+        """For how long the batch under way has given no sign: its begin is one, ``gets_on`` another. 0 while none
+        runs.
         """
+        last = self._last_sign
+        return 0.0 if last is None else time.perf_counter() - last
+
+    def gets_on(self) -> None:
+        """The batch under way is not stuck. From the model's thread."""
+        self._last_sign = time.perf_counter()
+
+    async def check_alive(
+        self, item: Item, timeout_seconds: float, silence_seconds: float | None = None
+    ) -> None:
+        """Return once the model has answered ``item`` or, being busy, ended a batch of others. Where a batch takes
+        longer than anybody would wait here, ``silence_seconds`` is for how long one may go on without a sign.
+
+        Raises ``TimeoutError`` when it does none of this in time, and what the model raises for the item.
+        """
+        if self._is_busy(silence_seconds):
+            return
+        try:
+            await self._answers(item, timeout_seconds)
+        except TimeoutError:
+            if not self._is_busy(silence_seconds):  # one that began before the item
+                raise
+
+    def _is_busy(self, silence_seconds: float | None) -> bool:
+        return silence_seconds is not None and 0 < self.silent_seconds < silence_seconds
+
+    async def _answers(self, item: Item, timeout_seconds: float) -> None:
         ended = self._batches_ended
         asked = asyncio.ensure_future(self.submit((item,)))
         try:
@@ -184,10 +212,11 @@ class MicroBatcher(Generic[Item, Result]):
         """
         batch = self._queue.take()
         while batch is not None:
-            begun = time.perf_counter()
+            begun = self._last_sign = time.perf_counter()
             cost = sum(entry.cost for entry in batch)
             waits = tuple(begun - entry.call.submitted_seconds for entry in batch)
             ended = self._answer(batch)
+            self._last_sign = None
             took = time.perf_counter() - begun
             self._batches_ended += 1
             facts = BatchFacts(len(batch), cost, waits, took, self._queue.queued)

@@ -73,6 +73,12 @@ class InParts(Generic[Item, Part, Result]):
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
 
+    async def check_alive(self, item: Item, timeout_seconds: float, silence_seconds: float) -> None:
+        """Return once ``item`` is done, or while another is under way that has begun, or given a part, within
+        ``silence_seconds``. Raises as ``MicroBatcher.check_alive``.
+        """
+        await self._turns.check_alive(_Work(item, lambda _: None), timeout_seconds, silence_seconds)
+
     async def aclose(self) -> None:
         """Stop; see ``OneAtATime.aclose``."""
         await self._turns.aclose()
@@ -87,6 +93,7 @@ class InParts(Generic[Item, Part, Result]):
         """In the thread."""
 
         def tell(part: Part) -> bool:
+            self._turns.gets_on()
             if not work.left.is_set():
                 work.tell(part)
             return not work.left.is_set()

@@ -52,9 +52,15 @@ class OneAtATime(Generic[Item, Result]):
         """The result for ``item``, or what ``run`` raised. ``EncoderOverloaded`` when ``max_queued`` items wait."""
         return (await self._batcher.submit((item,)))[0]
 
-    async def check_alive(self, item: Item, timeout_seconds: float) -> None:
+    def gets_on(self) -> None:
+        """See ``MicroBatcher.gets_on``."""
+        self._batcher.gets_on()
+
+    async def check_alive(
+        self, item: Item, timeout_seconds: float, silence_seconds: float | None = None
+    ) -> None:
         """See ``MicroBatcher.check_alive``."""
-        await self._batcher.check_alive(item, timeout_seconds)
+        await self._batcher.check_alive(item, timeout_seconds, silence_seconds)
 
     async def aclose(self) -> None:
         """Stop. Whoever still waits gets ``EncoderOverloaded``; the running item ends in its thread."""

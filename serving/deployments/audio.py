@@ -24,6 +24,7 @@ from storage.types import MediaRef
 __all__ = ["AudioDeployment"]
 
 _MAX_QUEUED_TRANSCRIPTIONS = 8  # each holds up to half an hour of sound: 115 MB
+_HEALTH_SECONDS = 20.0  # within Ray's own 30
 
 
 class AudioDeployment(MediaDeployment):
@@ -56,6 +57,10 @@ class AudioDeployment(MediaDeployment):
             async for piece in pieces:
                 yield piece
 
+    async def check_health(self) -> None:
+        """Raise when the speech model's thread no longer works. Busy is healthy, however long the queue is."""
+        await self._speech.check_alive(_HEALTH_SECONDS)
+
     def _loaded_at_start(self, config: EncoderConfig) -> Sequence[str]:
         return (config.speech_model, *super()._loaded_at_start(config))
 
@@ -66,8 +71,8 @@ class AudioDeployment(MediaDeployment):
     def _begin(self, loaded: Loaded) -> None:
         super()._begin(loaded)
         speech = loaded.models[loaded.config.speech_model]
-        # No health check asks these: a long recording takes minutes, and busy is healthy.
         self._speech = self._worker(Listening(speech, _MAX_QUEUED_TRANSCRIPTIONS, loaded.observer("speech")))
+        # No health check asks this one: it says nothing until it is done, and busy is healthy.
         self._hearing: OneAtATime[Sound, AudioTokens] = self._worker(
             OneAtATime(speech.encode, _MAX_QUEUED_TRANSCRIPTIONS, loaded.observer("speech tokens"))
         )

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 
+import numpy as np
+
 from encoders.batching.micro_batcher import BatchObserver
 from encoders.batching.parts import InParts
 from encoders.speech.transcriber import Transcriber
 from encoders.types import Sound, TranscribeOptions, Transcript, TranscriptBegun, TranscriptPart
 
 __all__ = ["Listening"]
+
+_MOMENT: Sound = np.zeros(1600, np.float32)  # of silence, which costs no more than to find that it is
+_SILENCE_SECONDS = 600.0  # in which no recording says nothing, on any machine that is of use
 
 
 class Listening:
@@ -33,6 +38,12 @@ class Listening:
     def waiting_seconds(self) -> float:
         """For how long the first recording that waits has waited; 0 while none does."""
         return self._turns.waiting_seconds
+
+    async def check_alive(self, timeout_seconds: float) -> None:
+        """Raise ``TimeoutError`` when the model's thread no longer works. Busy is healthy: a long recording takes
+        minutes, but says something now and then.
+        """
+        await self._turns.check_alive((_MOMENT, TranscribeOptions()), timeout_seconds, _SILENCE_SECONDS)
 
     async def aclose(self) -> None:
         """Stop."""

@@ -5,8 +5,9 @@ by a deployment arrives as itself, not as Ray's wrapper around it; a full queue,
 become the typed errors of ``serving.errors``.
 """
 
+from serving.ray_adapter.bridge import RayBridge
 from serving.ray_adapter.chat_engine import RayChatEngine
-from serving.ray_adapter.perception import RayBridge, RayPerception
+from serving.ray_adapter.perception import RayPerception
 from serving.ray_adapter.search_index import RaySearchIndex
 
 __all__ = ["RayBridge", "RayChatEngine", "RayPerception", "RaySearchIndex"]

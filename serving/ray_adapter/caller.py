@@ -17,7 +17,7 @@ from serving.patience import ran_out
 from serving.pool_calls import OpenCall, Outcome, PoolCalls
 from serving.ray_adapter.failures import RAY_ERRORS, failure_of, restarting, translated
 
-__all__ = ["Begun", "Caller", "given_up", "is_cancelled", "restarting", "translated"]
+__all__ = ["Begun", "Caller", "Earlier", "given_up", "is_cancelled", "restarting", "translated"]
 
 T = TypeVar("T")
 
@@ -26,6 +26,7 @@ _WAIT = wait_random_exponential(
     multiplier=0.1, max=1.0
 )  # seconds; the handle itself looks for another replica
 _NOTHING = object()
+_SETTLED_SECONDS = 1.0  # in which a call that others wait for says that it has ended, if it has
 
 Begun = tuple[DeploymentResponse[Any], ...]
 """Calls that were made: the one whose result is wanted, and those whose results it waits for."""
@@ -60,23 +61,33 @@ class Caller:
                 repeatable=repeatable,
             )
 
-    async def answer(self, begin: Callable[[], Begun], *, repeatable: bool = True) -> Any:
-        """What a call gives. ``begin`` makes it, and the calls it waits for, once for each try."""
+    async def answer(
+        self, begin: Callable[[], Begun], *, repeatable: bool = True, earlier: Earlier | None = None
+    ) -> Any:
+        """What a call gives. ``begin`` makes it, and the calls it waits for, once for each try. Where the
+        ``earlier`` of these is why there is no answer, this service is not to blame.
+        """
         call = self.calls.begin()
         try:
             async with asyncio.timeout(self._timeout_seconds) as limit:
                 result: Any = await self._retrying(repeatable)(self._tried, begin)
         except RAY_ERRORS as error:
             # First: Ray's wrapper of a remote TimeoutError or CancelledError is one of these, too.
+            if earlier is not None and _is_of_service(error) and await earlier.is_why(call):
+                raise translated(earlier.failure, earlier.service) from None
             _end(call, error)
             raise translated(error, self._service) from None
         except TimeoutError:
             if not limit.expired():
                 raise
+            if earlier is not None and await earlier.is_why(call, too_slow=True):
+                raise _too_slow(earlier.service, self._timeout_seconds) from None
             call.end("failed")
-            raise self._too_slow(self._timeout_seconds) from None
+            raise _too_slow(self._service, self._timeout_seconds) from None
         except asyncio.CancelledError as error:
             if not is_cancelled():
+                if earlier is not None and await earlier.is_why(call):
+                    raise translated(earlier.failure, earlier.service) from None
                 _end(call, error)
                 raise restarting(self._service) from None
             raise
@@ -122,7 +133,7 @@ class Caller:
             if not limit.expired():
                 raise
             call.end("failed")
-            raise self._too_slow(seconds) from None
+            raise _too_slow(self._service, seconds) from None
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
@@ -146,7 +157,7 @@ class Caller:
         except RAY_ERRORS as error:
             raise translated(error, self._service) from None
         except TimeoutError:
-            raise self._too_slow(self._timeout_seconds) from None
+            raise _too_slow(self._service, self._timeout_seconds) from None
         except asyncio.CancelledError:
             if is_cancelled():
                 raise
@@ -174,11 +185,37 @@ class Caller:
     def _note_retry(self, _: RetryCallState) -> None:
         self.calls.retried += 1
 
-    def _too_slow(self, seconds: float) -> ServiceUnavailable:
-        return ServiceUnavailable(
-            f"{self._service} did not answer within {seconds:g} seconds. "
-            "Please try again, or with smaller media."
-        )
+
+class Earlier:
+    """A call of another deployment, whose result the one that is asked for waits for. ``response`` is that of the
+    latest try.
+    """
+
+    def __init__(self, service: str, call: OpenCall) -> None:
+        self.service = service
+        self.failure: BaseException = TimeoutError()
+        self.response: Awaitable[Any] | None = None
+        self._call = call
+
+    async def is_why(self, waiting: OpenCall, *, too_slow: bool = False) -> bool:
+        """Whether it is the reason why the one that waits for it has no answer, which may be that it is itself
+        ``too_slow``. If so both ends are told.
+        """
+        try:
+            async with asyncio.timeout(_SETTLED_SECONDS) as limit:
+                if self.response is not None:
+                    await self.response  # which brings its result here: only now, when it is thrown away
+            self._call.end("answered")
+            return False
+        except (*RAY_ERRORS, TimeoutError, asyncio.CancelledError) as error:
+            if is_cancelled():
+                raise
+            if limit.expired() and not too_slow:  # it still works
+                return False
+            self.failure = error
+            _end(self._call, error)
+            waiting.end("left")
+            return True
 
 
 async def _as_awaitable(response: Awaitable[T]) -> T:
@@ -197,6 +234,17 @@ def given_up() -> Outcome:
     return "failed" if ran_out() else "left"
 
 
+def _too_slow(service: str, seconds: float) -> ServiceUnavailable:
+    return ServiceUnavailable(
+        f"{service} did not answer within {seconds:g} seconds. Please try again, or with smaller media."
+    )
+
+
+def _is_of_service(error: BaseException) -> bool:
+    """Whether an error says something of the service, and not of what it was asked."""
+    return failure_of(error) not in ("ours", "unknown")
+
+
 def _is_lost(error: BaseException) -> bool:
     return failure_of(error) == "gone" and not is_cancelled()
 
@@ -208,4 +256,4 @@ def _end(call: OpenCall, error: BaseException) -> None:
         call.end("refused")
     else:
         # An error that the replica itself raised is an answer: a client's medium may be the reason.
-        call.end("answered" if failure in ("ours", "unknown") else "failed")
+        call.end("failed" if _is_of_service(error) else "answered")

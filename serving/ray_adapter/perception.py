@@ -1,9 +1,9 @@
-"""The media encoders, and the bridge that makes of their tokens what a decoder reads, over handles."""
+"""The media encoders over handles."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from typing import Any, Literal, TypeVar
 
@@ -31,14 +31,12 @@ from encoders.types import (
     TranscriptPart,
     VideoTokens,
 )
-from fusion.types import SoftTokens
 from serving.exposition import merged
-from serving.origin import outgoing
-from serving.pool_calls import PoolBook, PoolCalls
-from serving.ray_adapter.caller import Begun, Caller
+from serving.pool_calls import PoolBook
+from serving.ray_adapter.caller import Caller
 from storage.types import MediaRef
 
-__all__ = ["POOL_OF", "TOGETHER", "RayBridge", "RayPerception"]
+__all__ = ["POOL_OF", "SERVICES", "TOGETHER", "RayPerception", "by_method", "by_reference"]
 
 T = TypeVar("T")
 
@@ -70,13 +68,14 @@ POOL_OF: Mapping[str, str] = {
 TOGETHER: Literal["perception"] = "perception"
 """The deployment that answers everything, where all kinds share replicas."""
 
-_SERVICES = {
+SERVICES = {
     TOGETHER: "The media encoders' service",
     "vision": "The service that looks at pictures",
     "ocr": "The service that reads text in pictures",
     "audio": "The service that hears and speaks",
     "text": "The service that embeds texts",
 }
+"""What error sentences call each of these deployments."""
 
 
 class RayPerception:
@@ -85,7 +84,7 @@ class RayPerception:
 
     ``book`` keeps the calls of each deployment; without it they are kept for this object alone. All methods can be
     asked twice. With ``shared``, results lie in Ray's object store and not in the messages: for pixels, which are
-    large.
+    large. Deployments that ``may_sleep`` are not asked for metrics: it would wake them, or keep them awake.
     """
 
     def __init__(
@@ -96,19 +95,21 @@ class RayPerception:
         piece_timeout_seconds: float | None = None,
         *,
         shared: bool = False,
+        may_sleep: Collection[str] = (),
     ) -> None:
+        self._may_sleep = may_sleep
         kept = book or PoolBook()
         self.callers = {
             name: Caller(
-                _by_reference(handle) if shared else handle,
-                _SERVICES[name],
+                by_reference(handle) if shared else handle,
+                SERVICES[name],
                 timeout_seconds,
-                kept.of(name, _SERVICES[name]),
+                kept.of(name, SERVICES[name]),
                 piece_timeout_seconds,
             )
             for name, handle in handles.items()
         }
-        self._answering = _by_method(self.callers)
+        self._answering = by_method(self.callers)
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """What the deployment says that answers ``method``."""
@@ -123,9 +124,9 @@ class RayPerception:
         return all(await asyncio.gather(*(caller.ready() for caller in self.callers.values())))
 
     async def metrics(self) -> bytes:
-        """Those of one replica of each deployment."""
-        told = await asyncio.gather(*(caller.call("metrics") for caller in self.callers.values()))
-        return merged(told)
+        """Those of one replica of each deployment that always has one."""
+        asked = [caller for name, caller in self.callers.items() if name not in self._may_sleep]
+        return merged(await asyncio.gather(*(caller.call("metrics") for caller in asked)))
 
     async def probe(self, media: MediaRef) -> MediaInfo:
         result: MediaInfo = await self.call("probe", media)
@@ -187,8 +188,8 @@ class RayPerception:
     async def fingerprint(self, media: MediaRef) -> str:
         return str(await self.call("fingerprint", media))
 
-    async def thumbnail(self, media: MediaRef, max_side: int) -> bytes:
-        return bytes(await self.call("thumbnail", media, max_side))
+    async def thumbnail(self, media: MediaRef, max_side: int, at_seconds: float | None = None) -> bytes:
+        return bytes(await self.call("thumbnail", media, max_side, at_seconds))
 
     async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
         result: Embeddings = await self.call("embed_texts", texts)
@@ -212,48 +213,14 @@ class RayPerception:
                 yield piece
 
 
-class RayBridge(Caller):
-    """``serving.services.Bridge`` over handles: the encoders' as ``RayPerception`` takes them, and the bridge's.
-
-    The encoders' tokens go from replica to replica through Ray's object store; who calls this never holds them.
-    """
-
-    def __init__(
-        self,
-        encoders: Mapping[str, DeploymentHandle],
-        bridge: DeploymentHandle,
-        timeout_seconds: float,
-        calls: PoolCalls | None = None,
-    ) -> None:
-        super().__init__(_by_reference(bridge), "The bridge to the model", timeout_seconds, calls)
-        self._encoding = _by_method({name: _by_reference(handle) for name, handle in encoders.items()})
-
-    async def soft_image(self, media: MediaRef, views: int = 1) -> SoftTokens:
-        return await self._projected("image_tokens", "project_image", media, views)
-
-    async def soft_video(self, media: MediaRef, sampling: FrameSampling) -> SoftTokens:
-        return await self._projected("video_tokens", "project_video", media, sampling)
-
-    async def soft_audio(self, media: MediaRef) -> SoftTokens:
-        return await self._projected("audio_tokens", "project_audio", media)
-
-    async def _projected(self, encode: str, project: str, *arguments: Any) -> SoftTokens:
-        def begin() -> Begun:
-            tokens = getattr(self._encoding[encode], encode).remote(*arguments, **outgoing())
-            return getattr(self._handle, project).remote(tokens, **outgoing()), tokens
-
-        result: SoftTokens = await self.answer(begin)
-        return result
-
-
-def _by_method(deployments: Mapping[str, T]) -> Mapping[str, T]:
+def by_method(deployments: Mapping[str, T]) -> Mapping[str, T]:
     """Which of the deployments answers each method. ``KeyError`` when none does."""
     if TOGETHER in deployments:
         return dict.fromkeys(POOL_OF, deployments[TOGETHER])
     return {method: deployments[pool] for method, pool in POOL_OF.items()}
 
 
-def _by_reference(handle: DeploymentHandle) -> DeploymentHandle:
+def by_reference(handle: DeploymentHandle) -> DeploymentHandle:
     """The handle with results in Ray's object store. The platform's default sends them inside the messages, and one
     that is an argument of another call would come here first.
     """

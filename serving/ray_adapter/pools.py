@@ -62,6 +62,11 @@ class RayPools:
         """See ``Pools``."""
         return tuple(self._callers)
 
+    @property
+    def may_sleep(self) -> frozenset[str]:
+        """See ``Pools``."""
+        return self._may_sleep
+
     async def ready(self, name: str) -> bool:
         """See ``Pools``."""
         if name in self._may_sleep:

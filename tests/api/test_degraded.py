@@ -34,6 +34,8 @@ class FakePools:
         self.is_ready = dict.fromkeys(running, True)
         self.book = PoolBook()
 
+    may_sleep = frozenset[str]()
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.running)
@@ -62,6 +64,24 @@ def with_pools(platform, **running: int) -> FakePools:
     platform.app.state.gateway = replace(gateway, services=replace(gateway.services, pools=pools))
     gateway.perceiver.degradation._pools = pools
     return pools
+
+
+async def test_an_engine_that_may_sleep_is_not_woken_for_its_metrics(http, platform, monkeypatch):
+    asked = []
+    answer = platform.engine.request
+
+    def request(method, path, *rest):
+        asked.append(path)
+        return answer(method, path, *rest)
+
+    monkeypatch.setattr(platform.engine, "request", request)
+    pools = with_pools(platform, engine=0)
+    pools.may_sleep = frozenset({"engine"})
+    assert (await http.get("/metrics")).status_code == 200
+    assert asked == []
+    pools.may_sleep = frozenset()
+    assert (await http.get("/metrics")).status_code == 200
+    assert asked == ["/metrics"]
 
 
 def failing(error: Exception):

@@ -125,6 +125,11 @@ async def test_all_pools_must_be_ready_and_all_tell_their_metrics() -> None:
     told = (await encoders.metrics()).decode()
     assert told.count("# TYPE m counter") == 1
     assert told.splitlines()[2 : 2 + len(POOLS)] == [f'm{{pool="{pool}"}} 1.0' for pool in POOLS]
+    handles = {name: FakeHandle(FakeResponse(text[name].encode())) for name in POOLS}
+    told = (await RayPerception(handles, 30, may_sleep={"audio"}).metrics()).decode()
+    assert 'pool="audio"' not in told
+    assert 'pool="text"' in told
+    assert handles["audio"].calls == []  # which would have woken it
     states = {name: FakeHandle(FakeResponse(True)) for name in POOLS}
     assert await RayPerception(states, 30).ready()
     states["ocr"] = FakeHandle(FakeResponse(False))

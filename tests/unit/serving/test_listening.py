@@ -102,3 +102,30 @@ async def test_errors_come_out_of_both(listening):
         await listening.transcribe(SOUND, wrong)
     with pytest.raises(UnsupportedMedia):
         await anext(listening.stream(SOUND, wrong))
+
+
+async def test_who_is_idle_is_alive_once_it_has_heard_a_moment_of_silence(listening, model):
+    model.turns.release(10)
+    await listening.check_alive(30)
+    assert model.closed.is_set()
+
+
+async def test_who_is_busy_is_alive_as_long_as_it_says_something_now_and_then(listening, model, monkeypatch):
+    async with aclosing(listening.stream(SOUND, TranscribeOptions())) as parts:
+        await anext(parts)
+        await listening.check_alive(0.01)  # it has begun: no other item is asked for
+        monkeypatch.setattr(
+            "serving.deployments.listening._SILENCE_SECONDS", 0.0
+        )  # it is silent for too long
+        with pytest.raises(TimeoutError):
+            await listening.check_alive(0.01)
+        monkeypatch.undo()
+        model.turns.release()
+        await anext(parts)
+        await listening.check_alive(0.01)
+
+
+async def test_who_began_while_a_moment_of_silence_waited_is_alive(listening, model, monkeypatch):
+    busy = iter((False, True))
+    monkeypatch.setattr("encoders.batching.micro_batcher.MicroBatcher._is_busy", lambda *_: next(busy))
+    await listening.check_alive(0.01)  # nobody lets it end
