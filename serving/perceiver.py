@@ -234,18 +234,21 @@ class Perceiver:
         )
         return hexadecimal
 
-    async def thumbnail(self, media: MediaRef, max_side: int) -> bytes:
+    async def thumbnail(self, media: MediaRef, max_side: int, at_seconds: float | None = None) -> bytes:
         """A JPEG of a picture or of a frame of a video, its longer side at most ``max_side`` pixels.
 
-        Raises ``UnsupportedMedia`` for sound.
+        Raises ``UnsupportedMedia`` for sound, and for a time after the end.
         """
+        params: dict[str, Any] = {"max_side": max_side}
+        if at_seconds is not None:
+            params["at_seconds"] = at_seconds
         jpeg, _ = await self.tasks.run(
             "thumbnail",
             media,
             ("jpeg", "1", "1"),
-            {"max_side": max_side},
+            params,
             bytes,
-            lambda: self._perception.thumbnail(media, max_side),
+            lambda: self._perception.thumbnail(media, max_side, at_seconds),
         )
         return jpeg
 

@@ -102,10 +102,11 @@ class Perception(Protocol):
         """The 64-bit perceptual hash of a picture, in 16 hex digits."""
         ...
 
-    async def thumbnail(self, media: MediaRef, max_side: int) -> bytes:
-        """A small JPEG of a picture or of a video's first frame that is not black; never enlarged.
+    async def thumbnail(self, media: MediaRef, max_side: int, at_seconds: float | None = None) -> bytes:
+        """A small JPEG of a picture, or of a video's first frame that is not black, or of the one that is shown
+        ``at_seconds``; never enlarged.
 
-        Raises ``UnsupportedMedia`` for a medium that is neither by its content type.
+        Raises ``UnsupportedMedia`` for a medium that is neither by its content type, and for a time after its end.
         """
         ...
 

@@ -291,11 +291,12 @@ class FakePerception:
         of_labels = hashlib.sha256(json.dumps(facts["labels"]).encode()).hexdigest()[:16]
         return str(facts.get("fingerprint", of_labels))
 
-    async def thumbnail(self, media: MediaRef, max_side: int) -> bytes:
+    async def thumbnail(self, media: MediaRef, max_side: int, at_seconds: float | None = None) -> bytes:
         kind, _ = await self._facts("thumbnail", media)
         if kind is MediaKind.AUDIO:
             raise UnsupportedMedia("This medium has no picture to show.")
-        return b"\xff\xd8\xff" + f"{kind.value} {max_side}".encode()
+        when = "" if at_seconds is None else f" at {at_seconds:g}"
+        return b"\xff\xd8\xff" + f"{kind.value} {max_side}{when}".encode()
 
     async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
         self.calls["embed_texts"] = self.calls.get("embed_texts", 0) + 1

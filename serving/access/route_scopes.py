@@ -83,6 +83,7 @@ _NAMED: Final[dict[Needed, str]] = {
         DELETE /v1/media/{}
         GET /v1/media/{}/content
         GET /v1/media/{}/thumbnail
+        GET /v1/media/{}/text
         POST /v1/media/{}/link
         POST /v1/media/warm_up
         DELETE /v1/tenants/{}/data

@@ -45,6 +45,7 @@ _SIDE_PIXELS = 768  # of models that do not say what they make use of
 _HASHING_SIDE_PIXELS = 256  # 32 x 32 is what a perceptual hash looks at
 _HEALTH_SECONDS = 20.0  # within Ray's own 30
 _THUMBNAIL_FRAMES = FrameSampling(max_frames=4)
+_ROUNDING_SECONDS = 0.001
 
 
 class VisionDeployment(MediaDeployment):
@@ -107,16 +108,17 @@ class VisionDeployment(MediaDeployment):
         """See ``Perception.fingerprint``."""
         return await asyncio.to_thread(perceptual_hash, await self.picture(media, _HASHING_SIDE_PIXELS))
 
-    async def thumbnail(self, media: MediaRef, max_side: int) -> bytes:
+    async def thumbnail(self, media: MediaRef, max_side: int, at_seconds: float | None = None) -> bytes:
         """See ``Perception.thumbnail``."""
         kind = media.content_type.partition("/")[0]
         if kind == "image":
             pixels = await self.picture(media, max_side)
         elif kind == "video":
+            sampling = _THUMBNAIL_FRAMES if at_seconds is None else _frame_at(at_seconds)
             async with self._reader.opened(media) as source:
                 shown = [
                     frame.pixels
-                    async for frame in self._decoder.frames(source, _THUMBNAIL_FRAMES)
+                    async for frame in self._decoder.frames(source, sampling)
                     if isinstance(frame, DecodedFrame)
                 ]
             pixels = brightest_enough(shown)
@@ -209,6 +211,11 @@ class VisionDeployment(MediaDeployment):
         if self._tokens is None:
             raise ModelUnavailable("No vision model is loaded whose tokens a bridge could take.")
         return self._tokens
+
+
+def _frame_at(seconds: float) -> FrameSampling:
+    """The one frame that is shown then. A little after it: times that clients were told are rounded."""
+    return FrameSampling(max_frames=1, start_seconds=seconds, end_seconds=seconds + 2 * _ROUNDING_SECONDS)
 
 
 def _side_pixels(loaded: Loaded, name: str) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from math import floor
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from encoders.types import MediaKind
+from encoders.types import MediaInfo, MediaKind
 from serving import origin
 from serving.admission import AdmittedMedia
 from serving.auth import CurrentTenant
@@ -32,6 +33,8 @@ __all__ = ["router"]
 router = APIRouter()
 
 _THUMBNAIL_STEP_PIXELS = 64  # every size is kept beside the medium: let there be few
+
+_LATEST_SECONDS = 1e6
 
 _MAX_LISTED = 100
 
@@ -98,23 +101,30 @@ async def get_media_content(request: Request, media_id: str, tenant: CurrentTena
 
 @router.get("/v1/media/{media_id}/thumbnail", response_class=Response, responses=bytes_answer("image/jpeg"))
 async def get_media_thumbnail(
-    request: Request, media_id: str, tenant: CurrentTenant, size: Annotated[int, Query(ge=64, le=1024)] = 256
+    request: Request,
+    media_id: str,
+    tenant: CurrentTenant,
+    size: Annotated[int, Query(ge=64, le=1024)] = 256,
+    time_seconds: Annotated[float | None, Query(ge=0, le=_LATEST_SECONDS, allow_inf_nan=False)] = None,
 ) -> Response:
-    """A picture, or a frame of a video, as a JPEG whose longer side has at most ``size`` pixels."""
+    """A picture, or a frame of a video, as a JPEG whose longer side has at most ``size`` pixels. With
+    ``time_seconds`` it is the frame that is shown then.
+    """
     gateway = gateway_of(request)
     side = size - size % _THUMBNAIL_STEP_PIXELS
     admitted = await gateway.admission.from_id(tenant, media_id, _SEEN)
+    moment = None if time_seconds is None else _moment(admitted.info, time_seconds)
     origin.brings(admitted.info.kind.value)
     headers = {
         # A browser that keeps it for an hour shows it as long after a deletion, to the one who had seen it.
         "cache-control": "private, max-age=3600",
-        "etag": f'"{media_id}-{side}"',
+        "etag": f'"{media_id}-{side}"' if moment is None else f'"{media_id}-{side}-{moment:g}"',
         "content-security-policy": "default-src 'none'; sandbox",
         "cross-origin-resource-policy": "same-origin",
     }
     if matches_etag(request.headers.get("if-none-match", ""), headers["etag"]):
         return Response(status_code=304, headers=headers)
-    content = await unless_gone(request, gateway.perceiver.thumbnail(admitted.record.ref, side))
+    content = await unless_gone(request, gateway.perceiver.thumbnail(admitted.record.ref, side, moment))
     return Response(content, headers=headers, media_type="image/jpeg")
 
 
@@ -131,6 +141,18 @@ async def delete_media(request: Request, media_id: str, tenant: CurrentTenant) -
     """
     await gateway_of(request).remover.remove(tenant, media_id)
     return MediaDeleted(id=media_id)
+
+
+def _moment(info: MediaInfo, seconds: float) -> float:
+    """The moment of a video in hundredths of a second: every one is kept beside the medium."""
+    if info.kind is not MediaKind.VIDEO:
+        raise InvalidRequest("'time_seconds' is a moment of a video; this is a picture.", "time_seconds")
+    length = info.duration_seconds
+    if length is not None and seconds >= length:
+        raise InvalidRequest(
+            f"'time_seconds' is {seconds:g}, but the video is only {length:.2f} seconds long.", "time_seconds"
+        )
+    return floor(seconds * 100) / 100
 
 
 async def _kept(request: Request, admitted: AdmittedMedia) -> dict[str, Any]:

@@ -158,6 +158,45 @@ async def test_thumbnails(http, platform):
     assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", answer.headers["etag"])
 
 
+async def test_frames_of_videos(http, platform):
+    film = await upload(http, fake_mp4([{"cat": 0.9}, {"dog": 0.9}]))
+    path = f"/v1/media/{film['id']}/thumbnail"
+    first, again, other = [
+        await http.get(path, params={"time_seconds": seconds}) for seconds in ("1.251", "1.2599", "0")
+    ]
+    assert first.content.endswith(b"video 256 at 1.25")
+    assert first.headers["etag"] == again.headers["etag"] != other.headers["etag"]
+    assert platform.perception.calls["thumbnail"] == 2
+    for seconds in ("2", "2.5", "-1", "nan", "inf", "1e9", "soon"):
+        answer = await http.get(path, params={"time_seconds": seconds})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "time_seconds"), seconds
+    picture = await upload(http, fake_png())
+    answer = await http.get(f"/v1/media/{picture['id']}/thumbnail?time_seconds=0")
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "time_seconds")
+
+
+async def test_what_is_written_in_a_picture(http, platform):
+    picture = await upload(http, fake_png(text=("EXIT", "this way")))
+    path = f"/v1/media/{picture['id']}/text"
+    read = (await http.get(path)).json()
+    assert read == {
+        "id": picture["id"],
+        "object": "media.text",
+        "width": 640,
+        "height": 480,
+        "lines": [
+            {"text": text, "confidence": 0.9, "box": [[0.0, 0.0], [9.0, 0.0], [9.0, 9.0], [0.0, 9.0]]}
+            for text in ("EXIT", "this way")
+        ],
+        "cache": "miss",
+    }
+    assert (await http.get(path)).json()["cache"] == "hit"
+    assert platform.perception.calls["read_text"] == 1
+    for other in (fake_wav(), fake_mp4([{"cat": 0.9}])):
+        answer = await http.get(f"/v1/media/{(await upload(http, other))['id']}/text")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "media_kind_mismatch")
+
+
 @pytest.mark.parametrize("size", ["63", "1025", "0", "-1", "big", ""])
 async def test_thumbnail_sizes(http, size):
     picture = await upload(http, fake_png())

@@ -181,6 +181,7 @@ MATRIX: dict[tuple[str, str], Callable[[Ids], Iterator[Request]]] = {
     ("GET", "/v1/media/{picture}"): EMPTY,
     ("GET", "/v1/media/{picture}/content"): contents,
     ("GET", "/v1/media/{picture}/thumbnail"): EMPTY,
+    ("GET", "/v1/media/{picture}/text"): EMPTY,
     ("POST", "/v1/media/{picture}/link"): EMPTY,
     ("POST", "/v1/media/warm_up"): once(json={"ids": ["<picture>"]}),
     ("GET", "/v1/links/{token}"): EMPTY,

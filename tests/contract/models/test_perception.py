@@ -74,6 +74,11 @@ async def test_perception(perception: tuple[PerceptionDeployment, Stored], share
     video = store.add(film, "video/mp4")
     small = Image.open(io.BytesIO(await deployment.thumbnail(video, 128)))
     assert (small.format, max(small.size)) == ("JPEG", 128)
+    moments = {await deployment.thumbnail(video, 128, seconds) for seconds in (0.0, 12.5, 30.1)}
+    assert {Image.open(io.BytesIO(jpeg)).size for jpeg in moments} == {small.size}
+    assert len(moments) == 3
+    with pytest.raises(UnsupportedMedia):
+        await deployment.thumbnail(video, 128, 31.0)
     seen = await deployment.encode_video(video, FrameSampling(max_frames=4))
     assert len(seen.frames) == 4
     assert seen.duration_seconds == pytest.approx(30.16)
