@@ -22,66 +22,27 @@ import asyncio
 import base64
 import contextlib
 import importlib.util
-import io
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import numpy as np
 
-from benchmarks.chat import PEER_MODULE, platform_command
-from benchmarks.checkpoints import SMALL, write_blip2, write_llava
+from benchmarks.chat import PEER_MODULE
 from benchmarks.load import stream_answer
 from benchmarks.plots import bars
 from benchmarks.report import ratios, summary, write
-from benchmarks.servers import Server, module, server
+from benchmarks.servers import Server
+from benchmarks.strategies import FRAMES, contenders, paused_but, picture, prepared_models, started
 from benchmarks.twins import Part, ask, by_turns, question, text_twin, uploaded
-from deploy.ports import free_port
-from deploy.ray_environment import engine_environment
-from deploy.settings import Settings, load_settings
 
 TTFT_GOAL, THROUGHPUT_GOAL = 1.1, 0.9
 STREAMS = 4
 MEDIA = Path(__file__).resolve().parents[2] / "shared" / "data"
 VIDEO = MEDIA / "video" / "intel-sample-videos" / "car-detection.mp4"
-_FRAMES = 8
-_PICTURE = (480, 640)  # height and width of what is asked about
-_LONG = {"context_tokens": 2048, "extra_arguments": ("--block-size", "32")}
-
-
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """A platform to be measured: the settings of its ``chat`` beside the profile's, and the known media."""
-
-    chat: dict[str, Any]
-    media: tuple[str, ...]
-
-
-def contenders(blip2: str, llava: str) -> dict[str, Contender]:
-    """By name. Blocks of 32 tokens, so that short prompts are found in the prefix cache at all."""
-    return {
-        "text": Contender({"extra_arguments": ("--block-size", "32")}, ("photo", "video")),
-        "qformer": Contender({"model": blip2, "fusion": "qformer", **_LONG}, ("photo", "video")),
-        "qformer-looking": Contender(
-            {"model": blip2, "fusion": "qformer", "read_pictures": False, **_LONG}, ()
-        ),
-        "native": Contender({"model": blip2, "fusion": "native", **_LONG}, ("photo",)),
-        "native-llava": Contender(
-            {
-                "model": llava,
-                "fusion": "native",
-                "context_tokens": 4096,
-                "extra_arguments": ("--block-size", "32"),
-            },
-            ("photo", "video"),
-        ),
-    }
 
 
 def main() -> int:
@@ -103,12 +64,12 @@ def main() -> int:
             name: getattr(given, name.replace("-", "_"))
             for name in ("rounds", "requests", "waves", "max-tokens")
         }
-        | {"streams": STREAMS, "frames": _FRAMES, "peer": PEER_MODULE},
+        | {"streams": STREAMS, "frames": FRAMES, "peer": PEER_MODULE},
     }
     missed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="manymodal-bench-") as name:
         folder = Path(name)
-        models = _models(folder / "models")
+        models = prepared_models(folder / "models")
         if given.only != "throughput":
             result["known"] = {}
             for strategy in given.strategies:
@@ -143,58 +104,10 @@ def _measurable() -> list[str]:
     return ["text", "qformer", "native", "native-llava"]
 
 
-def _models(folder: Path) -> Path:
-    """The prepared models and the two with random weights, in one folder."""
-    folder.mkdir()
-    for prepared in load_settings().models_dir.iterdir():
-        if prepared.is_dir():
-            (folder / prepared.name).symlink_to(prepared)
-    write_blip2(folder / "bench-blip2", SMALL)
-    write_llava(folder / "bench-llava")
-    return folder
-
-
-def _settings(folder: Path, models: Path, name: str) -> Settings:
-    chosen = contenders("bench-blip2", "bench-llava")[name]
-    base = load_settings()
-    return load_settings(
-        {
-            "port": free_port(),
-            "data_dir": folder / f"data-{name}",
-            "models_dir": models,
-            "chat": {**base.chat.model_dump(), **chosen.chat},
-            "video": {**base.video.model_dump(), "max_frames": _FRAMES},
-        }
-    )
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    """The settings that differ from the profile's, as a user would give them."""
-    chat, prefix = settings.chat, "MANYMODAL_"
-    arguments = ", ".join(f'"{one}"' for one in chat.extra_arguments)
-    return {
-        f"{prefix}MODELS_DIR": str(settings.models_dir),
-        f"{prefix}CHAT__MODEL": chat.model,
-        f"{prefix}CHAT__FUSION": chat.fusion,
-        f"{prefix}CHAT__READ_PICTURES": str(chat.read_pictures),
-        f"{prefix}CHAT__CONTEXT_TOKENS": str(chat.context_tokens),
-        f"{prefix}CHAT__EXTRA_ARGUMENTS": f"[{arguments}]",
-        f"{prefix}VIDEO__MAX_FRAMES": str(settings.video.max_frames),
-    }
-
-
-@contextlib.contextmanager
-def _platform(settings: Settings, log: Path) -> Iterator[Server]:
-    base_url = f"http://127.0.0.1:{settings.port}"
-    with server(platform_command(settings), base_url, "/ready", log, _environment(settings)) as running:
-        yield running
-
-
 def _known(name: str, folder: Path, models: Path, rounds: int, requests: int) -> dict[str, Any]:
     """TTFT of second questions about each known medium, and of its text twin."""
-    settings = _settings(folder, models, name)
     media = contenders("", "")[name].media
-    with _platform(settings, folder / f"{name}.log") as running:
+    with started(name, folder, models, folder / f"{name}.log") as running:
         measured = asyncio.run(_second_questions(name, running.base_url, media, rounds, requests))
     found: dict[str, Any] = {}
     for medium in media:
@@ -235,13 +148,15 @@ def _throughput(name: str, folder: Path, models: Path, given: argparse.Namespace
     with contextlib.ExitStack() as stack:
         servers: dict[str, Server] = {}
         for one in names:
-            with _paused(servers, one):
+            with paused_but(servers, one):
                 log = folder / f"throughput-{name}-{one}.log"
-                servers[one] = stack.enter_context(_started(one, folder, models, log))
+                peer = one == "vllm"
+                running = started("native" if peer else one, folder, models, log, peer=peer)
+                servers[one] = stack.enter_context(running)
                 asyncio.run(_wave(servers[one].base_url, seed=-1, max_tokens=16))  # warm-up
         for number in range(given.rounds):
             for one in names if number % 2 else names[::-1]:
-                with _paused(servers, one):
+                with paused_but(servers, one):
                     speeds = [
                         asyncio.run(_wave(servers[one].base_url, 1000 * number + wave, given.max_tokens))
                         for wave in range(given.waves)
@@ -256,31 +171,6 @@ def _throughput(name: str, folder: Path, models: Path, given: argparse.Namespace
     }
 
 
-@contextlib.contextmanager
-def _paused(servers: dict[str, Server], but: str) -> Iterator[None]:
-    """All servers but one stand still."""
-    with contextlib.ExitStack() as quiet:
-        for name, running in servers.items():
-            if name != but:
-                quiet.enter_context(running.paused())
-        yield
-
-
-@contextlib.contextmanager
-def _started(name: str, folder: Path, models: Path, log: Path) -> Iterator[Server]:
-    settings = _settings(folder, models, "native" if name == "vllm" else name)
-    if name != "vllm":
-        with _platform(settings, log) as running:
-            yield running
-        return
-    flags = [*settings.engine_config().arguments(), "--host", "127.0.0.1", "--port", str(settings.port)]
-    environment = {**engine_environment(settings), "HF_HUB_OFFLINE": "1"}
-    served = [*flags, "--served-model-name", "default"]
-    base_url = f"http://127.0.0.1:{settings.port}"
-    with server(module(PEER_MODULE, *served), base_url, "/health", log, environment) as running:
-        yield running
-
-
 async def _wave(base_url: str, seed: int, max_tokens: int) -> float:
     """Tokens a second of four chats at once, from the first request to the last byte."""
     bodies = []
@@ -293,23 +183,6 @@ async def _wave(base_url: str, seed: int, max_tokens: int) -> float:
         answers = await asyncio.gather(*(stream_answer(session, body) for body in bodies))
         seconds = time.perf_counter() - started
     return sum(tokens for tokens, _ in answers) / seconds
-
-
-def picture(seed: int) -> bytes:
-    """A JPEG of coloured waves, another for each seed, with nothing written in it."""
-    from PIL import Image
-
-    random = np.random.default_rng((7, seed % (1 << 32)))
-    rows, columns = np.mgrid[0 : _PICTURE[0], 0 : _PICTURE[1]] / max(_PICTURE)
-    waves = [
-        np.sin(random.uniform(2, 20) * columns + random.uniform(2, 20) * rows + random.uniform(0, 6))
-        for _ in range(3)
-    ]
-    noise = random.normal(0, 6, (*_PICTURE, 3))
-    pixels = np.clip(127.5 + 110 * np.stack(waves, -1) + noise, 0, 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
 
 
 def _plot(result: dict[str, Any]) -> None:

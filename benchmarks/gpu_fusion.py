@@ -29,7 +29,7 @@ from typing import Any
 
 from benchmarks import report
 from benchmarks.checkpoints import OPT_2_7B, SMALL, write_blip2
-from benchmarks.fusion import picture
+from benchmarks.strategies import picture
 from encoders.config import DecodeLimits
 from encoders.decoding.sandbox import MediaDecoder
 from encoders.models import blip2
