@@ -153,8 +153,8 @@ def _tell(judged: Sequence[Judged], runs: Sequence[Run]) -> None:
             figure = measured(one).split(":")[0] if one.figure else one.why
             table.add_row(str(goal.issue), goal.name, goal.peer, wanted, figure, f"[{colour}]{word}[/]")
     _console().print(table)
-    for one in runs:
-        print(f"{one.name}: {one.outcome} after {one.seconds:.0f} s" + (f", {one.why}" if one.why else ""))
+    for ended in runs:
+        print(f"{ended.name}: {ended.outcome} after {ended.seconds:.0f} s" + (f", {ended.why}" if ended.why else ""))
 
 
 def _console() -> Console:

@@ -152,7 +152,7 @@ class FakeEncoders:
     async def fingerprint(self, media: MediaRef) -> str:
         return media.sha256[:16]
 
-    async def thumbnail(self, media: MediaRef, max_side: int) -> bytes:
+    async def thumbnail(self, media: MediaRef, max_side: int, at_seconds: float | None = None) -> bytes:
         return b"\xff\xd8\xff" + media.sha256.encode()
 
     async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
