@@ -83,6 +83,8 @@ _CHAT = (
                   value=1.2, peer=_VLLM),
         )
     ),
+    _most("open loop, any mix: requests without an answer", 9, "llm",
+          ("mixes", EVERY, "failed", "platform"), value=0),
 )  # fmt: skip
 
 _STORAGE = (

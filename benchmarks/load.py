@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-__all__ = ["Wave", "run_wave", "stream_answer"]
+__all__ = ["Wave", "prompt", "run_wave", "stream_answer"]
 
 _SUBJECTS = (
     "a lighthouse keeper", "a mountain village", "two brothers at sea", "a clockmaker", "an old library",
@@ -39,13 +39,14 @@ async def run_wave(base_url: str, model: str, streams: int, max_tokens: int, see
     async with aiohttp.ClientSession(base_url, timeout=timeout) as session:
         started = time.perf_counter()
         results = await asyncio.gather(
-            *(_stream(session, model, _prompt(seed, index), max_tokens) for index in range(streams))
+            *(_stream(session, model, prompt(seed, index), max_tokens) for index in range(streams))
         )
         seconds = time.perf_counter() - started
     return Wave(sum(tokens for tokens, _ in results), seconds, tuple(ttft for _, ttft in results))
 
 
-def _prompt(seed: int, index: int) -> str:
+def prompt(seed: int, index: int) -> str:
+    """A wish for a long story; no two are the same."""
     # The number makes every prompt new to the prefix cache.
     return f"({seed}-{index}) Write a very long and detailed story about {_SUBJECTS[index % len(_SUBJECTS)]}."
 
