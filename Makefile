@@ -25,8 +25,8 @@ BIN := $(VENV)/bin
 RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
 .PHONY: help setup models test-models node-client fuzz fuzz-api audit sbom demo serve test unit lint types imports format clean \
-	bench-chat bench-start bench-media bench-cache bench-repeated \
-	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu \
+	bench figures bench-llm bench-chat bench-start bench-media bench-cache bench-repeated \
+	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu bench-gpu-vision \
 	bench-search-scale bench-search-http bench-planning bench-simulation bench-fusion bench-gpu-fusion bench-fairness \
 	bench-autoscaling bench-spike bench-rolling-update bench-scale-out \
 	bench-chaos bench-partitions bench-availability \
@@ -92,6 +92,18 @@ types: setup ## Mypy, strict.
 imports: setup ## Import rules: one direction, Ray in its rooms.
 	@$(BIN)/lint-imports
 
+bench: models test-models ## Every benchmark beside its peer, then one table of all goals (hours). ONLY="chat text", QUICK=1.
+	@$(BIN)/python -m benchmarks $(ONLY) $(if $(QUICK),--quick)
+
+bench-gpu: setup ## The benchmarks for a GPU; say so where there is none.
+	@$(BIN)/python -m benchmarks --gpu $(if $(QUICK),--quick)
+
+figures: setup ## README's table of figures and the pictures of goals, from benchmarks/results.
+	@$(BIN)/python -m benchmarks.figures --write
+
+bench-llm: models ## Open-loop load by vLLM's own tool: text, known and new pictures, beside vLLM's own server.
+	@$(BIN)/python -m benchmarks.llm
+
 bench-chat: models ## Tokens/s and TTFT against vLLM's own server, same settings, same run.
 	@$(BIN)/python -m benchmarks.chat
 
@@ -128,7 +140,7 @@ bench-ocr: models ## Reading pages against RapidOCR called directly.
 bench-batching: models ## What the micro-batcher costs against a bare loop.
 	@$(BIN)/python -m benchmarks.batching
 
-bench-gpu: setup ## ViT-L/14 as a share of the GPU's bf16 peak; says so where there is no GPU.
+bench-gpu-vision: setup ## ViT-L/14 as a share of the GPU's bf16 peak; says so where there is no GPU.
 	@$(BIN)/python -m benchmarks.gpu_vision
 
 bench-search-scale: setup ## A million vectors beside FAISS, hnswlib, usearch and LanceDB (installs them, once).
