@@ -12,8 +12,10 @@ from openai import BaseModel
 __all__ = [
     "AudioUnderstanding",
     "Link",
+    "ListedMedium",
     "LookAlike",
     "MediaDeleted",
+    "MediaText",
     "Medium",
     "Pool",
     "PoolList",
@@ -51,6 +53,41 @@ class Medium(BaseModel):
     created_at: int
     expires_at: int | None
     url: str
+
+
+class ListedMedium(BaseModel):
+    """A medium in a list: what its record says. Its size and length are known by its id."""
+
+    id: str
+    object: str
+    kind: str
+    bytes: int
+    content_type: str
+    filename: str | None
+    purpose: str
+    perceptual_hash: str | None
+    created_at: int
+    expires_at: int | None
+    url: str
+
+
+class TextLine(BaseModel):
+    """A line that was read, and its four corners in pixels of the upright picture, clockwise from top-left."""
+
+    text: str
+    confidence: float
+    box: list[list[float]]
+
+
+class MediaText(BaseModel):
+    """What is written in a picture, in reading order; ``cache`` says whether it was known (``hit``, ``miss``)."""
+
+    id: str
+    object: str
+    width: int
+    height: int
+    lines: list[TextLine]
+    cache: str
 
 
 class MediaDeleted(BaseModel):

@@ -64,7 +64,10 @@ class Method(Generic[P, R]):
     @property
     def __signature__(self) -> inspect.Signature:
         signature = inspect.signature(self._described)
-        return signature.replace(parameters=list(signature.parameters.values())[1:])  # all but self
+        # All but self; what comes back is not what the description returns.
+        return signature.replace(
+            parameters=list(signature.parameters.values())[1:], return_annotation=inspect.Signature.empty
+        )
 
 
 class Answered(Method[P, R], Generic[P, R, RawT]):

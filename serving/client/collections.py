@@ -13,6 +13,7 @@ from serving.client.found import (
     Collection,
     CollectionDeleted,
     CollectionList,
+    CollectionMap,
 )
 from serving.client.requests import Request
 
@@ -81,6 +82,23 @@ class CollectionCalls:
         return Request(
             {"collection": collection}, body={"count": count, "filters": filters, "include": wanted}
         )
+
+    @call(CollectionMap, "POST /collections/{collection}/map")
+    def map(
+        self,
+        collection: str,
+        *,
+        limit: int | None = None,
+        count: int | None = None,
+        filters: Mapping[str, Any] | None = None,
+        include: Sequence[str] | None = None,
+    ) -> Request:
+        """Place up to ``limit`` documents (500 unless said, up to 2000) on a plane; all of them are divided into
+        ``count`` groups (8 unless said).
+        """
+        wanted = None if include is None else [*include]
+        body = {"limit": limit, "count": count, "filters": filters, "include": wanted}
+        return Request({"collection": collection}, body=body)
 
 
 class Collections(CollectionCalls, SyncResource):

@@ -129,6 +129,14 @@ class DocumentCalls:
         query = {"filters": shown, "include": wanted, "limit": limit, "after": after}
         return Request({"collection": collection}, query=query)
 
+    @call(ListPage[Document], "GET /collections/{collection}/documents")
+    def get_many(
+        self, collection: str, ids: Sequence[str], *, include: Sequence[str] | None = None
+    ) -> Request:
+        """Those of up to 100 ids, in their order, as far as they are there: ``data`` of the answer."""
+        wanted = None if include is None else [*include]
+        return Request({"collection": collection}, query={"id": [*ids], "include": wanted})
+
     @call(Document, "GET /collections/{collection}/documents/{document_id}")
     def get(self, collection: str, document_id: str, *, include: Sequence[str] | None = None) -> Request:
         """One with its parts; ``include``: ``metadata``, ``url``, ``parts``, ``vector``."""

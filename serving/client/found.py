@@ -18,6 +18,7 @@ __all__ = [
     "Collection",
     "CollectionDeleted",
     "CollectionList",
+    "CollectionMap",
     "Document",
     "DocumentBatch",
     "DocumentDeleted",
@@ -52,9 +53,12 @@ class ListPage(Page[ItemT], Generic[ItemT]):
 
 
 class Part(BaseModel):
-    """A part of a document: a picture, a frame, a passage. ``score`` of a hit's, vectors if asked for."""
+    """A part of a document. ``kind`` (``frame``, ``speech``, ``text``, ``whole``) is of a document's, ``score`` of
+    a hit's; vectors if asked for.
+    """
 
     part_index: int
+    kind: str | None = None
     start_seconds: float | None
     end_seconds: float | None
     text: str | None
@@ -275,6 +279,28 @@ class ClusterList(BaseModel):
 
     object: str
     data: list[Cluster]
+
+
+class Place(BaseModel):
+    """Where a document is on a map, and the number of its cluster."""
+
+    id: str
+    type: str
+    media_id: str | None
+    x: float
+    y: float
+    cluster: int
+
+
+class CollectionMap(BaseModel):
+    """Documents on a plane. ``explained`` is the share of all differences that each axis shows."""
+
+    object: str
+    method: str
+    explained: list[float]
+    documents: int
+    data: list[Place]
+    clusters: list[Cluster]
 
 
 class Counts(BaseModel):
