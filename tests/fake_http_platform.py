@@ -112,7 +112,7 @@ class FakeHttpPlatform:
     def _keep(self, body: dict[str, Any]) -> Response:
         if body["filename"] in self.refused_names:
             return _error(400, {"message": "The file is broken.", "code": "corrupt_media"})
-        kind = _KINDS[PurePath(body["filename"]).suffix]
+        kind = _KINDS.get(PurePath(body["filename"]).suffix, "image")  # standard input has no name
         medium = {"id": f"file-{len(self.media):032x}", "object": "media", "kind": kind}
         self.media[medium["id"]] = {**body, **medium}
         return JSONResponse(medium)
