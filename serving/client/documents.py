@@ -45,7 +45,7 @@ class DocumentCalls:
         An ``id`` used before is replaced. Without one it is the medium's, else a new one.
         """
         if id is None and media_id is None:
-            id = f"doc-{secrets.token_hex(16)}"  # noqa: A001 - made here, so that a repeated call makes no second document
+            id = _new_id()  # noqa: A001 - its name in the API
         numbers = None if vectors is None else {name: list(vector) for name, vector in vectors.items()}
         body = {"text": text, "media_id": media_id, "vectors": numbers, "modality": modality, "id": id}
         return Request({"collection": collection}, body={**body, "metadata": metadata})
@@ -74,6 +74,7 @@ class DocumentCalls:
             if "file" in item:
                 field = f"file{len(files)}"
                 files[field], item["file"] = item["file"], field
+                item.setdefault("id", _new_id())
             items.append(item)
         options = {"ocr": ocr, "min_side": min_side, "on_duplicate": on_duplicate, "metadata": metadata}
         body = {"documents": items, **{name: value for name, value in options.items() if value is not None}}
@@ -170,3 +171,8 @@ class Documents(DocumentCalls, SyncResource):
 
 class AsyncDocuments(DocumentCalls, AsyncResource):
     """``client.documents``, to be awaited."""
+
+
+def _new_id() -> str:
+    """As the server makes them up; made here, so that a repeated request makes no second document."""
+    return f"doc-{secrets.token_hex(16)}"

@@ -216,6 +216,8 @@ def test_more_documents_than_a_batch_holds(client: Any, refusing: Refusing) -> N
     again = client.documents.add_batch("many", [{"file": ("x.png", b"\x89PNG\r\n\x1a\n broken"), "id": "x"}])
     assert [(one.status, one.error.code) for one in again.data] == [("failed", "corrupt_media")]
     assert client.collections.get("many").version == batch.version
+    unnamed = client.documents.add_batch("many", [{"file": ("cat.png", CAT)}])
+    assert unnamed.data[0].id.startswith("doc-")
     client.collections.delete("many")
 
 
