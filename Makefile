@@ -92,7 +92,7 @@ types: setup ## Mypy, strict.
 imports: setup ## Import rules: one direction, Ray in its rooms.
 	@$(BIN)/lint-imports
 
-bench: models test-models ## Every benchmark beside its peer, then one table of all goals (hours). ONLY="chat text", QUICK=1.
+bench: test-models ## Every benchmark beside its peer, then one table of all goals (hours). ONLY="chat text", QUICK=1.
 	@$(BIN)/python -m benchmarks $(ONLY) $(if $(QUICK),--quick)
 
 bench-gpu: setup ## The benchmarks for a GPU; say so where there is none.

@@ -154,7 +154,10 @@ def _tell(judged: Sequence[Judged], runs: Sequence[Run]) -> None:
             table.add_row(str(goal.issue), goal.name, goal.peer, wanted, figure, f"[{colour}]{word}[/]")
     _console().print(table)
     for ended in runs:
-        print(f"{ended.name}: {ended.outcome} after {ended.seconds:.0f} s" + (f", {ended.why}" if ended.why else ""))
+        print(
+            f"{ended.name}: {ended.outcome} after {ended.seconds:.0f} s"
+            + (f", {ended.why}" if ended.why else "")
+        )
 
 
 def _console() -> Console:

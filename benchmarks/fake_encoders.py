@@ -155,7 +155,7 @@ class FakeEncoders:
     async def thumbnail(self, media: MediaRef, max_side: int, at_seconds: float | None = None) -> bytes:
         return b"\xff\xd8\xff" + media.sha256.encode()
 
-    async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
+    async def embed_texts(self, texts: tuple[str, ...], model: str | None = None) -> Embeddings:
         await self._cost()
         return Embeddings(
             np.stack([self._vector(text) for text in texts]),

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.goals import FAMILIES, GOALS
-from benchmarks.judgement import Figure, Judged, Verdict, judge_all
-from benchmarks.plots import bars
+from benchmarks.judgement import Judged, Verdict, judge_all
+from benchmarks.plots import dots
 from benchmarks.report import COMMITTED, RESULTS, read
 
 __all__ = ["by_family", "headlines", "machines", "measured", "plot", "readme_block", "table", "with_figures"]
@@ -21,6 +21,7 @@ __all__ = ["by_family", "headlines", "machines", "measured", "plot", "readme_blo
 README = Path(__file__).resolve().parent.parent / "README.md"
 _BEGIN, _END = "<!-- figures -->", "<!-- /figures -->"
 _DIRECTIONS = {"at least": ">=", "at most": "<=", "within": "within"}
+_MARKS = {Verdict.MET: "met", Verdict.WITHIN_SPREAD: "edge", Verdict.MISSED: "missed"}
 _WORDS = {Verdict.WITHIN_SPREAD: "not met, within the spread", Verdict.MISSED: "**missed**"}
 
 
@@ -113,26 +114,21 @@ def with_figures(text: str, block: str) -> str:
 
 
 def plot(judged: Sequence[Judged]) -> list[Path]:
-    """Draw each family's figures as shares of their goals; goals of nought have none. The paths."""
+    """Draw for each family how near its figures come to their goals; goals of nought have no place. The paths."""
     drawn = []
     for family, ones in by_family(judged).items():
-        shares = {
-            f"{one.goal.name} ({'>=' if one.goal.direction == 'at least' else '<='})": share
+        rows = [
+            (
+                f"{one.goal.name}{', beside ' if one.goal.peer else ''}{one.goal.peer}",
+                times,
+                _MARKS[one.verdict],
+            )
             for one in ones
-            if (share := one.over_goal) is not None
-        }
-        if not shares:
-            continue
-        name = f"goals-{family.lower().replace(' ', '-')}"
-        spreads = {label: _clipped(share) for label, share in shares.items()}
-        drawn.append(bars(name, family, "of the goal", spreads, 1.0))
+            if (times := one.times_better) is not None
+        ]
+        if rows:
+            drawn.append(dots(f"goals-{family.lower().replace(' ', '-')}", family, rows))
     return drawn
-
-
-def _clipped(share: Figure) -> tuple[float, float, float]:
-    """A picture of ratios to goals ends at three: how much further a figure goes says the table."""
-    median, low, high = (min(one, 3.0) for one in (share.median, share.smallest, share.largest))
-    return median, low, high
 
 
 def _unit(one: Judged) -> str:

@@ -85,15 +85,19 @@ class Judged:
     why: str = ""
 
     @property
-    def over_goal(self) -> Figure | None:
-        """The figure as a share of the goal, so that goals of all units fit in one picture; ``None`` for none."""
+    def times_better(self) -> tuple[float, float, float] | None:
+        """How many times better than the goal: median, worst and best round, so that all goals fit in one picture.
+
+        Over 1 is better, whatever the direction. ``None`` without a figure, and for goals of nought.
+        """
         if self.figure is None or not self.goal.value:
             return None
-        goal, figure = self.goal.value, self.figure
-        if self.goal.direction == "within":
-            ends = [abs(one) / goal for one in (figure.median, figure.smallest, figure.largest)]
-            return Figure(ends[0], min(ends), max(ends), figure.rounds)
-        return Figure(figure.median / goal, figure.smallest / goal, figure.largest / goal, figure.rounds)
+        goal, values = self.goal.value, (self.figure.median, self.figure.smallest, self.figure.largest)
+        if self.goal.direction == "at least":
+            times = [value / goal for value in values]
+        else:
+            times = [goal / max(abs(value), 1e-9) for value in values]
+        return times[0], min(times), max(times)
 
 
 def figure_at(document: Any, where: tuple[str, ...], goal: Goal) -> Figure:

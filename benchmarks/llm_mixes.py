@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def write_requests(path: Path, contents: list[list[dict[str, Any]]]) -> None:
     path.write_text("".join(json.dumps({"content": content}) + "\n" for content in contents), "utf-8")
 
 
+@lru_cache(KNOWN + 1)  # the known ones come again and again
 def _part(seed: int) -> dict[str, Any]:
     url = f"data:image/jpeg;base64,{base64.b64encode(picture(seed)).decode()}"
     return {"type": "image_url", "image_url": {"url": url}}
