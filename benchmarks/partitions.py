@@ -153,11 +153,15 @@ def main() -> int:
                 seen = asyncio.run(partition(cluster, url, part, given.seconds))
                 parts[part] = {**seen, "otherwise_than_designed": as_designed(part, seen)}
                 print(part, json.dumps(parts[part]), flush=True)
-    result = {
-        "parts": {part: parts[part] for part in MACHINES if part in parts},
-        "goals": {"success_share_min": _GOAL_SHARE, "otherwise_than_designed": []},
-    }
-    print(f"Written to {write('partitions', result)}")
+                # At once: what was measured must not be lost with a part that fails after it.
+                written = write(
+                    "partitions",
+                    {
+                        "parts": {part: parts[part] for part in MACHINES if part in parts},
+                        "goals": {"success_share_min": _GOAL_SHARE, "otherwise_than_designed": []},
+                    },
+                )
+    print(f"Written to {written}")
     return 1 if any(part["otherwise_than_designed"] for part in parts.values()) else 0
 
 
