@@ -107,7 +107,12 @@ def _of_contender(
                         f"{one['ttft_p50_ms']:.0f} ms, p99 {one['ttft_p99_ms']:.0f}, ITL {one['itl_p50_ms']:.0f}",
                         flush=True,
                     )
-    return {name: _told(mixes[name], runs[name], failed[name]) for name in mixes}
+    told = {name: _told(mixes[name], runs[name], failed[name]) for name in mixes}
+    for name in told:
+        new = f"{contender}-0"
+        if new in runs and mixes[name].known_share:
+            told[name]["over_new_pictures"] = _over_new(runs[name], runs[new])
+    return told
 
 
 async def _warm_up(base_url: str, pictured: bool) -> None:
@@ -142,6 +147,17 @@ def _told(mix: Mix, runs: Rounds, failed: dict[str, int]) -> dict[str, Any]:
             if all(one[key] for one in runs[PEER])  # a peer that met no objective gives no ratio
         }
     return told
+
+
+def _over_new(known: Rounds, new: Rounds) -> dict[str, dict[str, dict[str, float]]]:
+    """By server: what knowing some of the pictures does to it, over the same load with none known."""
+    return {
+        server: {
+            key.removesuffix("_ms"): ratios([one[key] for one in rounds], [one[key] for one in new[server]])
+            for key in ("ttft_p50_ms", "ttft_p95_ms", "e2e_p50_ms")
+        }
+        for server, rounds in known.items()
+    }
 
 
 def _missed(name: str, mix: dict[str, Any]) -> list[str]:

@@ -64,7 +64,7 @@ SUITE = (
               ("--rounds", "1", "--queries", "20", "--documents", "2")),
     Benchmark("bulk_ingest", "bulk ingest beside a bare loop", 30 * _MINUTES, ("1", "100"), needs=("shared",)),
     Benchmark("fusion", "known media, and BLIP-2 in parts beside vLLM's own server", 90 * _MINUTES,
-              ("--rounds", "1", "--requests", "2", "--waves", "1", "--strategies", "text"), needs=("shared",)),
+              ("--rounds", "1", "--requests", "2", "--only", "known", "--strategies", "text"), needs=("shared",)),
     Benchmark("noisy_tenant", "one tenant's TTFT beside a noisy one", 30 * _MINUTES,
               ("--rounds", "1", "--seconds", "10"), not_yet="not run since limits were built"),
     Benchmark("simulation", "the simulator beside real runs", 30 * _MINUTES, ("--rounds", "1", "--seconds", "10")),

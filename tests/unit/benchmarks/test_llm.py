@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.goals import GOALS
 from benchmarks.judgement import figure_at
-from benchmarks.llm import _missed, _told
+from benchmarks.llm import _missed, _over_new, _told
 from benchmarks.llm_mixes import KNOWN, MIXES, known_pictures, requests, write_requests
 from benchmarks.llm_tool import FIGURES, LoadFailed, figures
 
@@ -66,6 +66,8 @@ def test_ratios_goals_and_misses_of_made_up_rounds() -> None:
             figure_at(document, goal.where, goal)  # raises with the path
     nothing = _told(MIXES["text"], {"platform": [ours], "vllm": [ours | {"goodput": 0.0}]}, {"platform": 2})
     assert len(_missed("text", nothing)) == 2
+    halved = _over_new({"platform": [dict.fromkeys(FIGURES, 1.0)]}, {"platform": [ours]})
+    assert halved["platform"]["ttft_p50"]["median"] == 0.5
     alone = _told(MIXES["text-50"], {"platform": [ours]}, {"platform": 0})
     assert "ratios" not in alone
     assert _missed("text-50", alone) == []
