@@ -61,7 +61,7 @@ export function hitCard(hit, { collection, best, kindOfScore }) {
       kind === "image" && found(hit) && h("p", { class: "small quiet" }, found(hit)),
       moments.length > 0 && momentList({ id, kind }, moments, play, { label: `Moments of ${name} that fit` }),
       h("div", { class: "row hit-links small" },
-        id && h("a", { href: routeTo("library", [id]) }, "Details"),
+        id && h("a", { href: routeTo("library", [id], { t: moments[0]?.seconds ?? "" }) }, "Details"),
         h("a", { href: routeTo("search", [], { like: hit.id, in: collection }) }, "More like this"),
         id && h("a", { href: routeTo("chat", [], { media: id }) }, "Ask about it"),
       ),

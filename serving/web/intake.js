@@ -1,6 +1,6 @@
 // Files on their way into the library: sent with their progress, then made searchable.
 import { fill, h } from "./dom.js";
-import { percent, size } from "./formats.js";
+import { counted, percent, size } from "./formats.js";
 import { icon } from "./icons.js";
 import { announce } from "./notices.js";
 import { routeTo } from "./router.js";
@@ -58,7 +58,8 @@ export function intake({ onStored, onSearchable }) {
       onStored(medium);
       tell("Being looked at and listened to", null);
       await makeSearchable({ id: medium.id, filename: medium.filename ?? file.name });
-      entry.end("good", "Can be found now", medium);
+      const alike = medium.near_duplicates?.length ?? 0;
+      entry.end("good", alike ? `Can be found now; it looks the same as ${counted(alike, "other")}` : "Can be found now", medium);
       onSearchable(medium.id);
     } catch (error) {
       if (error.name === "AbortError") entry.end("warn", "Stopped", null);

@@ -7,7 +7,7 @@ import { icon } from "./icons.js";
 import { onKeyChange } from "./key.js";
 import { routeTo } from "./router.js";
 
-export const styles = ["kinds.css", "library.css", "moments.css", "map.css"];
+export const styles = ["kinds.css", "library.css", "moments.css", "map.css", "evidence.css"];
 
 const TABS = [
   { name: "", title: "Media", sign: "library" },

@@ -5,13 +5,14 @@ import { clock, duration, moment, percent, shortId, size } from "./formats.js";
 import { nameOf } from "./hit.js";
 import { icon } from "./icons.js";
 import { KINDS } from "./kinds.js";
-import { contentUrl, forgetMedium, playableUrl } from "./media_urls.js";
+import { contentUrl, forgetMedium, playableUrl, thumbnailUrl } from "./media_urls.js";
 import { momentList } from "./moments.js";
 import { complain, notify } from "./notices.js";
 import { player } from "./player.js";
 import { go, routeTo } from "./router.js";
 import { deleteMedium, inLibrary, LIBRARY, makeSearchable, nearDuplicates, takeOut } from "./shelf.js";
 import { thumb } from "./thumb.js";
+import { writtenPicture } from "./written_picture.js";
 
 const ALIKE = 0.9; // near-duplicates by their vectors, for a person to judge
 
@@ -40,15 +41,16 @@ export function detail(id, { start, onGone }) {
         h("div", { class: "stack" }, facts(medium), alike)),
     );
     await fillKnown(medium, name, { known, alike, tools });
-    if (start > 0) await playing?.seek(start);
   }
 
   function shownMedium(medium, name) {
     if (medium.kind !== "image") {
-      playing = player({ id, kind: medium.kind, filename: name });
+      playing = player({ id, kind: medium.kind, filename: name }, { start });
       return playing;
     }
     const picture = h("img", { class: "detail-picture", alt: name });
+    const other = () => thumbnailUrl(id, { side: 1024 }).then((url) => { picture.src = url; }, complain);
+    picture.addEventListener("error", other, { once: true }); // a format that this browser does not show
     contentUrl(id).then((url) => { picture.src = url; }, complain);
     return h("div", { class: "detail-frame" }, picture);
   }
@@ -56,9 +58,9 @@ export function detail(id, { start, onGone }) {
   async function fillKnown(medium, name, { known, alike, tools }) {
     const document = await documentOf(id);
     fill(tools, toolButtons(medium, name, document !== null, document === undefined));
-    fill(known, document && whatIsKnown(document, medium, (seconds) => playing.seek(seconds)));
+    fill(known, document && whatIsKnown(document, medium, (seconds) => playing.seek(seconds)), medium.kind === "image" && writtenIn(id, name));
     if (document === null) {
-      fill(known, h("p", { class: "quiet" }, "It cannot be found by searching yet: nobody has looked at it or listened to it."));
+      known.prepend(h("p", { class: "quiet" }, "It cannot be found by searching yet: nobody has looked at it or listened to it."));
     }
     fill(alike, await likenesses(medium, document));
   }
@@ -163,6 +165,23 @@ function whatIsKnown({ parts = [] }, medium, play) {
     speech.length > 0 && [h("h3", {}, "What was said"), transcript(speech, play)],
     !whole.length && !frames.length && !speech.length && h("p", { class: "quiet" }, "Nothing in it can be put in words."),
   ];
+}
+
+/** The text that is read in a picture, when somebody wants it: reading takes a while. */
+function writtenIn(id, name) {
+  const place = h("div", {}, h("p", { class: "quiet small" }, "Reading …"));
+  let read = false;
+  const open = async () => {
+    if (read) return;
+    read = true;
+    try {
+      fill(place, await writtenPicture(id, name));
+    } catch (error) {
+      read = false;
+      fill(place, h("p", { class: "small", role: "alert" }, error.message));
+    }
+  };
+  return h("details", { ontoggle: open }, h("summary", {}, "Read the text in it"), place);
 }
 
 function transcript(speech, play) {

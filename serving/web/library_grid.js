@@ -38,6 +38,13 @@ export function grid() {
   let loaded = false;
   takeFiles(element, (files) => uploads.take(files));
 
+  function pasted(event) {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (event.defaultPrevented || !files.length) return; // what was pasted within came already
+    event.preventDefault();
+    uploads.take(files);
+  }
+
   async function load({ next = false } = {}) {
     loading?.abort();
     loading = new AbortController();
@@ -140,8 +147,10 @@ export function grid() {
   return {
     element,
     async show() {
+      document.addEventListener("paste", pasted);
       if (!loaded) await load();
     },
+    hide: () => document.removeEventListener("paste", pasted),
     forget(id) {
       items.get(id)?.element.remove();
       items.delete(id);

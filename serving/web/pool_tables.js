@@ -1,11 +1,13 @@
-// The deployments and the queues before them, as tables.
-import { h } from "./dom.js";
+// The deployments and the queues before them, as tables that are told anew while they are looked at.
+import { fill, h } from "./dom.js";
 
 const TONES = { healthy: "good", scaling: "accent", updating: "accent", unhealthy: "bad", unknown: "warn" };
 
-/** The pools of /v1/admin/pools. */
-export function poolTable(pools) {
-  const rows = pools.map(({ name, health, replicas, target_replicas: target, calls }) => [
+/** A table of pools; `update(pools)` takes those of /v1/admin/pools. */
+export function poolTable() {
+  const heads = ["Pool", "Health", "Replicas", "Ongoing", "Answered", "Failed", "Refused", "p50", "p95", "Breaker"];
+  const element = table("Pools", heads, "Nothing is known of pools here.");
+  element.update = (pools) => element.tell(pools.map(({ name, health, replicas, target_replicas: target, calls }) => [
     h("th", { scope: "row" }, name),
     h("td", {}, h("span", { class: `chip ${TONES[health] ?? ""}` }, health)),
     number(replicaWords(replicas, target)),
@@ -15,38 +17,36 @@ export function poolTable(pools) {
     number(calls && calls.refused + calls.refused_open),
     number(calls?.latency_seconds && milliseconds(calls.latency_seconds.p50)),
     number(calls?.latency_seconds && milliseconds(calls.latency_seconds.p95)),
-    h("td", {}, calls ? calls.breaker : "–"),
-  ]);
-  const heads = ["Pool", "Health", "Replicas", "Ongoing", "Answered", "Failed", "Refused", "p50", "p95", "Breaker"];
-  return table("Pools", heads, rows, "There are none to show.");
+    h("td", {}, calls ? calls.breaker.replaceAll("_", " ") : "–"),
+  ]));
+  return element;
 }
 
-/** The queues of /v1/admin/pools. */
-export function queueTable(queues) {
-  const rows = Object.entries(queues).map(([name, { waiting, held, slots }]) => [
+/** A table of queues; `update(queues)` takes those of /v1/admin/pools. */
+export function queueTable() {
+  const element = table("Queues of this gateway", ["Queue", "Waiting", "Held", "Places"], "There are none.");
+  element.update = (queues) => element.tell(Object.entries(queues).map(([name, { waiting, held, slots }]) => [
     h("th", { scope: "row" }, name), number(waiting), number(held), number(slots),
-  ]);
-  return table("Queues of this gateway", ["Queue", "Waiting", "Held", "Places"], rows, "There are none.");
+  ]));
+  return element;
 }
 
-function table(title, heads, rows, nothing) {
-  return h(
-    "section",
-    { class: "stack status-table", "aria-label": title },
-    h("h2", {}, title),
-    rows.length === 0
-      ? h("p", { class: "quiet" }, nothing)
-      : h(
-          "div",
-          { class: "scrolled", tabindex: "0", role: "group", "aria-label": `${title}, table` },
-          h(
-            "table",
-            {},
-            h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
-            h("tbody", {}, rows.map((cells) => h("tr", {}, cells))),
-          ),
-        ),
+function table(title, heads, nothing) {
+  const body = h("tbody");
+  const rows = h(
+    "div",
+    { class: "scrolled", tabindex: "0", role: "group", "aria-label": `${title}, table` },
+    h("table", {}, h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))), body),
   );
+  const none = h("p", { class: "quiet" }, nothing);
+  const element = h("section", { class: "stack status-table", "aria-label": title }, h("h2", {}, title), rows, none);
+  element.tell = (lines) => {
+    fill(body, lines.map((cells) => h("tr", {}, cells)));
+    rows.hidden = lines.length === 0;
+    none.hidden = lines.length > 0;
+  };
+  element.tell([]);
+  return element;
 }
 
 function number(value) {

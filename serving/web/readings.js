@@ -41,10 +41,17 @@ function counted(metrics) {
   return {
     firstToken: buckets(metrics, FIRST_TOKEN),
     tokens: total(metrics, "manymodal_tokens_total", { direction: "completion" }),
-    requests: total(metrics, "manymodal_requests_total"),
+    requests: asked(metrics),
     lookups: lookups.reduce((sum, { value }) => sum + value, 0),
     hits: lookups.filter(({ labels }) => labels.tier !== "miss").reduce((sum, { value }) => sum + value, 0),
   };
+}
+
+/** Requests to the API; those of whoever looks at the platform are none of its work. */
+function asked(metrics) {
+  return samples(metrics, "manymodal_requests_total")
+    .filter(({ labels: { endpoint = "" } }) => endpoint.startsWith("/v1/") && !endpoint.startsWith("/v1/admin"))
+    .reduce((sum, { value }) => sum + value, 0);
 }
 
 function quantiles(counts) {

@@ -46,6 +46,7 @@ export function create() {
   const wanted = { kinds: [], mode: "vector", collection: null };
   let page = null; // { body, cursor, best, score, hits } of what is shown
   let asking = null;
+  let shownRoute = null; // whoever comes back to it finds it as it was
 
   async function fillPlaces() {
     const found = await collections();
@@ -70,6 +71,7 @@ export function create() {
       q: box.words(), like: box.document(), kinds: wanted.kinds.join(","), mode: wanted.mode === "vector" ? "" : wanted.mode, in: wanted.collection,
     });
     noteRoute(route);
+    shownRoute = route;
     ask().catch(complain);
   }
 
@@ -140,11 +142,20 @@ export function create() {
   }
 
   takeFiles(element, (files) => box.give(files));
-  onKeyChange(() => { wanted.collection = null; });
+  // One at a time is heard.
+  element.addEventListener("play", ({ target }) => {
+    for (const medium of element.querySelectorAll("video, audio")) if (medium !== target) medium.pause();
+  }, true);
+  onKeyChange(() => {
+    wanted.collection = null;
+    shownRoute = null;
+    clear();
+  });
 
   return {
     element,
     async show({ query }) {
+      if (page && location.hash === shownRoute) return;
       wanted.collection = query.get("in") ?? wanted.collection;
       const documents = await fillPlaces();
       if ([...query.keys()].length === 0) {
@@ -161,6 +172,7 @@ export function create() {
       box.setWords(query.get("q") ?? "");
       if (!like) box.drop();
       else box.showDocument(await documentOf(wanted.collection, like));
+      shownRoute = location.hash;
       if (box.words() || like) await ask();
     },
     hide() {

@@ -28,12 +28,14 @@ export function create() {
   const pauseButton = h("button", { type: "button", "aria-pressed": "false", onclick: togglePause }, "Pause");
   const barred = h("div", { class: "card stack", hidden: true });
   const plots = makePlots();
-  const tables = h("div", { class: "stack" });
+  const pools = poolTable();
+  const queues = queueTable();
   const figures = h(
     "div",
     { class: "stack status-figures" },
     h("div", { class: "plots" }, Object.values(plots)),
-    tables,
+    pools,
+    queues,
     h("p", { class: "small quiet" },
       "Rates and times are of the last minute, as the gateway counts them that answers; behind a load balancer it may be another one the next time."),
   );
@@ -49,7 +51,7 @@ export function create() {
   let readings = new Readings();
   let stop = null;
   let paused = false;
-  let told = null;
+  let status = null;
 
   function togglePause() {
     paused = !paused;
@@ -84,8 +86,8 @@ export function create() {
     const [tone, sign, words] = STATES[found.status] ?? STATES.silent;
     state.className = `chip ${tone}`;
     fill(state, icon(sign), words);
-    if (told !== null && told !== found.status) announce(`The platform: ${words}`);
-    told = found.status;
+    if (status !== null && status !== found.status) announce(`The platform: ${words}`);
+    status = found.status;
     fill(parts, Object.entries(found.deployments ?? {}).map(([name, is]) =>
       h("li", { class: `chip ${is === "ready" ? "good" : "warn"}` }, icon(is === "ready" ? "check" : "clock"), `${name}: ${is}`),
     ));
@@ -93,9 +95,9 @@ export function create() {
 
   /** Whether to ask again: a key that may not see the figures stays one. */
   async function tellFigures(signal) {
-    let text, pools;
+    let text, told;
     try {
-      [text, pools] = await Promise.all([
+      [text, told] = await Promise.all([
         ask("metrics", { signal }).then((answer) => answer.text()),
         askJson("v1/admin/pools", { signal }),
       ]);
@@ -116,7 +118,8 @@ export function create() {
     figures.hidden = false;
     barred.hidden = true;
     showFigures(readings.take(text, performance.now() / 1000));
-    fill(tables, poolTable(pools.data), queueTable(pools.queues));
+    pools.update(told.data);
+    queues.update(told.queues);
     return true;
   }
 
