@@ -24,7 +24,7 @@ JUDGED := --reruns 1 -rR --hypothesis-profile repeatable
 BIN := $(VENV)/bin
 RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-.PHONY: help setup models test-models node-client fuzz fuzz-api audit sbom demo serve test unit lint types imports format clean \
+.PHONY: help setup models test-models node-client fuzz fuzz-api audit sbom demo serve test unit lint types imports format docs clean \
 	bench figures bench-llm bench-chat bench-start bench-media bench-cache bench-repeated \
 	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu bench-gpu-vision \
 	bench-search-scale bench-search-http bench-planning bench-simulation bench-fusion bench-gpu-fusion bench-fairness \
@@ -81,6 +81,10 @@ unit: setup ## Only the unit tests (under two minutes).
 lint: setup ## Ruff.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+docs: setup ## The documents as a site in dist/site; strict, and without the network.
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "dist/site/index.html"
 
 format: setup ## Format the code.
 	@$(BIN)/ruff check --fix .
