@@ -33,7 +33,7 @@ async def test_the_engine_is_asked_for_it(
 ) -> None:
     own = config.chat_model.name
     for asked, meant in (("legal", "legal"), ("team/medical", "team/medical"), ("default", own), (own, own)):
-        answer = await client.chat.completions.create(model=asked, messages=[QUESTION])  # type: ignore[list-item]
+        answer = await client.chat.completions.create(model=asked, messages=[QUESTION])
         assert platform.engine.requests[-1]["model"] == meant
         assert answer.choices[0].message.content
         await client.responses.create(model=asked, input="What is a fugue?")
@@ -42,7 +42,7 @@ async def test_the_engine_is_asked_for_it(
 
 async def test_another_is_not_found(client: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.NotFoundError):
-        await client.chat.completions.create(model="medical", messages=[QUESTION])  # type: ignore[list-item]
+        await client.chat.completions.create(model="medical", messages=[QUESTION])
 
 
 async def test_turns_of_a_conversation_have_one_key_and_clients_cannot_choose_it(

@@ -257,7 +257,7 @@ async def test_a_cancelled_batch_gives_what_was_answered(
         async for piece in answer(method, path, headers, body, attachments):
             yield piece
 
-    platform.engine.request = stalls  # type: ignore[method-assign]
+    platform.engine.request = stalls
     batch = await created(http, lines, CHAT)
     await answering_began(platform, 3 + FAST.workers)
     stopping = (await http.post(f"/v1/batches/{batch['id']}/cancel")).json()
@@ -324,7 +324,7 @@ async def test_a_batch_goes_on_after_its_gateway_was_stopped(tmp_path: Path, con
         async for piece in answer(method, path, headers, body, attachments):
             yield piece
 
-    first.engine.request = stalls  # type: ignore[method-assign]
+    first.engine.request = stalls
     lines = [batch_line(f"t{number}", CHAT) for number in range(10)]
     async with http_client(first) as http:
         batch = await created(http, lines, CHAT)

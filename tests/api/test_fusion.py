@@ -90,13 +90,13 @@ def content(platform: Platform, request: int = -1) -> Any:
 def soft(platform: Platform, request: int = -1) -> list[PromptEmbeddings]:
     attached = platform.engine.attachments[request]
     assert all(isinstance(one, PromptEmbeddings) for one in attached)
-    return list(attached)  # type: ignore[arg-type]
+    return list(attached)
 
 
 def looked_at(platform: Platform, request: int = -1) -> list[NativeMedium]:
     attached = platform.engine.attachments[request]
     assert all(isinstance(one, NativeMedium) for one in attached)
-    return list(attached)  # type: ignore[arg-type]
+    return list(attached)
 
 
 async def test_a_picture_is_soft_tokens_in_front_of_the_question(qformer: Build) -> None:

@@ -207,7 +207,7 @@ async def streamed(client: openai.AsyncOpenAI, **more: Any) -> tuple[str, list[s
         model="default",
         messages=messages,
         stream=True,
-        **more,  # type: ignore[call-overload]
+        **more,
     ):
         usage = chunk.usage or usage
         for choice in chunk.choices:

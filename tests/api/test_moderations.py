@@ -55,7 +55,7 @@ async def test_one_text_several_texts_and_parts_by_the_official_client(client: o
 
     parts = await client.moderations.create(
         model="omni-moderation-latest",
-        input=[text("a cat"), picture(data_url(fake_png(sexual=0.9))), text("I will kill you")],  # type: ignore[list-item]
+        input=[text("a cat"), picture(data_url(fake_png(sexual=0.9))), text("I will kill you")],
     )
     (together,) = parts.results
     assert parts.model == "tox-block+open-nsfw"

@@ -59,7 +59,7 @@ def test_the_answer_holds_the_facts(
     answer, plain = (
         client.chat.completions.create(
             model="default",
-            messages=[{"role": "user", "content": content}],  # type: ignore[misc, list-item]
+            messages=[{"role": "user", "content": content}],
             max_tokens=64,
             temperature=0,
         )

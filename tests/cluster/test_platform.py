@@ -147,7 +147,7 @@ def silent_wav(seconds: int) -> bytes:
 def test_bad_pictures_are_the_clients_error(
     client: openai.OpenAI, samples: Samples, content_type: str, make: object
 ) -> None:
-    messages = image_question(data_url(content_type, make(samples)))  # type: ignore[operator]
+    messages = image_question(data_url(content_type, make(samples)))
     with pytest.raises(openai.BadRequestError) as raised:
         client.chat.completions.create(model="default", messages=messages)
     assert raised.value.body["message"].endswith(".")
@@ -323,9 +323,9 @@ def test_texts_and_pictures_are_judged_and_a_policy_holds_on_real_answers(
             "temperature": 0,
         }
         if not stream:
-            choice = client.chat.completions.create(**options).choices[0]  # type: ignore[call-overload]
+            choice = client.chat.completions.create(**options).choices[0]
             return choice.message.content or "", choice.finish_reason
-        chunks = list(client.chat.completions.create(stream=True, **options))  # type: ignore[call-overload]
+        chunks = list(client.chat.completions.create(stream=True, **options))
         text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
         return text, next(chunk.choices[0].finish_reason for chunk in reversed(chunks) if chunk.choices)
 

@@ -38,7 +38,7 @@ async def test_one_gateway_answers_what_the_other_was_given_and_is_told_to_stop(
             await asyncio.Event().wait()
         return await embed(texts)
 
-    first.perception.embed_texts = embed_some  # type: ignore[method-assign]
+    first.perception.embed_texts = embed_some
     early = [f"early{number}" for number in range(20)]
     late = [f"late{number}" for number in range(10)]
     async with http_client(first) as http, http_client(second) as other:

@@ -128,7 +128,7 @@ class MediaMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.received)
     @rule(choice=st.randoms(use_true_random=False))
-    def commit_received(self, choice) -> None:  # type: ignore[no-untyped-def]
+    def commit_received(self, choice) -> None:
         ref, data = self.received.pop(choice.choice(sorted(self.received)))
         is_old = self.clock() - id_time_seconds(ref.id) > GRACE_SECONDS
         try:
@@ -140,7 +140,7 @@ class MediaMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.received)
     @rule(choice=st.randoms(use_true_random=False))
-    def abandon(self, choice) -> None:  # type: ignore[no-untyped-def]
+    def abandon(self, choice) -> None:
         self.media.abandon(self.received.pop(choice.choice(sorted(self.received)))[0])
 
     @rule(tenant=st.sampled_from(TENANTS), data=CONTENTS, step=STEPS)
@@ -158,7 +158,7 @@ class MediaMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model)
     @rule(choice=st.randoms(use_true_random=False), step=st.one_of(st.none(), STEPS))
-    def delete(self, choice, step: int | None) -> None:  # type: ignore[no-untyped-def]
+    def delete(self, choice, step: int | None) -> None:
         media_id = choice.choice(sorted(self.model))
         ref = self.model[media_id].record.ref
         self.derived.discard((ref.tenant, ref.sha256))
@@ -171,7 +171,7 @@ class MediaMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.live())
     @rule(choice=st.randoms(use_true_random=False), seconds=st.sampled_from([None, 2000]))
-    def extend(self, choice, seconds: int | None) -> None:  # type: ignore[no-untyped-def]
+    def extend(self, choice, seconds: int | None) -> None:
         media_id = choice.choice(sorted(self.live()))
         known = self.model[media_id]
         expires = None
@@ -183,7 +183,7 @@ class MediaMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.live())
     @rule(choice=st.randoms(use_true_random=False), step=st.one_of(st.none(), STEPS))
-    def derive(self, choice, step: int | None) -> None:  # type: ignore[no-untyped-def]
+    def derive(self, choice, step: int | None) -> None:
         ref = self.model[choice.choice(sorted(self.live()))].record.ref
         if step is None:
             ArtifactStore(self.store).put(ref.tenant, ref.sha256, "ab" * 32, ref.sha256.encode())
@@ -198,7 +198,7 @@ class MediaMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.live())
     @rule(choice=st.randoms(use_true_random=False))
-    def damage_and_upload_again(self, choice) -> None:  # type: ignore[no-untyped-def]
+    def damage_and_upload_again(self, choice) -> None:
         known = self.model[choice.choice(sorted(self.live()))]
         ref = known.record.ref
         if ref.blob_key not in keys(self.store, "blobs/") or keys(self.store, "trash/"):

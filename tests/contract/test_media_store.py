@@ -151,7 +151,7 @@ class _CountingStore(FakeStoreWithHooks):
         self.lock = threading.Lock()
         self.created: list[str] = []
 
-    def put_if_absent(self, key, data):  # type: ignore[no-untyped-def]
+    def put_if_absent(self, key, data):
         created = self.store.put_if_absent(key, data)
         if created and key.startswith("blobs/"):
             with self.lock:

@@ -249,7 +249,7 @@ def test_bodies_larger_than_any_buffer(store: ObjectStore) -> None:
             self.left -= 1
             return block
 
-    stream: BinaryIO = Endless()  # type: ignore[assignment]
+    stream: BinaryIO = Endless()
     assert store.put_if_absent("large", stream)
     assert store.head("large").size_bytes == 80 * len(block)
     with store.open("large") as found:

@@ -112,11 +112,11 @@ def test_a_lost_answer_changes_no_answer(store: S3ObjectStore, proxy: FaultProxy
 
 def test_a_conflict_is_tried_again(store: S3ObjectStore, proxy: FaultProxy) -> None:
     conflict = {"times": 2, "status": 409, "code": "ConditionalRequestConflict"}
-    with proxy.failing(Fault("answer error", is_write, **conflict)):  # type: ignore[arg-type]
+    with proxy.failing(Fault("answer error", is_write, **conflict)):
         assert store.put_if_absent("key", b"x")
-    with proxy.failing(Fault("answer error", lambda request: request.is_copy, **conflict)):  # type: ignore[arg-type]
+    with proxy.failing(Fault("answer error", lambda request: request.is_copy, **conflict)):
         assert store.copy_if_absent("key", "copy")
-    with proxy.failing(Fault("answer error", lambda request: request.is_completion, **conflict)):  # type: ignore[arg-type]
+    with proxy.failing(Fault("answer error", lambda request: request.is_completion, **conflict)):
         assert store.put_if_absent("large", io.BytesIO(LARGE))
     assert store.get("large") == LARGE
     with (

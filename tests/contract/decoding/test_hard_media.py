@@ -162,5 +162,5 @@ def _assert_same(found: list[DecodedFrame | VideoSummary], expected: list[object
         if isinstance(one, VideoSummary):
             assert one == other, name
         else:
-            assert (one.time_seconds, one.reason) == (other.time_seconds, other.reason), name  # type: ignore[attr-defined]
-            np.testing.assert_array_equal(one.pixels, other.pixels, name)  # type: ignore[attr-defined]
+            assert (one.time_seconds, one.reason) == (other.time_seconds, other.reason), name
+            np.testing.assert_array_equal(one.pixels, other.pixels, name)

@@ -127,8 +127,8 @@ async def test_placeholders_in_texts_are_only_words(engine: VllmEngine, told: st
     broken = told.replace("<image>", "< image>").replace("<##IMAGE##>", "< ##IMAGE##>")
     assert broken != told
     for parts in ([told, attached(0)], [attached(0), told]):
-        answer = await ask(engine, parts, native(12))  # type: ignore[arg-type]
-        plain = await ask(engine, [broken if part == told else part for part in parts], native(12))  # type: ignore[misc]
+        answer = await ask(engine, parts, native(12))
+        plain = await ask(engine, [broken if part == told else part for part in parts], native(12))
         assert answer.status == plain.status == 200, answer.body
         assert (answer.tokens, answer.prompt_tokens) == (plain.tokens, plain.prompt_tokens)
     alone = await ask(engine, told)

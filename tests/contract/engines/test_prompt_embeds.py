@@ -98,7 +98,7 @@ async def test_a_second_question_reuses_the_prefix_of_its_own_tenant_only(engine
         (soft(width=WIDTH + 1), AttachmentRefused),
         (soft(0), AttachmentRefused),
         (PromptEmbeddings(np.zeros((2, 4, WIDTH), np.float32), "decoder"), AttachmentRefused),
-        (PromptEmbeddings(np.zeros((4, WIDTH), np.float64), "decoder"), AttachmentRefused),  # type: ignore[arg-type]
+        (PromptEmbeddings(np.zeros((4, WIDTH), np.float64), "decoder"), AttachmentRefused),
         (PromptEmbeddings(np.full((4, WIDTH), np.nan, np.float32), "decoder"), AttachmentRefused),
         (PromptEmbeddings(np.full((4, WIDTH), np.inf, np.float32), "decoder"), AttachmentRefused),
         (soft(decoder="another"), BridgeMismatch),

@@ -35,8 +35,8 @@ def test_adding_deleting_and_searching_for_a_minute(config: SearchConfig) -> Non
     counts: dict[str, int] = {}
 
     def found(engine: SearchEngine, **query: object) -> dict[str, int]:
-        answer = engine.search("t", "default", Query(vector, top_k=1000, **query))  # type: ignore[arg-type]
-        assert query.get("min_version") is None or answer.version >= query["min_version"]  # type: ignore[operator]
+        answer = engine.search("t", "default", Query(vector, top_k=1000, **query))
+        assert query.get("min_version") is None or answer.version >= query["min_version"]
         for hit in answer.hits:
             assert len(hit.parts) == 1 + int(hit.text) % 3  # never half a document
         return {hit.document_id: int(hit.text) for hit in answer.hits}

@@ -35,7 +35,7 @@ def _wanted(
     config = autoscaling_config(settings)
     policy = config.policy.get_policy()(**config.policy.policy_kwargs)
     context: Any = AutoscalingContext(
-        deployment_id=None,  # type: ignore[arg-type]
+        deployment_id=None,
         deployment_name="vision",
         app_name="manymodal",
         current_num_replicas=running,
@@ -43,7 +43,7 @@ def _wanted(
         running_replicas=[],
         total_num_requests=requests,
         total_queued_requests=0,
-        aggregated_metrics=None if waits is None else {QUEUE_SECONDS: waits},  # type: ignore[dict-item]
+        aggregated_metrics=None if waits is None else {QUEUE_SECONDS: waits},
         raw_metrics=None,
         capacity_adjusted_min_replicas=settings.min_replicas,
         capacity_adjusted_max_replicas=settings.max_replicas,

@@ -23,7 +23,7 @@ class FakeRaylet(ThreadingHTTPServer):
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                server: FakeRaylet = self.server  # type: ignore[assignment]
+                server: FakeRaylet = self.server
                 well = server.asked < len(healthy) and healthy[server.asked]
                 server.asked += 1
                 self.send_response(200 if well else 503)

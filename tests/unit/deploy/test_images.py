@@ -83,7 +83,7 @@ def test_an_image_has_all_packages_of_the_project(name: str):
     assert {f"{package} {package}" for package in packages} <= copied
     # The install comes before the code: each package must be there, empty, to be found later.
     made = next(rest for word, rest in instructions(name) if word == "RUN" and "__init__.py" in rest)
-    assert re.search("for package in (.*?);", made)[1].split() == packages  # type: ignore[index]
+    assert re.search("for package in (.*?);", made)[1].split() == packages
     install = next(rest for word, rest in instructions(name) if word == "RUN" and "install.sh" in rest)
     extras = shlex.split(install)[3].split(",")
     assert set(extras) <= set(project["project"]["optional-dependencies"])

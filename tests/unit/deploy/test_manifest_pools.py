@@ -79,7 +79,7 @@ def cores_of(quantity: str) -> float:
 
 def bytes_of(quantity: str) -> int:
     """Bytes of a quantity such as 4Gi."""
-    number, unit = re.fullmatch(r"(\d+)([MG]i)", quantity).groups()  # type: ignore[union-attr]
+    number, unit = re.fullmatch(r"(\d+)([MG]i)", quantity).groups()
     return int(number) << {"Mi": 20, "Gi": 30}[unit]
 
 

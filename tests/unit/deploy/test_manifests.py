@@ -141,7 +141,7 @@ def test_stores_that_the_settings_name_are_there():
     }
     storage = manifests.settings().storage_config()
     assert storage.s3 is not None
-    assert storage.s3.endpoint_url.removeprefix("http://") in services  # type: ignore[union-attr]
+    assert storage.s3.endpoint_url.removeprefix("http://") in services
     assert storage.redis_url is not None
     assert storage.redis_url.partition("@")[2].removesuffix("/0") in services
     options = manifests.cluster["gcsFaultToleranceOptions"]
@@ -151,7 +151,7 @@ def test_stores_that_the_settings_name_are_there():
 
 
 def test_probes_ask_what_does_not_need_a_token(manifests: Manifests):
-    ray = Path(importlib.util.find_spec("ray").origin).parent  # type: ignore[union-attr, arg-type]
+    ray = Path(importlib.util.find_spec("ray").origin).parent
     source = (ray / "dashboard/http_server_agent.py").read_text("utf-8")  # its list of what is open
     for name, spec in pod_specs(manifests):
         if name not in {"head", *manifests.groups}:

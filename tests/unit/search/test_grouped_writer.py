@@ -51,7 +51,7 @@ def gated(table: RowTable) -> GatedTable:
 
 @pytest.fixture
 def writer(gated: GatedTable) -> GroupedWriter:
-    return GroupedWriter(gated)  # type: ignore[arg-type]
+    return GroupedWriter(gated)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def queued(writer: GroupedWriter, pool: ThreadPoolExecutor, *works: object) -> l
     futures = []
     for work in works:
         before = len(writer._queue)
-        futures.append(pool.submit(work))  # type: ignore[arg-type]
+        futures.append(pool.submit(work))
         while len(writer._queue) == before:
             assert not futures[-1].done()
     return futures
@@ -119,7 +119,7 @@ def test_a_group_has_the_effect_of_its_writes_one_after_another(
     table: RowTable, pool: ThreadPoolExecutor, writes: list[tuple[bool, list[str]]]
 ) -> None:
     gated = GatedTable(table)
-    writer = GroupedWriter(gated)  # type: ignore[arg-type]
+    writer = GroupedWriter(gated)
     table.delete(*"abcde")
     first = start(writer, gated, pool)
     expected = {"first": "first"}

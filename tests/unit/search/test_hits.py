@@ -42,9 +42,9 @@ def test_hits_go_to_other_processes_and_cannot_be_changed(tmp_path: Path) -> Non
     hit = found(tmp_path, Row("d", "text", np.ones(DIMENSIONS, dtype=np.float32), text="words"))
     assert pickle.loads(pickle.dumps(hit)) == hit  # noqa: S301 - its own
     with pytest.raises(AttributeError):
-        hit.score = 2.0  # type: ignore[misc]
+        hit.score = 2.0
     with pytest.raises(AttributeError):
-        hit.parts[0].score = 2.0  # type: ignore[misc]
+        hit.parts[0].score = 2.0
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_int8_takes_a_quarter_of_the_memory(house: House, tmp_path: Path) -> Non
     vectors = unit(chance.standard_normal((4000, 256)))
     sizes = {}
     for storage in ("float32", "int8", "binary"):
-        index, _ = build_index(vectors, IndexPlan("ivf", storage, 256), threads=1)  # type: ignore[arg-type]
+        index, _ = build_index(vectors, IndexPlan("ivf", storage, 256), threads=1)
         write_index(index, tmp_path / storage)
         centres = 256 * 4 * int(index.faiss_index.nlist)
         sizes[storage] = (tmp_path / storage).stat().st_size - centres
@@ -243,7 +243,7 @@ def test_a_gpu_answers_as_the_cpu_does(house: House) -> None:
     moved = on_gpu(index.faiss_index)
     assert moved is not index.faiss_index
     for query in house.queries[:5]:
-        parameters = faiss.SearchParametersIVF(nprobe=8)  # type: ignore[call-arg]
+        parameters = faiss.SearchParametersIVF(nprobe=8)
         expected = index.search(query, 10, 8)[1]
         found = moved.search(query.reshape(1, -1), 10, params=parameters)[1][0]
         assert len(np.intersect1d(found, expected)) >= 9

@@ -222,7 +222,7 @@ def test_other_refusals(engine: SearchEngine) -> None:
         Query(vector(0), top_k=0),
         Query(vector(0), top_k=1001),
         Query(vector(0), where=Equals("x", float("inf"))),
-        Query(vector(0), where=Equals("x", object())),  # type: ignore[arg-type]
+        Query(vector(0), where=Equals("x", object())),
     ):
         with pytest.raises(InvalidQuery):
             engine.search("t", "default", query)

@@ -45,13 +45,13 @@ def test_a_table_is_maintained_after_so_many_writes_or_rows(monkeypatch: pytest.
     monkeypatch.setattr("search.upkeep._ROWS", 100)
     upkeep, table, other = Upkeep(), CountedTable(), CountedTable("b")
     for expected in (1, 2):
-        upkeep.after_write(table, 1)  # type: ignore[arg-type]
-        upkeep.after_write(other, 1)  # type: ignore[arg-type]
-        upkeep.after_write(table, 1)  # type: ignore[arg-type]
+        upkeep.after_write(table, 1)
+        upkeep.after_write(other, 1)
+        upkeep.after_write(table, 1)
         assert table.calls == expected - 1
-        upkeep.after_write(table, 1)  # type: ignore[arg-type]
+        upkeep.after_write(table, 1)
         assert table.called.acquire(timeout=30)
-    upkeep.after_write(table, 100)  # type: ignore[arg-type]
+    upkeep.after_write(table, 100)
     assert table.called.acquire(timeout=30)
     upkeep.close()
     assert (table.calls, other.calls) == (3, 0)
@@ -63,7 +63,7 @@ def test_a_failure_ends_nothing(monkeypatch: pytest.MonkeyPatch, failure: Except
     upkeep, table = Upkeep(), CountedTable()
     table.failure = failure
     for _ in range(2):
-        upkeep.after_write(table, 1)  # type: ignore[arg-type]
+        upkeep.after_write(table, 1)
         assert table.called.acquire(timeout=30)
         upkeep.close()
     assert table.calls == 2
@@ -73,10 +73,10 @@ def test_a_table_waits_once_however_much_is_written(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("search.upkeep._WRITES", 1)
     upkeep, slow, table = Upkeep(), CountedTable("slow"), CountedTable()
     slow.go.clear()
-    upkeep.after_write(slow, 1)  # type: ignore[arg-type]
+    upkeep.after_write(slow, 1)
     assert slow.called.acquire(timeout=30)
     for _ in range(50):
-        upkeep.after_write(table, 1)  # type: ignore[arg-type]
+        upkeep.after_write(table, 1)
     slow.go.set()
     assert table.called.acquire(timeout=30)
     upkeep.close()
@@ -154,7 +154,7 @@ def test_a_process_that_just_started_takes_old_versions_for_made_long_ago(
             kept.append(older_than)
 
     old_versions, dataset = OldVersions(), Dataset()
-    old_versions.remove_if_due(dataset)  # type: ignore[arg-type]
+    old_versions.remove_if_due(dataset)
     dataset.version += 100_000
-    old_versions.remove_if_due(dataset)  # type: ignore[arg-type]
+    old_versions.remove_if_due(dataset)
     assert kept == [timedelta(minutes=10), timedelta(seconds=60)]

@@ -94,7 +94,7 @@ async def test_a_cancelled_reader_does_not_cancel_the_application() -> None:
         assert (await receive())["type"] == "http.disconnect"
         finished.set()
 
-    reading = asyncio.create_task(anext(call(app)))  # type: ignore[arg-type]
+    reading = asyncio.create_task(anext(call(app)))
     await settle()
     reading.cancel()
     await asyncio.wait({reading})
@@ -121,10 +121,10 @@ async def test_an_application_far_ahead_of_its_reader_waits(leaves: bool) -> Non
     if leaves:
         await answer.aclose()
     else:
-        assert len(await anext(answer)) == 5 * len(block)  # type: ignore[arg-type]
+        assert len(await anext(answer)) == 5 * len(block)
         await settle()
         assert sent == 10
-        assert sum([len(item) async for item in answer]) == 15 * len(block)  # type: ignore[arg-type]
+        assert sum([len(item) async for item in answer]) == 15 * len(block)
     await settle()
     assert sent == 20
 

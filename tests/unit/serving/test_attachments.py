@@ -236,9 +236,9 @@ async def test_attachments_and_messages_must_fit(asked: bytes, attachments: tupl
         (soft(0), AttachmentRefused),
         (soft(fill=float("nan")), AttachmentRefused),
         (soft(fill=float("-inf")), AttachmentRefused),
-        (PromptEmbeddings(np.ones((2, WIDTH), np.float16), "decoder"), AttachmentRefused),  # type: ignore[arg-type]
+        (PromptEmbeddings(np.ones((2, WIDTH), np.float16), "decoder"), AttachmentRefused),
         (PromptEmbeddings(np.ones((1, 2, WIDTH), np.float32), "decoder"), AttachmentRefused),
-        (PromptEmbeddings([[1.0] * WIDTH], "decoder"), AttachmentRefused),  # type: ignore[arg-type]
+        (PromptEmbeddings([[1.0] * WIDTH], "decoder"), AttachmentRefused),
         (soft(98), InvalidRequest),
     ],
     ids=["decoder", "width", "none", "nan", "infinite", "half", "shape", "list", "too many"],
@@ -247,7 +247,7 @@ async def test_soft_tokens_are_checked_one_and_all(bad: PromptEmbeddings, error:
     with pytest.raises(error) as caught:
         await written(writer(), body([attached(0), attached(1)]), soft(), bad)
     if error is InvalidRequest:
-        assert caught.value.code == "context_length_exceeded"  # type: ignore[attr-defined]
+        assert caught.value.code == "context_length_exceeded"
 
 
 async def test_forms_the_engine_was_not_started_for() -> None:

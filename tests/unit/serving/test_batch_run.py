@@ -179,7 +179,7 @@ async def test_what_is_used_up_is_not_waited_for_and_a_failing_application_is_no
         body = {"error": {"code": "insufficient_quota" if asked == "used up" else "rate_limit_exceeded"}}
         await send({"type": "http.response.body", "body": json.dumps(body).encode()})
 
-    house = House(LocalObjectStore(tmp_path / "objects"), tmp_path, app)  # type: ignore[arg-type]
+    house = House(LocalObjectStore(tmp_path / "objects"), tmp_path, app)
     batch = house.batch([batch_line(name) for name in ("used up", "busy", "broken")])
     await house.run(batch).go()
     assert Counter(calls) == {"used up": 1, "busy": CONFIG.attempts, "broken": CONFIG.attempts}
@@ -204,7 +204,7 @@ async def test_a_damaged_answer_is_found_and_given_to_nobody(tmp_path: Path) -> 
             objects.put(first.key, b"+{}\n")
         return append(batch, state)
 
-    house.store.append = damaging  # type: ignore[method-assign]
+    house.store.append = damaging
     await run.go()
     state = house.store.state(batch)
     assert (state.status, [one.code for one in state.problems]) == ("failed", ["corrupt_object"])
@@ -305,7 +305,7 @@ async def test_a_batch_that_is_stopped_ends_although_its_answers_are_damaged(
         objects.put(f"batches/default/answers/{batch.id}/{name}", b"+{}\n")
         return name, sha256
 
-    house.store.put_answers = damaging  # type: ignore[method-assign]
+    house.store.put_answers = damaging
     going = asyncio.create_task(run.go())
     while run.state.completed == 0:  # noqa: ASYNC110
         await asyncio.sleep(0)

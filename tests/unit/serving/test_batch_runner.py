@@ -59,7 +59,7 @@ class House:
         async def begin(batch: Batch) -> Run:
             return Run(self, batch)
 
-        self.runner = BatchRunner(self.store, leases, CONFIG, begin)  # type: ignore[arg-type]
+        self.runner = BatchRunner(self.store, leases, CONFIG, begin)
 
     def batch(self, tenant: str = "default", expires_at_seconds: float = 1e12) -> Batch:
         batch = Batch(self.store.new_id(), tenant, "/v1/embeddings", "file-1", 1.0, expires_at_seconds, None)
@@ -150,7 +150,7 @@ async def test_one_that_is_removed_while_its_end_is_written_leaves_nothing(house
         house.store.forget(batch.tenant, batch.id)
         return append(batch, state)
 
-    house.store.append = removed_before  # type: ignore[method-assign]
+    house.store.append = removed_before
     house.hold.set()
     await house.runner.look()
     await house.runner.idle()

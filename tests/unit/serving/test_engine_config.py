@@ -10,7 +10,7 @@ from serving.config import EngineConfig
 
 
 def flags(**settings: object) -> list[str]:
-    return EngineConfig(Path("/m"), "m", extra_arguments=("--seed", "1"), **settings).arguments()  # type: ignore[arg-type]
+    return EngineConfig(Path("/m"), "m", extra_arguments=("--seed", "1"), **settings).arguments()
 
 
 def test_text_alone_adds_nothing() -> None:

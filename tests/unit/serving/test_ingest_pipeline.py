@@ -180,7 +180,7 @@ async def test_only_what_was_refused_is_looked_at_again(
     look = perception.look
     asked: list[int] = []
 
-    async def busy(media, quality, min_side=0):  # type: ignore[no-untyped-def]
+    async def busy(media, quality, min_side=0):
         asked.append(len(media))
         answers = list(await look(media, quality, min_side))
         if len(asked) == 1:

@@ -22,7 +22,7 @@ class Work:
 
 
 def limited(retry_after_seconds: float | None) -> RateLimited:
-    return RateLimited("over the limit", retry_after_seconds)  # type: ignore[arg-type]
+    return RateLimited("over the limit", retry_after_seconds)
 
 
 async def test_a_job_waits_for_its_tenants_limits():

@@ -42,7 +42,7 @@ class House:
         self.store = JobStore(self.objects)
         self.work = Work()
         self.leases = Leases(self.objects, "a", 30.0)
-        self.runner = JobRunner(self.store, self.leases, self.work)  # type: ignore[arg-type]
+        self.runner = JobRunner(self.store, self.leases, self.work)
 
     def job(self, tenant: str = "default") -> Job:
         job = Job(self.store.new_id(), tenant, "c", "ingest", IngestOptions(), 3, 1.0)

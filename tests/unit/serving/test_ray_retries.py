@@ -80,7 +80,7 @@ def at_once(monkeypatch):
 def caller(*outcomes: Any, seconds: float = 30, **more: Any) -> tuple[Caller, Script]:
     script = Script(*[FakeResponse(outcome) for outcome in outcomes])
     calls = PoolCalls("ocr", "The reader", BreakerConfig(failures=2))
-    return Caller(script, "The reader", seconds, calls, **more), script  # type: ignore[arg-type]
+    return Caller(script, "The reader", seconds, calls, **more), script
 
 
 @pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
@@ -103,7 +103,7 @@ async def test_three_times_at_most():
 async def test_what_cannot_be_done_twice_is_not():
     script = Script(FakeResponse(exceptions.ActorDiedError()), FakeResponse(True))
     with pytest.raises(ServiceUnavailable):
-        await RaySearchIndex(script, 30).drop("t", "c")  # type: ignore[arg-type]
+        await RaySearchIndex(script, 30).drop("t", "c")
     assert len(script.left) == 1
 
 
@@ -171,7 +171,7 @@ async def test_a_time_limit_of_the_platforms_above_the_call_tells_of_silence(lim
         async with limit(0.01):
             await service.call("read")
     assert service.calls.statistics().outcomes[outcome] == 1
-    silent = Caller(Script(FakeStream([...])), "The reader", 30)  # type: ignore[arg-type]
+    silent = Caller(Script(FakeStream([...])), "The reader", 30)
     with pytest.raises(TimeoutError):
         async with limit(0.01):
             await anext(silent.stream("speak"))
@@ -180,7 +180,7 @@ async def test_a_time_limit_of_the_platforms_above_the_call_tells_of_silence(lim
 
 @pytest.mark.parametrize(("limit_seconds", "outcome"), [(0.01, "failed"), (0.001, "left")])
 async def test_an_engine_that_begins_no_stream_in_time_fails(limit_seconds, outcome):
-    chat = RayChatEngine(Script(FakeStream([...])), 30)  # type: ignore[arg-type]
+    chat = RayChatEngine(Script(FakeStream([...])), 30)
     limits = RequestLimits(first_token_timeout_seconds=limit_seconds)
     with pytest.raises(EngineStalled):
         await call_engine(chat, "/v1/x", {}, b"", limits=limits, first_byte_timeout_seconds=0.01)
@@ -208,9 +208,9 @@ async def test_a_caller_who_leaves_while_it_is_asked_again_ends_it(monkeypatch):
 
 async def test_a_stream_is_asked_again_as_long_as_nothing_has_come():
     died = exceptions.ActorDiedError()
-    service = Caller(Script(FakeStream([died]), FakeStream([1, 2])), "The reader", 30)  # type: ignore[arg-type]
+    service = Caller(Script(FakeStream([died]), FakeStream([1, 2])), "The reader", 30)
     assert [item async for item in service.stream("speak")] == [1, 2]
-    service = Caller(Script(FakeStream([1, died]), FakeStream([1, 2])), "The reader", 30)  # type: ignore[arg-type]
+    service = Caller(Script(FakeStream([1, died]), FakeStream([1, 2])), "The reader", 30)
     stream = service.stream("speak")
     assert await anext(stream) == 1
     with pytest.raises(ServiceUnavailable, match="restarting"):
@@ -220,7 +220,7 @@ async def test_a_stream_is_asked_again_as_long_as_nothing_has_come():
 
 async def test_pieces_of_a_stream_have_their_own_time_limit():
     stream = FakeStream([1, ...])
-    service = Caller(Script(stream), "The reader", 30, piece_timeout_seconds=0.01)  # type: ignore[arg-type]
+    service = Caller(Script(stream), "The reader", 30, piece_timeout_seconds=0.01)
     pieces = service.stream("speak")
     assert await anext(pieces) == 1
     with pytest.raises(ServiceUnavailable, match=r"within 0\.01 seconds"):
@@ -229,13 +229,13 @@ async def test_pieces_of_a_stream_have_their_own_time_limit():
 
 
 async def test_an_empty_stream_is_one():
-    service = Caller(Script(FakeStream([])), "The reader", 30)  # type: ignore[arg-type]
+    service = Caller(Script(FakeStream([])), "The reader", 30)
     assert [item async for item in service.stream("speak")] == []
 
 
 @pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
 async def test_an_engine_lost_in_mid_stream_says_so(error):
-    chat = RayChatEngine(Script(FakeStream([HEAD, b"a", error])), 30)  # type: ignore[arg-type]
+    chat = RayChatEngine(Script(FakeStream([HEAD, b"a", error])), 30)
     answer = chat.request("POST", "/v1/x", {}, b"")
     assert [await anext(answer), await anext(answer)] == [HEAD, b"a"]
     with pytest.raises(EngineUnavailable, match="restarting") as caught:
@@ -246,7 +246,7 @@ async def test_an_engine_lost_in_mid_stream_says_so(error):
 
 async def test_an_engine_that_fails_is_left_alone():
     calls = PoolCalls("engine", "The model", BreakerConfig(failures=1))
-    chat = RayChatEngine(Script(FakeStream([exceptions.ActorDiedError()])), 30, calls)  # type: ignore[arg-type]
+    chat = RayChatEngine(Script(FakeStream([exceptions.ActorDiedError()])), 30, calls)
     with pytest.raises(EngineUnavailable):
         await anext(chat.request("POST", "/v1/x", {}, b""))
     with pytest.raises(CircuitOpen) as caught:

@@ -167,7 +167,7 @@ async def test_cancelling_the_call_closes_chunks_and_connection() -> None:
     async with opened() as channel:
         sending = channel.send(chunks())
         body = read_body(await anext(sending))
-        finishing = asyncio.create_task(anext(sending))  # type: ignore[arg-type]
+        finishing = asyncio.create_task(anext(sending))
         assert await anext(body) == b"begun"
         finishing.cancel()
         await asyncio.wait({finishing})
@@ -212,7 +212,7 @@ def full_listener() -> tuple[socket.socket, list[socket.socket], str]:
 async def test_a_full_backlog_is_waited_for() -> None:
     listener, waiting, name = full_listener()
     where = BodyAt(name, b"t" * 32)
-    reading = asyncio.create_task(anext(read_body(where)))  # type: ignore[arg-type]
+    reading = asyncio.create_task(anext(read_body(where)))
     await asyncio.sleep(0.05)
     assert not reading.done()
     accepted = [listener.accept()[0] for _ in waiting[:-1]]

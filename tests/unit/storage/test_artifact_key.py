@@ -102,4 +102,4 @@ def test_other_refusals() -> None:
     with pytest.raises(ValueError, match="secret"):
         artifact_key(b"short", "t", SHA, "x", "m", "r", "p", {})
     with pytest.raises(TypeError):
-        artifact_key(SECRET, "t", SHA, "x", "m", "r", None, {})  # type: ignore[arg-type]
+        artifact_key(SECRET, "t", SHA, "x", "m", "r", None, {})

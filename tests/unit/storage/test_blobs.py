@@ -147,7 +147,7 @@ def test_two_deletions_and_an_upload_at_pairs_of_steps(tmp_path: Path) -> None:
         return bool(kept)
 
     for first_step in range(0, 32, 2):
-        at_every_step(lambda second_step, first_step=first_step: attempt(first_step, second_step))  # type: ignore[misc]
+        at_every_step(lambda second_step, first_step=first_step: attempt(first_step, second_step))
 
 
 def test_recovery_leaves_a_running_deletions_copy_alone(media: MediaStore, store: LocalObjectStore) -> None:
@@ -283,7 +283,7 @@ def test_a_range_reads_its_chunks_only(store: LocalObjectStore) -> None:
     opened: list[tuple[int, int | None]] = []
 
     class Watched(LocalObjectStore):
-        def open(self, key, offset_bytes=0, length_bytes=None):  # type: ignore[no-untyped-def]
+        def open(self, key, offset_bytes=0, length_bytes=None):
             opened.append((offset_bytes, length_bytes))
             return super().open(key, offset_bytes, length_bytes)
 

@@ -162,7 +162,7 @@ class Imagined:
 
     def put_all_if_absent(self, objects: Sequence[tuple[str, bytes]]) -> list[bool]:
         seen = set(self._model)
-        return [key not in seen and not seen.add(key) for key, _ in objects]  # type: ignore[func-returns-value]
+        return [key not in seen and not seen.add(key) for key, _ in objects]
 
     def copy_if_absent(self, source: str, target: str) -> bool:
         return target not in self._model
@@ -175,7 +175,7 @@ class Imagined:
 
 
 def step_of(step: Step, model: Model) -> None:
-    step(Imagined(model), model)  # type: ignore[arg-type]
+    step(Imagined(model), model)
 
 
 def test_power_lost_at_any_point_loses_nothing_acknowledged(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ class FakeStoreThatChecks(LocalObjectStore):
             return _Damaged()
         return super().open(key, offset_bytes, length_bytes)
 
-    def put(self, key, data):  # type: ignore[no-untyped-def]
+    def put(self, key, data):
         super().put(key, data)
         self.damaged = tuple(other for other in self.damaged if other != key)
 

@@ -177,7 +177,7 @@ def test_large_streams_go_through_staging_and_leave_nothing_there(
 
 def test_errors_of_the_stream_pass_through_and_keep_nothing(media: MediaStore, store: ObjectStore) -> None:
     class Broken(Unseekable):
-        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        def readinto(self, buffer: memoryview) -> int:
             raise ConnectionResetError("gone")
 
     with pytest.raises(ConnectionResetError):

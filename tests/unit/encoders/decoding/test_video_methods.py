@@ -56,7 +56,7 @@ def gops(keyframe_every: int, container: str = "mp4", seekable: bool = True) -> 
         def writable(self) -> bool:
             return True
 
-        def write(self, data: bytes) -> int:  # type: ignore[override]
+        def write(self, data: bytes) -> int:
             return file.write(data)
 
     with av.open(file if seekable else Pipe(), "w", format=container) as out:
@@ -277,7 +277,7 @@ def test_the_first_frame_comes_before_the_rest_is_read(shared_data: Path) -> Non
     assert isinstance(next(stream), SampledFrame)
     at_first = file.read_bytes
     assert at_first < len(data) / 2
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert file.read_bytes == at_first
     assert not file.closed
 
