@@ -40,6 +40,8 @@ __all__ = ["APPLICATION_NAME", "DEPLOYMENT_CLASSES", "GatewayDeployment", "build
 
 APPLICATION_NAME = "manymodal"
 
+_TAKING_VARIANTS = frozenset({"text", TOGETHER})
+
 _STARTS_ON_A_CLUSTER = 5
 """So many replicas may fail to start before Ray Serve gives a deployment up and replaces none of its replicas any
 more. On one machine it is the first: a model that does not load will not load the next time either. On several a
@@ -115,7 +117,10 @@ def build_application(settings: Settings, classes: Mapping[str, type] | None = N
     def deployment(
         name: DeploymentName, environment: Mapping[str, str] | None = None, cls: type | None = None
     ) -> Any:
-        options = serve_options(settings.deployments[name])
+        own = settings.deployments[name]
+        if name in _TAKING_VARIANTS and settings.encoders.text_variants:
+            own = own.model_copy(update={"routing": "sticky"})  # to who has the model in memory
+        options = serve_options(own)
         if environment:
             options["ray_actor_options"]["runtime_env"] = {"env_vars": dict(environment)}
         wrapped = observed(cls or plain[name], name, partial(observability.begin, name), export_counts)

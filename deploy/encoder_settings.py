@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from encoders.config import TEXT_BATCHES, VISION_BATCHES, BatchLimits
+from encoders.config import TEXT_BATCHES, VARIANT_MEMORY_BYTES, VISION_BATCHES, BatchLimits
 from encoders.errors import ModelUnavailable
 from encoders.registry import find, find_directory
 from encoders.types import ModelSpec, Quality
@@ -22,7 +22,8 @@ class EncoderSettings(BaseModel):
     ``quality`` ``best`` looks at a picture several times. ``device`` ``auto`` is a GPU where there is one.
     ``max_memory_bytes`` bounds what the models say they take, without it what the machine has free does. Models for
     moderation and the voice are loaded when they are first asked; without them (an empty name) nothing is judged
-    or said.
+    or said. ``text_variants`` are further text models of ``/v1/embeddings``: any number, of which as many are in
+    memory at once as fit into ``variant_memory_bytes``; others are loaded when they are asked for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,6 +42,8 @@ class EncoderSettings(BaseModel):
     text_batches: BatchLimits = TEXT_BATCHES
     vision_batches: BatchLimits = VISION_BATCHES
     max_memory_bytes: int | None = Field(default=None, gt=0)
+    text_variants: tuple[str, ...] = ()
+    variant_memory_bytes: int = Field(default=VARIANT_MEMORY_BYTES, gt=0)
 
     @field_validator("moderation_text", "moderation_image", "voice")
     @classmethod
@@ -63,12 +66,26 @@ class EncoderSettings(BaseModel):
         for spec, field, fits in (
             (vision, "vision", vision.task == "vision"),
             (speech, "speech", speech.task == "speech"),
-            (text, "text", text.task == "text" or (text.task == "vision" and "text" in text.modalities)),
+            (text, "text", _embeds_texts(text)),
             (ocr, "ocr", ocr.task == "ocr"),
         ):
             if not fits:
                 raise _unfit(spec, field)
         return vision, speech, text, ocr
+
+    def variant_specs(self, models_dir: Path) -> tuple[ModelSpec, ...]:
+        """Of the further text models. Raises as ``specs``, and ``ModelUnavailable`` for one that has no room."""
+        specs = tuple(find(name, models_dir) for name in dict.fromkeys(self.text_variants))
+        for spec in specs:
+            if not _embeds_texts(spec):
+                raise _unfit(spec, "text_variants")
+            if spec.memory_bytes > self.variant_memory_bytes:
+                raise ModelUnavailable(
+                    f"The model '{spec.name}' takes {spec.memory_bytes >> 20} MiB, and "
+                    f"encoders.variant_memory_bytes lets it have {self.variant_memory_bytes >> 20}: raise that, "
+                    "or leave it out of encoders.text_variants."
+                )
+        return tuple(spec for spec in specs if spec.name != self.text)
 
     def moderation_specs(self, models_dir: Path) -> tuple[ModelSpec | None, ModelSpec | None]:
         """Of the models that judge texts and pictures, where they are set. Raises as ``specs``."""
@@ -96,6 +113,10 @@ class EncoderSettings(BaseModel):
         except ModelUnavailable:
             return None
         return file if file.is_file() else None
+
+
+def _embeds_texts(spec: ModelSpec) -> bool:
+    return spec.task == "text" or (spec.task == "vision" and "text" in spec.modalities)
 
 
 def _unfit(spec: ModelSpec, field: str) -> ModelUnavailable:

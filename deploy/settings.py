@@ -221,6 +221,7 @@ class Settings(BaseSettings):
             moderation_image=image_judge,
             voice_model=self.encoders.voice_spec(self.models_dir),
             text_tokenizer_file=self.encoders.text_tokenizer(self.models_dir),
+            text_variants=self.encoders.variant_specs(self.models_dir),
             slo=self.slo.slo(),
             breaker=self.breaker,
             playground=self.playground,
@@ -239,6 +240,8 @@ class Settings(BaseSettings):
             specs.append(find(token_model, self.models_dir))
         specs += filter(None, self.encoders.moderation_specs(self.models_dir))
         specs += filter(None, [self.encoders.voice_spec(self.models_dir)])
+        variants = self.encoders.variant_specs(self.models_dir)
+        specs += variants
         return EncoderConfig(
             models_dir=self.models_dir,
             vision_model=self.encoders.vision,
@@ -258,6 +261,8 @@ class Settings(BaseSettings):
             moderation_text_model=self.encoders.moderation_text,
             moderation_image_model=self.encoders.moderation_image,
             voice_model=self.encoders.voice,
+            text_variants=tuple(spec.name for spec in variants),
+            variant_memory_bytes=self.encoders.variant_memory_bytes,
         )
 
     def bridge_config(self) -> BridgeConfig | None:
@@ -315,6 +320,7 @@ class Settings(BaseSettings):
             encoders.speech,
             encoders.ocr,
             *filter(None, (encoders.moderation_text, encoders.moderation_image, encoders.voice)),
+            *encoders.text_variants,
             *self.chat.token_models(self.models_dir).values(),
         )
         return tuple(dict.fromkeys(names))

@@ -13,6 +13,7 @@ __all__ = [
     "MODERATION_BATCHES",
     "TEXT_BATCHES",
     "TOKEN_BATCHES",
+    "VARIANT_MEMORY_BYTES",
     "VISION_BATCHES",
     "BatchLimits",
     "DecodeLimits",
@@ -61,6 +62,7 @@ class BatchLimits:
 TEXT_BATCHES = BatchLimits(max_items=64, max_cost=2048, max_queued=4096)  # half a second on two cores
 VISION_BATCHES = BatchLimits(max_items=32, max_queued=512)
 MODERATION_BATCHES = BatchLimits(max_items=64, max_cost=12_800, max_queued=4096)  # words; a tenth of a second
+VARIANT_MEMORY_BYTES = 2 << 30
 TOKEN_BATCHES = BatchLimits(max_items=16, max_queued=256)  # patch tokens are a megabyte or more for a picture
 
 
@@ -74,7 +76,8 @@ class EncoderConfig:
     the machine (or the container) has. ``revisions`` are those that results are kept under, by model: other weights
     are refused. ``token_model`` is the vision model whose patch tokens a bridge takes; ``None``: there is no
     bridge, and nothing is loaded for one. The models for moderation and the voice are loaded
-    when they are first asked.
+    when they are first asked. ``text_variants`` are further text models, which take turns in
+    ``variant_memory_bytes``.
     """
 
     models_dir: Path
@@ -86,6 +89,8 @@ class EncoderConfig:
     moderation_text_model: str | None = None
     moderation_image_model: str | None = None
     voice_model: str | None = None
+    text_variants: tuple[str, ...] = ()
+    variant_memory_bytes: int = VARIANT_MEMORY_BYTES
     threads: int = 2
     device: str = "auto"
     quality: Quality = Quality.FAST

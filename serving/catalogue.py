@@ -64,6 +64,11 @@ class ModelCatalogue:
                 image.name, "moderation", image, _MODERATION_ALIASES if alone else ()
             )
             served.append(self.moderation_image)
+        self.text_variants = tuple(
+            ServedModel(spec.name, "text", spec, facts={"memory": "loaded when asked for"})
+            for spec in config.text_variants
+        )
+        served += self.text_variants
         self.voice = None if config.voice_model is None else _encoder(config.voice_model, "voice")
         if self.voice is not None:
             served.append(self.voice)
@@ -84,6 +89,14 @@ class ModelCatalogue:
                 return adapter
         self.check(self.chat, name)
         return self.chat
+
+    def text_model(self, name: str) -> ServedModel:
+        """The text model, or a variant, by its name. Raises ``ModelNotFound``."""
+        for variant in self.text_variants:
+            if name == variant.name:
+                return variant
+        self.check(self.text, name)
+        return self.text
 
     def check(self, model: ServedModel, name: str) -> None:
         """Raise ``ModelNotFound`` unless ``name`` means ``model``."""

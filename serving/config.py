@@ -114,7 +114,8 @@ class GatewayConfig:
     weights of the gate that makes one vector of several parts (``fusion.vector_gate``); without it all count alike.
     The strategy ``qformer`` needs ``bridge``, and takes ``views`` of a picture; ``native`` needs ``native``.
     ``tenant_defaults`` hold for tenants that have no settings of their own. ``access``: whether keys are needed.
-    ``text_tokenizer_file`` is that of the text model, for clients that send its tokens.
+    ``text_tokenizer_file`` is that of the text model, for clients that send its tokens. ``text_variants`` are
+    further text models, for ``/v1/embeddings``.
     ``max_requests`` are under way at once, fewer than what Ray Serve lets in; ``engine_slots`` is how many answers
     the decoder's replicas make at once, for which tenants take turns. ``playground``: whether the page is served at
     ``/``.
@@ -147,6 +148,7 @@ class GatewayConfig:
     moderation_image: ModelSpec | None = None
     voice_model: ModelSpec | None = None
     text_tokenizer_file: Path | None = None
+    text_variants: tuple[ModelSpec, ...] = ()
     max_requests: int = 240
     engine_slots: int = 256
     slo: Slo = field(default_factory=Slo)

@@ -11,7 +11,9 @@ import numpy as np
 from fusion.vector_gate import VectorGate
 from search.types import Vector
 from serving.admission import Admission
+from serving.catalogue import ServedModel
 from serving.concurrency import all_of
+from serving.errors import InvalidRequest
 from serving.media_parts import admit_part
 from serving.media_vectors import fused_vector, media_vector
 from serving.perceiver import Perceived, Perceiver
@@ -46,9 +48,18 @@ def parts_of(item: Item) -> list[str | MediaPart]:
 
 
 async def embed_items(
-    admission: Admission, perceiver: Perceiver, gate: VectorGate, tenant: str, items: Sequence[Item]
+    admission: Admission,
+    perceiver: Perceiver,
+    gate: VectorGate,
+    tenant: str,
+    items: Sequence[Item],
+    variant: ServedModel | None = None,
 ) -> EmbeddedItems:
-    """Vectors of ``items``. Texts are embedded in one call, media side by side; refusals name the part."""
+    """Vectors of ``items``. Texts are embedded in one call, media side by side; refusals name the part. A
+    ``variant`` of the text model takes texts only.
+    """
+    if variant is not None:
+        _check_texts(items, variant)
 
     async def of_medium(part: MediaPart, param: str) -> tuple[Vector, Perceived]:
         return await admission.use(
@@ -59,7 +70,7 @@ async def embed_items(
     placed = [(index, part, param) for index, item in enumerate(items) for part, param in _named(item, index)]
     looked_at = await all_of(of_medium(part, param) for _, part, param in placed if not isinstance(part, str))
     texts = tuple(part for _, part, _ in placed if isinstance(part, str))
-    embedded = await perceiver.embed_texts(tenant, texts) if texts else None
+    embedded = await perceiver.embed_texts(tenant, texts, variant) if texts else None
     of_texts = iter(zip(embedded.vectors, embedded.chunk_counts, strict=True) if embedded is not None else ())
     of_media = iter(looked_at)
     parts: list[list[tuple[str, Vector]]] = [[] for _ in items]
@@ -90,6 +101,15 @@ async def embed_items(
         weights,
         frozenset(modality for made in parts for modality, _ in made),
     )
+
+
+def _check_texts(items: Sequence[Item], variant: ServedModel) -> None:
+    for index, item in enumerate(items):
+        if not isinstance(item, str):
+            raise InvalidRequest(
+                f"The model '{variant.name}' embeds texts, one vector each, and nothing else.",
+                f"input[{index}]",
+            )
 
 
 def _named(item: Item, index: int) -> list[tuple[str | MediaPart, str]]:

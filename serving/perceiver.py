@@ -30,7 +30,7 @@ from encoders.types import (
 )
 from fusion.types import PerceivedMedium
 from serving.artifact_codec import decode_artifact, encode_artifact
-from serving.catalogue import ModelCatalogue
+from serving.catalogue import ModelCatalogue, ServedModel
 from serving.concurrency import all_of
 from serving.config import GatewayConfig
 from serving.degradation import Degradation, Part
@@ -252,17 +252,23 @@ class Perceiver:
         )
         return jpeg
 
-    async def embed_texts(self, tenant: str, texts: tuple[str, ...]) -> Embeddings:
-        """Embeddings of texts, in order; only texts that no cache knows are computed."""
+    async def embed_texts(
+        self, tenant: str, texts: tuple[str, ...], variant: ServedModel | None = None
+    ) -> Embeddings:
+        """Embeddings of texts, in order; only texts that no cache knows are computed. By the text model, or by a
+        ``variant``.
+        """
+        name = None if variant is None else variant.name
         if not texts:
-            return await self._embed(tenant, texts)
+            return await self._embed(tenant, texts, name)
+        model = self._text if variant is None else identity_of(variant)
         if len(texts) <= _MANY_TEXTS:
-            keys = self._text_keys(tenant, texts)
+            keys = self._text_keys(tenant, texts, model)
         else:
-            keys = await asyncio.to_thread(self._text_keys, tenant, texts)
+            keys = await asyncio.to_thread(self._text_keys, tenant, texts, model)
 
         async def compute(missing: Sequence[int]) -> list[StoredVector]:
-            made = await self._embed(tenant, tuple(texts[index] for index in missing))
+            made = await self._embed(tenant, tuple(texts[index] for index in missing), name)
             pieces = made.chunk_counts or (1,) * len(missing)
             return list(map(StoredVector, made.vectors, made.token_counts, pieces))
 
@@ -275,23 +281,25 @@ class Perceiver:
             tuple(one.pieces for one in found),
         )
 
-    def _text_keys(self, tenant: str, texts: Sequence[str]) -> list[str]:
+    def _text_keys(self, tenant: str, texts: Sequence[str], model: tuple[str, str, str]) -> list[str]:
         return [
             artifact_key(
                 self._secret,
                 tenant,
                 sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
                 "text-embedding",
-                *self._text,
+                *model,
                 {"codec": CODEC_VERSION},
             )
             for text in texts
         ]
 
-    async def _embed(self, tenant: str, texts: tuple[str, ...]) -> Embeddings:
+    async def _embed(self, tenant: str, texts: tuple[str, ...], variant: str | None) -> Embeddings:
         try:
             async with patience(self._timeout_seconds), self.tasks.slots.turn(tenant):
                 with self._metrics.time_stage("embed_texts"):
+                    if variant is not None:
+                        return await self._perception.embed_texts(texts, variant)
                     return await self._perception.embed_texts(texts)
         except TimeoutError as error:
             raise PerceptionTimeout(

@@ -110,9 +110,10 @@ class Perception(Protocol):
         """
         ...
 
-    async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
+    async def embed_texts(self, texts: tuple[str, ...], model: str | None = None) -> Embeddings:
         """Embeddings of texts, in order. Texts over the model's length are cut, or read in pieces
-        (``chunk_counts``), as the model does it.
+        (``chunk_counts``), as the model does it. ``model`` names another than the one that is always there, which
+        may have to be loaded first.
         """
         ...
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from encoders.errors import CorruptMedia, EncoderError, MediaTooLarge, UnsupportedMedia
 from encoders.moderation import ModerationScores
+from encoders.text.encoder import unit_rows
 from encoders.types import (
     AudioTokens,
     Embeddings,
@@ -298,9 +299,14 @@ class FakePerception:
         when = "" if at_seconds is None else f" at {at_seconds:g}"
         return b"\xff\xd8\xff" + f"{kind.value} {max_side}{when}".encode()
 
-    async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
+    async def embed_texts(self, texts: tuple[str, ...], model: str | None = None) -> Embeddings:
         self.calls["embed_texts"] = self.calls.get("embed_texts", 0) + 1
         self.embedded += texts
+        if model is not None:  # one whose vectors have eight numbers
+            made = [
+                np.float32(list(hashlib.sha256(f"{model}: {text}".encode()).digest()[:8])) for text in texts
+            ]
+            return Embeddings(unit_rows(np.stack(made)), tuple(len(text.split()) for text in texts))
         if self.wait is not None:
             await self.wait.wait()
         if self.failure is not None:

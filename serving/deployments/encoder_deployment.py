@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -40,7 +40,9 @@ Worker = TypeVar("Worker", bound=_Worker)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a replica has loaded, by the models' names; ``observer`` gives what counts the batches of a kind."""
+    """What a replica has loaded, by the models' names; ``specs`` are also of those that take turns in memory, and
+    ``observer`` gives what counts the batches of a kind.
+    """
 
     config: EncoderConfig
     specs: dict[str, ModelSpec]
@@ -58,7 +60,13 @@ class EncoderDeployment:
         names = dict.fromkeys(self._loaded_at_start(config))  # one that serves twice is loaded once
         specs = {name: registry.find(name, config.models_dir) for name in names}
         every = [*specs.values(), *(_prepared(name, config) for name in self._loaded_on_use(config))]
-        registry.check_revisions(every, config.revisions)
+        in_turns = {name: _prepared(name, config) for name in self._taking_turns(config)}
+        registry.check_revisions((*every, *in_turns.values()), config.revisions)
+        # Together they take what is set for all.
+        every += [
+            replace(spec, name="text_variants", memory_bytes=config.variant_memory_bytes)
+            for spec in tuple(in_turns.values())[:1]
+        ]
         budget_bytes = config.max_memory_bytes
         check_memory(every, available_bytes() if budget_bytes is None else budget_bytes)
         self.counts = CollectorRegistry()
@@ -67,7 +75,7 @@ class EncoderDeployment:
             self._open(config, storage, undone)
             # Loading them in parallel threads was measured: 3.5-3.9 s instead of 4.0 s, so it is not done.
             models = {name: registry.load(name, config) for name in specs}
-            self._begin(Loaded(config, specs, models, BatchMetrics(self.counts).observer))
+            self._begin(Loaded(config, specs | in_turns, models, BatchMetrics(self.counts).observer))
             undone.pop_all()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
@@ -93,6 +101,10 @@ class EncoderDeployment:
 
     def _loaded_on_use(self, config: EncoderConfig) -> Sequence[str]:
         """Names of models that are loaded when they are first asked, but must be prepared."""
+        return ()
+
+    def _taking_turns(self, config: EncoderConfig) -> Sequence[str]:
+        """Names of models that share ``config.variant_memory_bytes``, and must be prepared."""
         return ()
 
     def _open(self, config: EncoderConfig, storage: StorageConfig, undone: ExitStack) -> None:

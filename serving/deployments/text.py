@@ -12,6 +12,7 @@ from encoders.text.encoder import TextEmbedding, stacked, text_of
 from encoders.types import Embeddings
 from serving.deployments.encoder_deployment import EncoderDeployment, Loaded
 from serving.deployments.moderation import text_judge
+from serving.deployments.text_variants import TextVariants
 
 __all__ = ["TextDeployment"]
 
@@ -21,8 +22,10 @@ _HEALTH_SECONDS = 20.0  # within Ray's own 30
 class TextDeployment(EncoderDeployment):
     """The methods of ``serving.services.Perception`` that take texts."""
 
-    async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
+    async def embed_texts(self, texts: tuple[str, ...], model: str | None = None) -> Embeddings:
         """See ``Perception.embed_texts``."""
+        if model is not None:
+            return await self._variants.embed(model, texts)
         return stacked(await self._text.submit(texts), self._dimensions)
 
     async def moderate_texts(self, texts: tuple[str, ...]) -> tuple[ModerationScores, ...]:
@@ -42,6 +45,9 @@ class TextDeployment(EncoderDeployment):
         judge = config.moderation_text_model
         return (*super()._loaded_on_use(config), *(() if judge is None else (judge,)))
 
+    def _taking_turns(self, config: EncoderConfig) -> Sequence[str]:
+        return (*super()._taking_turns(config), *config.text_variants)
+
     def _begin(self, loaded: Loaded) -> None:
         super()._begin(loaded)
         config = loaded.config
@@ -51,6 +57,8 @@ class TextDeployment(EncoderDeployment):
                 text_of(loaded.models[config.text_model]), config.text_batches, loaded.observer("text")
             )
         )
+        variants = {name: loaded.specs[name] for name in config.text_variants}
+        self._variants = self._worker(TextVariants(variants, config, loaded.observer("text")))
         self._text_judge: MicroBatcher[str, ModerationScores] | None = None
         if config.moderation_text_model is not None:
             self._text_judge = self._worker(

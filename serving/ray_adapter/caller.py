@@ -54,12 +54,14 @@ class Caller:
         self._piece_timeout_seconds = piece_timeout_seconds or timeout_seconds
         self.calls = calls or PoolCalls("", service)
 
-    async def call(self, method: str, *arguments: Any, repeatable: bool = True) -> Any:
+    async def call(self, method: str, *arguments: Any, repeatable: bool = True, key: str = "") -> Any:
+        """What a method answers. Calls with the same ``key`` go to the same replica where the deployment's router
+        knows keys (``deploy/sticky_router.py``).
+        """
+        handle = self._handle
+        asked = handle.options(method_name=method, session_id=key) if key else getattr(handle, method)
         with tracing.call_span(f"call {method}"):
-            return await self.answer(
-                lambda: (getattr(self._handle, method).remote(*arguments, **outgoing()),),
-                repeatable=repeatable,
-            )
+            return await self.answer(lambda: (asked.remote(*arguments, **outgoing()),), repeatable=repeatable)
 
     async def answer(
         self, begin: Callable[[], Begun], *, repeatable: bool = True, earlier: Earlier | None = None

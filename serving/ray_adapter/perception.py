@@ -111,9 +111,9 @@ class RayPerception:
         }
         self._answering = by_method(self.callers)
 
-    async def call(self, method: str, *arguments: Any) -> Any:
-        """What the deployment says that answers ``method``."""
-        return await self._answering[method].call(method, *arguments)
+    async def call(self, method: str, *arguments: Any, key: str = "") -> Any:
+        """What the deployment says that answers ``method``; ``key`` as in ``Caller.call``."""
+        return await self._answering[method].call(method, *arguments, key=key)
 
     def stream(self, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
         """The pieces that the deployment gives that answers ``method``."""
@@ -191,8 +191,11 @@ class RayPerception:
     async def thumbnail(self, media: MediaRef, max_side: int, at_seconds: float | None = None) -> bytes:
         return bytes(await self.call("thumbnail", media, max_side, at_seconds))
 
-    async def embed_texts(self, texts: tuple[str, ...]) -> Embeddings:
-        result: Embeddings = await self.call("embed_texts", texts)
+    async def embed_texts(self, texts: tuple[str, ...], model: str | None = None) -> Embeddings:
+        if model is None:
+            result: Embeddings = await self.call("embed_texts", texts)
+        else:  # to a replica that has it in memory, if one has
+            result = await self.call("embed_texts", texts, model, key=model)
         return result
 
     async def moderate_texts(self, texts: tuple[str, ...]) -> tuple[ModerationScores, ...]:

@@ -86,19 +86,21 @@ def _streamed(
 async def _listed(request: Request, tenant: str) -> Response:
     gateway = gateway_of(request)
     wanted = await read_model(request, EmbeddingRequest)
-    model = gateway.catalogue.text
-    gateway.catalogue.check(model, wanted.model)
+    model = gateway.catalogue.text_model(wanted.model)
+    variant = None if model is gateway.catalogue.text else model
     arrays = token_arrays_in(wanted.input)
+    if arrays is not None and variant is not None:
+        raise InvalidRequest(f"The model '{model.name}' takes texts, not token arrays.", "input")
     if arrays is None:
         items = _items(cast("str | Sequence[Given]", wanted.input), gateway.config.limits)
     else:
         _check_count(len(arrays), gateway.config.limits)
         items = _items(await gateway.token_arrays.texts(arrays), gateway.config.limits)
-    _check_dimensions(wanted.dimensions, gateway.config.text_model)
+    _check_dimensions(wanted.dimensions, model.spec or gateway.config.text_model)
     characters = sum(len(part) for item in items for part in parts_of(item) if isinstance(part, str))
     reserved = await gateway.limiter.reserve_tokens(tenant, tokens_guessed(characters))
     try:
-        work = embed_items(gateway.admission, gateway.perceiver, gateway.gate, tenant, items)
+        work = embed_items(gateway.admission, gateway.perceiver, gateway.gate, tenant, items, variant)
         with gateway.metrics.time_stage(_stage(len(items))):
             made = await unless_gone(request, work)
     except BaseException:

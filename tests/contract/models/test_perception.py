@@ -44,6 +44,7 @@ async def perception(models_dir: Path, tmp_path: Path) -> AsyncIterator[tuple[Pe
         moderation_text_model="tox-block",
         moderation_image_model="open-nsfw",
         voice_model="hibari-heart",
+        text_variants=("all-minilm-l6-v2-float32",),
     )
     deployment = PerceptionDeployment(config, store.config)
     yield deployment, store
@@ -115,6 +116,10 @@ async def test_perception(perception: tuple[PerceptionDeployment, Stored], share
     assert embedded.token_counts[70:71] == alone.token_counts
     assert len(embedded.token_counts) == 75
     assert (await deployment.embed_texts(())).vectors.shape == (0, 384)
+    exact = await deployment.embed_texts(texts[70:71], "all-minilm-l6-v2-float32")
+    assert 0.95 < float(exact.vectors[0] @ alone.vectors[0]) < 0.99999  # the same weights, not rounded
+    with pytest.raises(ModelUnavailable, match="not served here"):
+        await deployment.embed_texts(texts, "all-mpnet-base-v2")
 
 
 @pytest.mark.models

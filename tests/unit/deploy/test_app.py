@@ -96,6 +96,17 @@ def test_the_gateway_is_told_who_may_sleep(tmp_path: Path) -> None:
     assert found["gateway"].init_args[-1] == frozenset({"audio"})
 
 
+def test_texts_for_models_that_take_turns_go_to_who_has_loaded_them(tmp_path: Path) -> None:
+    encoders = {"text_variants": ["all-minilm-l6-v2-float32"]}
+    found = bound(build_application(of(tmp_path, SPLIT, encoders=encoders)))
+    routers = {
+        name: deployment._deployment_config.request_router_config.request_router_class
+        for name, deployment in found.items()
+    }
+    assert "StickyRouter" in str(routers.pop("text"))
+    assert "StickyRouter" not in str(routers)
+
+
 def test_every_question_has_a_pool_that_answers_it() -> None:
     asked = {name for name in vars(Perception) if not name.startswith("_")} - {"metrics", "ready"}
     assert set(POOL_OF) == asked

@@ -14,7 +14,7 @@ from deploy.errors import SpacesDiffer
 from deploy.pool_settings import POOLS
 from deploy.profile_files import profile_names
 from deploy.ray_environment import engine_environment, ray_environment
-from deploy.settings import load_settings
+from deploy.settings import Settings, load_settings
 from encoders.config import TEXT_BATCHES, VISION_BATCHES
 from encoders.errors import ModelUnavailable
 from encoders.registry import find
@@ -216,6 +216,22 @@ def test_how_videos_and_pictures_are_looked_at_reaches_gateway_and_encoders(
     assert settings.gateway_config().quality is Quality.BEST
     assert settings.encoder_config().text_batches == replace(TEXT_BATCHES, max_items=8)
     assert settings.encoder_config().vision_batches == VISION_BATCHES
+
+
+def test_further_text_models_take_turns_in_what_they_are_given(tmp_path: Path) -> None:
+    def load(*names: str, **more: object) -> Settings:
+        return load_settings({"data_dir": tmp_path, "encoders": {"text_variants": names, **more}})
+
+    settings = load("bge-small-en-v1.5", "clip-vit-base-patch32", "all-minilm-l6-v2")
+    gateway, encoders = settings.gateway_config(), settings.encoder_config()
+    # The text model itself is always there.
+    assert [spec.name for spec in gateway.text_variants] == ["bge-small-en-v1.5", "clip-vit-base-patch32"]
+    assert encoders.text_variants == ("bge-small-en-v1.5", "clip-vit-base-patch32")
+    assert set(encoders.text_variants) <= set(encoders.revisions) & set(settings.model_names())
+    with pytest.raises(ModelUnavailable, match=r"cannot be encoders\.text_variants"):
+        load("rapidocr").gateway_config()
+    with pytest.raises(ModelUnavailable, match=r"takes 677 MiB.*lets it have 100"):
+        load("bge-small-en-v1.5", variant_memory_bytes=100 << 20).gateway_config()
 
 
 def test_texts_and_pictures_must_share_a_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

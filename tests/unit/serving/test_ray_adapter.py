@@ -61,6 +61,9 @@ async def test_answers_and_arguments_pass_through() -> None:
     handle = FakeHandle(FakeResponse(EMBEDDINGS))
     assert await RayPerception({"perception": handle}, 30).embed_texts(("a",)) is EMBEDDINGS
     assert handle.calls == [("embed_texts", ("a",))]
+    assert await RayPerception({"perception": handle}, 30).embed_texts(("a",), "other") is EMBEDDINGS
+    assert handle.calls[1:] == [("embed_texts", ("a",), "other")]
+    assert handle.sessions == ["other"]  # whoever has loaded it answers
     handle = FakeHandle(FakeResponse(7))
     assert await RaySearchIndex(handle, 30).delete("t", "default", "a") == 7
     assert handle.calls == [("delete", "t", "default", "a")]
