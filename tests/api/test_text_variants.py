@@ -67,8 +67,7 @@ async def test_a_space_of_a_collection_is_for_vectors_of_one_of_them(
     client: openai.AsyncOpenAI, http: httpx2.AsyncClient, config: GatewayConfig
 ) -> None:
     model = space_model(config.text_variants[0])
-    spaces = [{"name": "default", "dimensions": 384, "model": space_model(config.text_model)}]
-    spaces.append({"name": "legal", "dimensions": 8, "model": model})
+    spaces = [{"name": "legal", "dimensions": 8, "model": model}]
     made = await http.post("/v1/collections", json={"name": "laws", "spaces": spaces})
     assert made.status_code == 200, made.text
     texts = {"rent": "rent is due monthly", "dogs": "dogs are kept on a lead"}
