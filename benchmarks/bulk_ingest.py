@@ -104,7 +104,7 @@ class House:
             for number, data in enumerate(photos):
                 yield Item(
                     number,
-                    upload=lambda data=data: io.BytesIO(data),  # type: ignore[misc]
+                    upload=lambda data=data: io.BytesIO(data),  # type: ignore[misc]  # mypy knows no types of such defaults
                     document_id=f"photo-{number}",
                     filename=f"{number}.jpg",
                 )

@@ -138,5 +138,5 @@ class FakeEngineDeployment(EngineDeployment):
     """``EngineDeployment`` around a ``FakeEngine``: the way of the bytes is the real one."""
 
     def __init__(self, config: EngineConfig, perception: Perception | None, pace: Pace) -> None:
-        self._engine = FakeEngine(config, pace)  # type: ignore[assignment]
+        self._engine = FakeEngine(config, pace)  # type: ignore[assignment]  # a stand-in
         self._side_channel = SideChannel()

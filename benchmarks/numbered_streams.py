@@ -207,7 +207,7 @@ class Arrivals:
     async def under_way(self, count: int, seconds: float = 120.0) -> None:
         """Wait until so many answers have begun."""
         async with asyncio.timeout(seconds):
-            while sum(bool(answer.token_times) for answer in self.begun) < count:  # noqa: ASYNC110
+            while sum(bool(answer.token_times) for answer in self.begun) < count:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.05)
 
     async def settled(self) -> list[Answer]:

@@ -124,7 +124,7 @@ def _make(folder: Path, rows: int, queries: int) -> None:
     dice = np.random.default_rng((_SEED, 1))
     asked = distribution.draw(queries, np.random.default_rng((_SEED, 2)))
     lots = np.random.default_rng((_SEED, 3)).permutation(np.arange(rows) % 1000)
-    stored = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+    stored = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]  # numpy has no types for it
         folder / "vectors.npy", "w+", np.float32, (rows, DIMENSIONS)
     )
     limits = {"truth": 1000, **{f"truth-{limit}": limit for limit in SELECTIVITIES.values()}}

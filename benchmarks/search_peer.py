@@ -102,7 +102,7 @@ class Hnswlib:
     """hnswlib's graph."""
 
     def __init__(self, kind: str, data: Path, threads: int) -> None:
-        import hnswlib  # type: ignore[import-untyped]
+        import hnswlib  # type: ignore[import-untyped]  # a peer, in an environment of its own
 
         self.vectors = np.load(data / "vectors.npy", mmap_mode="r")
         self.index, self.threads, self.breadth = hnswlib.Index("ip", self.vectors.shape[1]), threads, 0
@@ -133,7 +133,7 @@ class Usearch:
     """usearch's graph over float32."""
 
     def __init__(self, kind: str, data: Path, threads: int) -> None:
-        from usearch.index import Index  # type: ignore[import-not-found]
+        from usearch.index import Index  # type: ignore[import-not-found]  # a peer
 
         self.vectors = np.load(data / "vectors.npy", mmap_mode="r")
         self.threads, self.breadth = threads, 0
@@ -172,7 +172,7 @@ class Lancedb:
         self.vectors = np.load(data / "vectors.npy", mmap_mode="r")
 
     def build(self, folder: Path) -> None:
-        import lancedb  # type: ignore[import-not-found]
+        import lancedb  # type: ignore[import-not-found]  # a peer
         import pyarrow as pa
 
         size = self.vectors.shape[1]

@@ -23,7 +23,7 @@ Embed = Callable[[Sequence[str]], Any]
 
 def sentence_transformers(folder: str) -> Embed:
     """``encode`` as it comes."""
-    from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found]
+    from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found]  # a peer
 
     model = SentenceTransformer(folder, device="cpu")
     return lambda texts: model.encode(texts, normalize_embeddings=True)
@@ -31,7 +31,7 @@ def sentence_transformers(folder: str) -> Embed:
 
 def infinity(folder: str, kind: str) -> Embed:
     """An engine as its own command line would start it, with its answers cache off."""
-    from infinity_emb import EngineArgs, SyncEngineArray  # type: ignore[import-not-found]
+    from infinity_emb import EngineArgs, SyncEngineArray  # type: ignore[import-not-found]  # a peer
 
     if kind != "torch":
         export(folder, quantised=kind == "onnx-int8")
@@ -50,11 +50,11 @@ def infinity(folder: str, kind: str) -> Embed:
 
 def export(folder: str, quantised: bool) -> None:
     """``model.onnx``, or in int8 as the hub's ``model_qint8_avx512_vnni.onnx`` was made."""
-    from optimum.onnxruntime import (  # type: ignore[import-not-found]
+    from optimum.onnxruntime import (  # type: ignore[import-not-found]  # a peer
         ORTModelForFeatureExtraction,
         ORTQuantizer,
     )
-    from optimum.onnxruntime.configuration import AutoQuantizationConfig  # type: ignore[import-not-found]
+    from optimum.onnxruntime.configuration import AutoQuantizationConfig  # type: ignore[import-not-found]  # a peer
 
     target = Path(folder) / "exported"
     model = ORTModelForFeatureExtraction.from_pretrained(folder, export=True)

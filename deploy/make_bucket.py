@@ -46,12 +46,12 @@ def main() -> int:
         print(error, file=sys.stderr)  # noqa: T201 -- a command's answer
         return 2
     if config.s3 is None:
-        print("No bucket is set: MANYMODAL_STORAGE__S3__BUCKET.", file=sys.stderr)  # noqa: T201
+        print("No bucket is set: MANYMODAL_STORAGE__S3__BUCKET.", file=sys.stderr)  # noqa: T201 -- the same
         return 2
     try:
         make_bucket(config.s3, patience_seconds=120)
     except StorageError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)  # noqa: T201 -- the same
         return 1
     return 0
 

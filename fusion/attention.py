@@ -65,7 +65,7 @@ class FusedTokens:
     shares: torch.Tensor | None = None
 
 
-class TokenAttention(torch.nn.Module):  # type: ignore[misc]
+class TokenAttention(torch.nn.Module):  # type: ignore[misc]  # torch has no types that mypy is shown
     """Multi-head attention over the tokens of several modalities, added to them (pre-norm, residual).
 
     With ``own`` a token sees its own modality too; without, the others only.
@@ -140,7 +140,7 @@ class TokenAttention(torch.nn.Module):  # type: ignore[misc]
         return shares
 
 
-class CrossModalFusion(torch.nn.Module):  # type: ignore[misc]
+class CrossModalFusion(torch.nn.Module):  # type: ignore[misc]  # torch has no types that mypy is shown
     """Cross-modal attention, gate, and attention over all tokens. See the module's docstring."""
 
     def __init__(self, config: AttentionConfig) -> None:

@@ -18,7 +18,7 @@ from torch.nn import functional
 __all__ = ["Gate", "linear"]
 
 
-class Gate(torch.nn.Module):  # type: ignore[misc]
+class Gate(torch.nn.Module):  # type: ignore[misc]  # torch has no types that mypy is shown
     """Weights of modalities from one vector of each. ``order`` is theirs, and that of the weights."""
 
     def __init__(

@@ -111,6 +111,7 @@ class Snapshot:
         documents = sum(part.segment.columns.documents for part in parts)
         rows = sum(len(part.segment) for part in parts)
         average = rows / documents if documents else 1.0
+        # Which fields the changes are of is not known to mypy.
         return replace(self, parts=tuple(parts), parts_per_document=average, **changes)  # type: ignore[arg-type]
 
     def matching(self, query: Query) -> Masks:

@@ -102,7 +102,7 @@ def create_app(services: Services, storage: Storage, config: GatewayConfig) -> F
         app.include_router(routes.router)
     if config.playground:
         app.include_router(playground.router)
-    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's way to replace it
     handlers = ErrorHandlers(counted)
     handlers.install(app)
     # Last added is outermost: the request's id and time are there for everything below.

@@ -124,6 +124,7 @@ class EmbeddingStream(Response):
     async def _read(self, body: BodyLines, queue: asyncio.Queue[_Part | _Refusal | None]) -> None:
         """Put the passages of every line into the queue, in order, then ``None``."""
         try:
+            # The generator is typed as the iterator that readers need.
             async with aclosing(body.lines()) as lines:  # type: ignore[type-var]
                 async for line in lines:
                     place = _Place(self._counts.lines, None)

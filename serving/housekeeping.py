@@ -90,7 +90,7 @@ class Housekeeping:
         await asyncio.sleep(interval * random.random())  # noqa: S311 - no secret
         while True:
             await self._step("lease", self._in_turn)
-            await asyncio.sleep(interval * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311
+            await asyncio.sleep(interval * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - no secret
 
     async def round(self) -> None:
         """Do everything once. A step that fails is logged and counted, and the others are done all the same."""

@@ -83,4 +83,5 @@ def impatient(head_seconds: float, stall_seconds: float) -> type[HttpToolsProtoc
 
 def install(head_seconds: float, stall_seconds: float) -> None:
     """Make every uvicorn server that this process makes from now on impatient."""
+    # uvicorn's table names modules; it takes classes as well.
     HTTP_PROTOCOLS["auto"] = impatient(head_seconds, stall_seconds)  # type: ignore[assignment]

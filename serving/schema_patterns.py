@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from re import _constants, _parser  # type: ignore[attr-defined]
+from re import _constants, _parser  # type: ignore[attr-defined]  # Python's own parser, which it does not offer
 from typing import Any
 
 __all__ = ["MAX_PATTERN_CHARACTERS", "PatternTooCostly", "check_pattern"]

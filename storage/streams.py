@@ -42,6 +42,7 @@ class Section(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    # The type in typeshed is a buffer that mypy cannot slice.
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         data = self._file.read(min(len(buffer), self._left_bytes))
         self._left_bytes -= len(data)
@@ -59,5 +60,6 @@ class EmptyStream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    # The type in typeshed is a buffer that mypy cannot slice.
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         return 0

@@ -23,7 +23,7 @@ _PRIVATE: dict[str, tuple[str, ...]] = {
     "nat64": ("64:ff9b::7f00:1",),
     "sixtofour": ("2002:7f00:1::1",),
     "teredo": ("2001:0:4136:e378:8000:63bf:80ff:fffe",),
-    "any": ("0.0.0.0",),  # noqa: S104
+    "any": ("0.0.0.0",),  # noqa: S104 - an answer, not an address to listen on
     "link": ("fe80::1",),
     "multicast": ("224.0.0.1",),
 }

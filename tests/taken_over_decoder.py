@@ -54,7 +54,7 @@ def rename(path: str) -> object:
 
 def run(path: str) -> object:
     """Become another program."""
-    return os.execv("/bin/sh", ["sh", "-c", f"rm {path}"])  # noqa: S606
+    return os.execv("/bin/sh", ["sh", "-c", f"rm {path}"])  # noqa: S606 - what must fail
 
 
 def multiply(_: str) -> object:

@@ -45,7 +45,7 @@ _DEADLY = """
 def filters_are_there() -> bool:
     """Whether this machine has libseccomp and knows its architecture."""
     try:
-        import pyseccomp  # noqa: F401
+        import pyseccomp  # noqa: F401 - whether it can be imported is the question
     except (ImportError, OSError, RuntimeError):
         return False
     return True

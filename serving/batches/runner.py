@@ -69,7 +69,7 @@ class BatchRunner:
             while True:
                 await self._logged(self.look)
                 await self._logged(self._sweep)
-                pause = self._config.poll_seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+                pause = self._config.poll_seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
                 await asyncio.sleep(pause)
         finally:
             await self.aclose()

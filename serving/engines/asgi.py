@@ -94,7 +94,7 @@ class _Exchange:
             return first
         chunks = [first]
         while self._sent and isinstance(self._sent[0], bytes):
-            chunks.append(self._sent.popleft())  # type: ignore[arg-type]
+            chunks.append(self._sent.popleft())  # type: ignore[arg-type]  # looked at in the line above
         self._unread_bytes = 0
         self._drained.set()
         return b"".join(chunks)

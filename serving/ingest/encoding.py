@@ -146,7 +146,7 @@ class Encoding:
             attempt += 1
             asked = [refs[index] for index in waiting]
             answers = await self._retries.run(
-                lambda asked=asked: self._perceiver.look(  # type: ignore[misc]
+                lambda asked=asked: self._perceiver.look(  # type: ignore[misc]  # mypy knows no types of such defaults
                     asked, self._options.min_side, keep=self._keep_labels
                 )
             )

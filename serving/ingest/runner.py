@@ -63,7 +63,7 @@ class JobRunner:
                     Exception
                 ) as error:  # the next round may fare better; without one no job would run again
                     _log.error("Ingest jobs could not be swept", exc_info=error)
-                pause = self._config.poll_seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+                pause = self._config.poll_seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
                 await asyncio.sleep(pause)
         finally:
             await self.aclose()

@@ -46,7 +46,7 @@ class Moderation(BaseModel):
     model_config = ConfigDict(extra="forbid")
     places: Annotated[list[Place], Field(fail_fast=True)] = []
     threshold: Threshold = 0.5
-    thresholds: dict[Literal[CATEGORIES], Threshold] = {}  # type: ignore[valid-type]
+    thresholds: dict[Literal[CATEGORIES], Threshold] = {}  # type: ignore[valid-type]  # a constant tuple, read by pydantic
 
 
 class TenantRequest(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, BinaryIO, cast
 
 from fastapi import APIRouter, Path, Query, Request
@@ -64,14 +65,15 @@ async def create_ingest_job(request: Request, tenant: CurrentTenant) -> IngestJo
     options = wanted.options()
     if wanted.items is not None:
         entries = _entries(wanted.items)  # read, and refused, where the list is written: there may be many
-        begin: Callable[[], Any] = lambda: ingest.begin(tenant, wanted.collection, entries, options)  # noqa: E731
+        begin: Callable[[], Any] = partial(ingest.begin, tenant, wanted.collection, entries, options)
     elif wanted.file_id is not None:
-        file_id = wanted.file_id
-        begin = lambda: ingest.begin_manifest(tenant, wanted.collection, file_id, wanted.format, options)  # noqa: E731
+        begin = partial(
+            ingest.begin_manifest, tenant, wanted.collection, wanted.file_id, wanted.format, options
+        )
     else:
         source, alias = (wanted.reembed.source, wanted.reembed.alias) if wanted.reembed else ("", None)
         await ingest.check_reembedding(tenant, source, wanted.collection, alias)
-        begin = lambda: ingest.begin_reembedding(tenant, source, wanted.collection, alias, options)  # noqa: E731
+        begin = partial(ingest.begin_reembedding, tenant, source, wanted.collection, alias, options)
     await gateway_of(request).collection_limit.check(tenant, wanted.collection)
     view = await asyncio.to_thread(begin)
     ingest.runner.wake()
@@ -185,7 +187,7 @@ def _item(number: int, wanted: BatchItem, files: Mapping[str, UploadFile]) -> It
                 f"The file name in '{wanted.file}' is longer than {_MAX_FILENAME_CHARACTERS} characters.",
                 f"documents[{number}].file",
             )
-        upload = lambda: cast(BinaryIO, SpoolView(file.file))  # noqa: E731
+        upload = cast(Callable[[], BinaryIO], partial(SpoolView, file.file))
         filename = filename or file.filename
     return Item(
         number,

@@ -37,6 +37,7 @@ class S3Reader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    # The type in typeshed is a buffer that mypy cannot slice.
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         wanted = min(len(buffer), self._end - self._position)
         data = self._read(wanted) if wanted else b""

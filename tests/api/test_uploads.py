@@ -319,7 +319,7 @@ async def test_a_store_that_fails_is_no_loss(tmp_path, config):
             upload = await create(client)
             ids = await both_parts(client, upload)
             store.calls.clear()
-            store.fails = lambda operation, key: len(store.calls) == step + 1  # noqa: B023
+            store.fails = lambda operation, key: len(store.calls) == step + 1  # noqa: B023 - used up within the round
             refusals = []
             try:
                 await client.uploads.complete(upload.id, part_ids=ids)

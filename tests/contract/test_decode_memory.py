@@ -91,7 +91,7 @@ async def test_five_minutes_of_full_hd(
         done.set()
         await watching
         sound = await decoder.audio(file)
-    print(f"\n{method}: {frames} frames, {most / 2**20:.0f} MiB")  # noqa: T201
+    print(f"\n{method}: {frames} frames, {most / 2**20:.0f} MiB")  # noqa: T201 - for whoever reads along
     assert frames >= 5
     assert most < 300 * MEBIBYTE
     assert abs(len(sound) - SECONDS * 16000) < 16000

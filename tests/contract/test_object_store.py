@@ -391,7 +391,7 @@ def test_no_tiers_asked_for_is_no_error(store: ObjectStore) -> None:
 
 def test_a_store_travels_as_its_settings(store: ObjectStore) -> None:
     store.put("key", b"x")
-    travelled = pickle.loads(pickle.dumps(store))  # noqa: S301
+    travelled = pickle.loads(pickle.dumps(store))  # noqa: S301 - our own bytes
     try:
         assert travelled.get("key") == b"x"
         assert not travelled.put_if_absent("key", b"y")

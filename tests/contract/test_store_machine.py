@@ -77,7 +77,7 @@ class LocalStoreMachine(StoreMachine):
     @rule(seed=SEEDS)
     def lose_power(self, seed: int) -> None:
         root = next(self.roots)
-        self.disk.lose_power(random.Random(seed)).write_to(root)  # noqa: S311
+        self.disk.lose_power(random.Random(seed)).write_to(root)  # noqa: S311 - no secret
         self.root = root
         self.disk = CrashDisk(root)
         self.open()

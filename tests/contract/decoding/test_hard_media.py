@@ -52,7 +52,7 @@ async def test_every_hard_file_is_decoded_rightly_or_refused(
     for start in range(0, len(files), 4):
         await asyncio.gather(*(one(path) for path in files[start : start + 4]))
     table = "\n".join(f"{name:24}{count:6}" for name, count in outcomes.most_common())
-    print(f"\n{len(files)} files\n{table}\nprocesses used: {len(processes)}")  # noqa: T201
+    print(f"\n{len(files)} files\n{table}\nprocesses used: {len(processes)}")  # noqa: T201 - for whoever reads along
     assert sum(
         outcomes[kind.__name__] for kind in (DecodedImage, CorruptMedia, MediaTooLarge, UnsupportedMedia)
     ) == len(files)

@@ -27,7 +27,7 @@ QUESTION = "What is in the picture?"
 
 def torchvision() -> None:
     try:
-        import torchvision  # noqa: F401
+        import torchvision  # noqa: F401 - whether it can be imported is the question
     except (ImportError, RuntimeError):
         pytest.skip("no torchvision that fits this torch: vLLM cannot load this family")
 

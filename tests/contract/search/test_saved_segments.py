@@ -246,7 +246,7 @@ def test_what_no_manifest_names_is_removed_after_a_while(house: House, tmp_path:
     (house.cache / ("2" * 64)).write_bytes(b"and here")
     (house.cache / ".unfinished-1").write_bytes(b"half")
     assert remove_unnamed(house.objects, house.cache, live) == 0  # too young: they may be about to be named
-    later = lambda: time.time() + 25 * 3600  # noqa: E731
+    later = lambda: time.time() + 25 * 3600  # noqa: E731 - a clock
     assert remove_unnamed(house.objects, house.cache, live, clock=later) == 4 + 8 + 8 + 4
     assert remove_unnamed(house.objects, house.cache, live, clock=later) == 0
     assert {info.key for info in house.objects.list("search/segments/")} == {
@@ -263,7 +263,7 @@ def test_replaced_segments_are_removed_while_they_are_read(house: House) -> None
     house.add(f"e{n}" for n in range(200))
     house.reader().build_now()
     live = {"t": [house.table.table.uid]}
-    later = lambda: time.time() + 25 * 3600  # noqa: E731
+    later = lambda: time.time() + 25 * 3600  # noqa: E731 - a clock
     assert remove_unnamed(house.objects, house.cache, live, clock=later) > 0
     assert not (house.cache / house.names[0]).exists()
     house.check(old)  # it has the old files mapped, and reads the difference from the table

@@ -20,7 +20,7 @@ def test_scores_are_sorted_by_name() -> None:
     assert scores["toxic"] == 0.25
     with pytest.raises(KeyError):
         scores["sexual"]
-    assert pickle.loads(pickle.dumps(scores)) == scores  # noqa: S301
+    assert pickle.loads(pickle.dumps(scores)) == scores  # noqa: S301 - our own bytes
 
 
 def test_the_highest_of_several_frames_counts() -> None:

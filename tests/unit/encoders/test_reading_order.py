@@ -55,7 +55,7 @@ PAGES = {
 def test_order_of_a_page_however_it_lies(name: str, degrees: float) -> None:
     page = turned(PAGES[name], degrees)
     shuffled = list(range(len(page)))
-    random.Random(7).shuffle(shuffled)  # noqa: S311
+    random.Random(7).shuffle(shuffled)  # noqa: S311 - no secret
     order = reading_order([page[index] for index in shuffled])
     assert [shuffled[index] for index in order] == list(range(len(page)))
 

@@ -307,7 +307,7 @@ async def test_a_batch_that_is_stopped_ends_although_its_answers_are_damaged(
 
     house.store.put_answers = damaging
     going = asyncio.create_task(run.go())
-    while run.state.completed == 0:  # noqa: ASYNC110
+    while run.state.completed == 0:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0)
     going.cancel()
     await asyncio.gather(going, return_exceptions=True)

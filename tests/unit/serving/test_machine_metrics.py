@@ -50,15 +50,15 @@ class FakeNvml:
     def nvmlDeviceGetCount(self) -> int:  # noqa: N802 - NVIDIA's name
         return 2
 
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802 - NVIDIA's name
         if index == self._lost:
             raise self.NVMLError("GPU is lost")
         return index
 
-    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:  # noqa: N802
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:  # noqa: N802 - NVIDIA's name
         return SimpleNamespace(used=10 + handle, total=100)
 
-    def nvmlDeviceGetUtilizationRates(self, handle: int) -> SimpleNamespace:  # noqa: N802
+    def nvmlDeviceGetUtilizationRates(self, handle: int) -> SimpleNamespace:  # noqa: N802 - NVIDIA's name
         if self._sliced:
             raise self.NVMLError("not supported")
         return SimpleNamespace(gpu=75)

@@ -258,7 +258,7 @@ def test_strange_names_in_the_bucket_stop_nothing(tmp_path: Path, key: str) -> N
     report = verify_store(store, media, repair=False)
     assert report.counts["records"] >= 1
     uploads = UploadStore(store, media, lambda: time.time() + 1e8)
-    later = lambda: time.time() + 2e8  # noqa: E731
+    later = lambda: time.time() + 2e8  # noqa: E731 - a clock
     collected = GarbageCollector(store, MediaStore(store, clock=later), uploads, later, 1000.0).collect()
     assert (collected.references, collected.staged) == (1, 1)
     assert media.read(kept.ref) == b"kept"

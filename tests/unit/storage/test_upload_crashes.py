@@ -40,7 +40,7 @@ def test_a_crash_between_any_two_steps_of_a_completion(tmp_path, after):
         house = House(tmp_path / f"{after}{step}")
         upload = house.create(10)
         ids = [house.add(upload, b"hello"), house.add(upload, b"world")]
-        done = crashing_at(house, step, lambda: house.complete(upload, *ids))  # noqa: B023
+        done = crashing_at(house, step, lambda: house.complete(upload, *ids))  # noqa: B023 - called within the round
         if after == "retry":
             found = house.uploads.get("acme", upload.id)
             ended = found if found.status == "completed" else house.complete(upload, *ids)
