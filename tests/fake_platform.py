@@ -67,22 +67,24 @@ def build_platform(
     config: GatewayConfig,
     objects: ObjectStore | None = None,
     clock: Callable[[], float] = time.time,
+    perception: type[FakePerception] = FakePerception,
     **settings: Any,
 ) -> Platform:
     """A platform whose data lie in ``root``; a second one on the same folder is the first, started again.
 
-    ``objects`` is another store than a folder, ``settings`` are fields of ``StorageConfig``.
+    ``objects`` is another store than a folder, ``perception`` are other encoders, ``settings`` are fields of
+    ``StorageConfig``.
     """
     wanted = StorageConfig(root / "objects", root / "spool", **{"memory_cache_bytes": 1 << 20, **settings})
     wanted.spool_folder.mkdir(exist_ok=True)
     store = objects if objects is not None else LocalObjectStore(wanted.root)
     storage = assemble(wanted, store, config.cache_secret, clock)
-    perception, engine = FakePerception(storage.media), FakeEngine()
+    encoders, engine = perception(storage.media), FakeEngine()
     search = SearchEngine(SearchConfig(root / "collections"))
-    bridge = FakeBridge(perception, config.chat_model.name)
+    bridge = FakeBridge(encoders, config.chat_model.name)
     served = None if config.bridge is None else bridge
-    services = Services(perception, FakeSearchIndex(search), engine, served)
-    return Platform(create_app(services, storage, config), engine, perception, bridge, search, storage, root)
+    services = Services(encoders, FakeSearchIndex(search), engine, served)
+    return Platform(create_app(services, storage, config), engine, encoders, bridge, search, storage, root)
 
 
 def http_client(platform: Platform) -> httpx2.AsyncClient:

@@ -61,7 +61,7 @@ function styled(name) {
 }
 
 function mark(view) {
-  document.title = `${view.title} – Manymodal`;
+  document.title = `${view.title} · Manymodal`;
   for (const [name, link] of links) {
     if (name === view.name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
