@@ -24,7 +24,7 @@ JUDGED := --reruns 1 -rR --hypothesis-profile repeatable
 BIN := $(VENV)/bin
 RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-.PHONY: help setup models test-models node-client browser fuzz fuzz-api audit sbom demo serve test unit lint types imports format docs clean \
+.PHONY: help setup models test-models node-client browser fuzz fuzz-api audit sbom demo serve test unit lint types imports format hooks docs clean \
 	bench figures bench-llm bench-chat bench-start bench-media bench-cache bench-repeated \
 	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu bench-gpu-vision \
 	bench-search-scale bench-search-http bench-planning bench-simulation bench-fusion bench-gpu-fusion bench-fairness \
@@ -92,6 +92,9 @@ docs: setup ## The documents as a site in dist/site; strict, and without the net
 format: setup ## Format the code.
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+hooks: setup ## Let git call make lint and make imports at each commit, make types before a push (pre-commit).
+	@$(BIN)/pre-commit install
 
 types: setup ## Mypy, strict.
 	@$(BIN)/mypy
