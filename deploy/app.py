@@ -161,6 +161,7 @@ def _looking(engine: type) -> type:
     """The class of a decoder that looks itself, with handles of the encoders, which decode for it."""
 
     def construct(self: Any, config: EngineConfig, encoders: Mapping[str, DeploymentHandle]) -> None:
+        # A ``type`` does not say what its classes take.
         engine.__init__(self, config, RayPerception(encoders, config.media_timeout_seconds, shared=True))  # type: ignore[misc]
 
     return type(f"Looking{engine.__name__}", (engine,), {"__init__": construct, "__doc__": engine.__doc__})

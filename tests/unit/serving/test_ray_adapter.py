@@ -266,7 +266,7 @@ async def test_a_body_beside_the_handle_is_followed() -> None:
     stream.items = beside(channel, chunks_of(b"one ", b"two"))
     head, *body = await read(chat)
     assert head == HEAD
-    assert b"".join(body) == b"one two"  # type: ignore[arg-type]
+    assert b"".join(body) == b"one two"
     assert handle.calls[0][-2:] == (True, ())
     assert not stream.cancelled
     await channel.aclose()
