@@ -188,8 +188,8 @@ class _Follower:
         return None
 
     def output(self, example: Example) -> str | None:
-        shown, printed, left_out = example.parsed, self._printed, self._left_out
-        self._printed, self._left_out = None, False
+        shown, printed, left_out = example.parsed, self._printed, self._left_out or self._leave_out
+        self._printed, self._left_out, self._leave_out = None, False, False
         if left_out:
             return None
         if printed is None or example.region.start - self._end > _LONGEST_GAP:

@@ -89,6 +89,8 @@ def test_what_is_not_to_run_does_not_nor_is_its_output_compared(tmp_path: Path, 
         "text: a page of words",
         "sh: echo unwanted > ran",
         "text: more words",
+        "<!-- not run: it is an example -->",
+        "text: what a log may say",
         "sh: echo wanted",
         "text: wanted",
     )
