@@ -14,7 +14,7 @@ from schema_tables import anchor, field_table, models_in, plain, type_words
 
 from serving.access.route_scopes import needed_for
 
-__all__ = ["FAMILIES", "Family", "pages", "read_examples"]
+__all__ = ["FAMILIES", "Family", "filled", "pages", "read_examples"]
 
 Document = Mapping[str, Any]
 
@@ -193,7 +193,7 @@ class _Page:
         written = json.dumps(body, indent=2, ensure_ascii=False).replace("'", "'\\''")
         verb = "" if method == "POST" else f"-X {method} "
         return (
-            f"```sh\ncurl {verb}http://127.0.0.1:8000{_filled(path)} "
+            f"```sh\ncurl {verb}http://127.0.0.1:8000{filled(path)} "
             f"-H 'Content-Type: application/json' -d '{written}'\n```"
         )
 
@@ -240,7 +240,7 @@ def _sentences(description: str) -> str:
     return "\n\n".join(plain(paragraph) for paragraph in description.split("\n\n"))
 
 
-def _filled(path: str) -> str:
+def filled(path: str) -> str:
     """The path with a value in the place of each parameter, as the examples use them."""
     for name, value in _PLACES.items():
         path = path.replace("{" + name + "}", value)
