@@ -37,7 +37,7 @@ FOR_USERS = {"help", "demo", "serve", "clean"}
 SILENCING = re.compile(
     r"#\s*(?P<what>noqa|type:\s*ignore)(?P<code>:\s*[A-Z]+\d+(?:,\s*[A-Z]+\d+)*|\[[^\]]+\])?(?P<rest>.*)"
 )
-EXPLAINED = re.compile(r"\s*(?:#|--?|\()?\s*\w.{3,}")
+EXPLAINED = re.compile(r"\s*(?:#|--?|\()?\s*[\w`'].{3,}")
 
 
 @cache
