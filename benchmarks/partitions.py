@@ -62,7 +62,8 @@ def _revive(cluster: Cluster) -> None:
 
     def whole() -> bool:
         cluster.revive()
-        return cluster.whole()
+        # Who was cut off learns only later that it was given up: without it all replicas may run already.
+        return cluster.whole() and len(cluster.joined(60)) == len(cluster.nodes)
 
     wait_for(whole, _PATIENCE_SECONDS, 0.5)
 
