@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from deploy.command_options import AlwaysJson, AsJson, DataDir, Profile
 from deploy.given_settings import given_settings
 
 __all__ = ["audit_app"]
@@ -17,10 +17,6 @@ __all__ = ["audit_app"]
 audit_app = typer.Typer(help="The audit log: who did what, and when.", no_args_is_help=True)
 
 _console = Console()
-
-Profile = Annotated[str | None, typer.Option(help="Profile: whose settings (default: laptop).")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder for media, collections and caches.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @audit_app.command()
@@ -59,6 +55,7 @@ def show(
     key: Annotated[str | None, typer.Option(help="Only by the key with this id.")] = None,
     profile: Profile = None,
     data_dir: DataDir = None,
+    as_json: AlwaysJson = True,
 ) -> None:
     """The entries, a JSON object a line, chain by chain; `verify` says whether they are what was written."""
     from serving.audit.verification import entries

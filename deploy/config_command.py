@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from deploy.command_options import AsJson, DataDir, Host, ModelsDir, Port, Profile
 from deploy.given_settings import given_settings
 from deploy.setting_origins import Setting, resolved_settings, unknown_variables
 
@@ -34,12 +34,12 @@ def show(
     names: Annotated[
         list[str] | None, typer.Argument(help="Only these, with all below them (chat, storage.s3).")
     ] = None,
-    profile: Annotated[str | None, typer.Option(help="Profile (default: laptop).")] = None,
-    host: Annotated[str | None, typer.Option(help="As of `serve`.")] = None,
-    port: Annotated[int | None, typer.Option(help="As of `serve`.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="As of `serve`.")] = None,
-    models_dir: Annotated[Path | None, typer.Option(help="As of `serve`.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    profile: Profile = None,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    models_dir: ModelsDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print the settings that `serve` would have with the same options and environment.
 

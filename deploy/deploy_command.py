@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from deploy.command_options import AsJson, DataDir, Profile
 from deploy.given_settings import given_settings
 from deploy.ray_environment import ray_environment
+from serving.cli.failures import UnusableInput
+from serving.cli.messages import note
 
 __all__ = ["deploy"]
 
-_console = Console()
-
 
 def deploy(
-    profile: Annotated[str | None, typer.Option(help="Profile (default: laptop).")] = None,
+    profile: Profile = None,
     ray_address: Annotated[
         str | None,
         typer.Option(help="HOST:PORT of the cluster's head; auto: the one this machine is part of."),
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="As of `serve`.")] = None,
+    data_dir: DataDir = None,
     models_dir: Annotated[
         Path | None, typer.Option(help="Folder of prepared models, on every machine.")
     ] = None,
@@ -33,6 +34,7 @@ def deploy(
             "--environment", help="Only print what `ray start` needs in its environment on every machine."
         ),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Start the platform on a running Ray cluster, or update it there without dropping a stream.
 
@@ -48,22 +50,25 @@ def deploy(
     }
     settings = given_settings(**options)
     if environment:
-        for name, value in ray_environment(settings).items():
-            typer.echo(f"export {name}={shlex.quote(value)}")
+        variables = ray_environment(settings)
+        if as_json:
+            typer.echo(json.dumps(variables, indent=2))
+        else:
+            typer.echo("\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items()))
         return
     if settings.ray_address == "local":
-        _console.print(
-            "These settings start Ray on this machine: use `manymodal serve`. To use a cluster, set ray_address "
-            "(--ray-address auto, or HOST:PORT).",
-            style="red",
-            highlight=False,
+        raise UnusableInput(
+            "These settings start Ray on this machine: use `manymodal up`. To use a cluster, set ray_address "
+            "(--ray-address auto, or HOST:PORT)."
         )
-        raise typer.Exit(2)
     from deploy.platform import update_platform
 
     seconds = update_platform(settings, _show_progress)
-    _console.print(f"\n[bold green]Every replica is up to date[/] after {seconds:.0f} s.")
+    if as_json:
+        typer.echo(json.dumps({"up_to_date": True, "seconds": round(seconds, 1)}))
+    else:
+        note(f"Every replica is up to date after {seconds:.0f} s.", "green")
 
 
 def _show_progress(name: str, state: str, seconds: float) -> None:
-    _console.print(f"  {seconds:5.1f} s  {name:<12} {state}", highlight=False)
+    note(f"  {seconds:5.1f} s  {name:<12} {state}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 __all__ = [
+    "AlreadyRunning",
     "DeployError",
     "NoApiKeys",
     "NotHere",
+    "NotStopped",
     "NothingStored",
     "PlatformStartFailed",
     "PortTaken",
@@ -21,6 +23,10 @@ class DeployError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+class AlreadyRunning(DeployError):
+    """A platform runs with this data folder, or is being started."""
 
 
 class NoApiKeys(DeployError):
@@ -45,6 +51,10 @@ class SpacesDiffer(DeployError):
 
 class NothingStored(DeployError):
     """There is no store where one was to be checked."""
+
+
+class NotStopped(DeployError):
+    """A platform that was told to stop still runs."""
 
 
 class TourFailed(DeployError):

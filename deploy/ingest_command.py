@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deploy.command_options import DataDir, ModelsDir, Profile
 from deploy.errors import DeployError
 from deploy.given_settings import given_settings
 from serving.cli.options import Collection, Duplicates, MinSide, Ocr, Report
@@ -35,9 +36,9 @@ def ingest_cluster(
     min_side: MinSide = 0,
     duplicates: Duplicates = "skip",
     report: Report = None,
-    profile: Annotated[str | None, typer.Option(help="Profile: which models (default: laptop).")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder for media, collections and caches.")] = None,
-    models_dir: Annotated[Path | None, typer.Option(help="Folder of prepared models.")] = None,
+    profile: Profile = None,
+    data_dir: DataDir = None,
+    models_dir: ModelsDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the statistics as JSON.")] = False,
 ) -> None:
     """Index many things on a Ray cluster, beside a running platform or without one.

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from deploy.command_options import AsJson, DataDir, Profile
 from deploy.given_settings import given_settings
 from serving.identity import ALL_SCOPES, Scope
 
@@ -29,9 +30,6 @@ _errors = Console(stderr=True)
 _HOUR, _DAY = 3600, 24 * 3600  # seconds
 _LONGEST = 100 * 366 * _DAY
 
-Profile = Annotated[str | None, typer.Option(help="Profile: whose settings (default: laptop).")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder for media, collections and caches.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id: what `manymodal keys list` shows.")]
 
 
@@ -85,10 +83,14 @@ def list_keys(profile: Profile = None, data_dir: DataDir = None, as_json: AsJson
 
 
 @keys_app.command()
-def revoke(key_id: KeyId, profile: Profile = None, data_dir: DataDir = None) -> None:
+def revoke(key_id: KeyId, profile: Profile = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """End a key. Requests that are under way go on."""
-    if _store(profile, data_dir).revoke(key_id) is None:
+    revoked = _store(profile, data_dir).revoke(key_id)
+    if revoked is None:
         _no_key()
+    elif as_json:
+        typer.echo(json.dumps(_facts(revoked), indent=2))
+        return
     _console.print(
         f"The key {key_id} is revoked; running gateways refuse it within 5 seconds.", highlight=False
     )

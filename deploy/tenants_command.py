@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from deploy.command_options import AlwaysJson, DataDir, Profile
 from deploy.given_settings import given_settings
 from serving.limits.config import TenantLimits
 from serving.moderation.policy import ModerationPolicy, Place
@@ -26,8 +27,6 @@ tenants_app = typer.Typer(
 
 _LIMITS = [field.name for field in fields(TenantLimits)]
 
-Profile = Annotated[str | None, typer.Option(help="Profile: whose settings (default: laptop).")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder for media, collections and caches.")]
 Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's name.")]
 
 
@@ -38,6 +37,7 @@ def show(
     ] = None,
     profile: Profile = None,
     data_dir: DataDir = None,
+    as_json: AlwaysJson = True,
 ) -> None:
     """What holds for tenants, as JSON."""
     settings = given_settings(profile=profile, data_dir=data_dir)
@@ -79,6 +79,7 @@ def set_(
     reset: Annotated[bool, typer.Option("--reset", help="Begin with the defaults.")] = False,
     profile: Profile = None,
     data_dir: DataDir = None,
+    as_json: AlwaysJson = True,
 ) -> None:
     """Change what holds for a tenant; what is not named stays. With --reset alone the defaults hold again."""
     settings = given_settings(profile=profile, data_dir=data_dir)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from deploy.command_options import AsJson, ModelsDir, Profile
 from deploy.given_settings import given_settings
 from encoders.config import EncoderConfig
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train_bridge"]
 
-_console = Console()
+_console = Console(stderr=True)
 
 
 def train_bridge(
@@ -64,11 +67,12 @@ def train_bridge(
     seed: Annotated[int, typer.Option(min=0, help="Decides everything that is drawn by lot.")] = 0,
     restart: Annotated[bool, typer.Option(help="Begin anew, forgetting the run's checkpoints.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda (default: the profile's).")] = None,
-    profile: Annotated[str | None, typer.Option(help="Profile (default: laptop).")] = None,
+    profile: Profile = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Data folder; the run lies in training/NAME of it.")
     ] = None,
-    models_dir: Annotated[Path | None, typer.Option(help="Folder of prepared models.")] = None,
+    models_dir: ModelsDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train a Q-Former and a projection; vision model and chat model stay as they are.
 
@@ -112,7 +116,10 @@ def train_bridge(
     with _progress(steps) as show, _stopping() as asked:
         reporter = Reporter(show.encoded, show.entry, lambda said: _console.print(said, highlight=False))
         outcome = train(wanted, config, encoders, folder, reporter, asked.is_set, restart)
-    _tell(outcome, folder)
+    if as_json:
+        typer.echo(json.dumps({"losses": str(folder.losses), **asdict(outcome)}, default=str, indent=2))
+    else:
+        _tell(outcome, folder)
 
 
 class _Show:

@@ -40,9 +40,10 @@ class FakeHttpPlatform:
     ``documents``.
 
     Knobs: ``words`` of the chat answer, ``finish_reason``, ``break_off`` (an error event after the words),
-    ``transcript`` (verbose_json), ``hits`` (a search's body to its results), ``refusals`` (path to status and
-    body), ``refused_names`` (files of these names are refused), ``duplicates`` (names of files that are skipped),
-    ``busy_times`` (so many batches are told to come later), ``room`` (results that a warm-up can load).
+    ``break_off_after`` (the same from so many answers on), ``transcript`` (verbose_json), ``hits`` (a search's body
+    to its results), ``refusals`` (path to status and body), ``refused_names`` (files of these names are refused),
+    ``duplicates`` (names of files that are skipped), ``busy_times`` (so many batches are told to come later),
+    ``room`` (results that a warm-up can load).
     """
 
     def __init__(self) -> None:
@@ -59,6 +60,7 @@ class FakeHttpPlatform:
         self.words = ["A ", "cat."]
         self.finish_reason = "stop"
         self.break_off = False
+        self.break_off_after: int | None = None
         self.transcript: dict[str, Any] = {
             "language": "english",
             "duration": 2.0,
@@ -87,6 +89,7 @@ class FakeHttpPlatform:
             return PlainTextResponse(refusal, status) if isinstance(refusal, str) else _error(status, refusal)
         if path.endswith("/documents/batch"):
             return await self._batch(request, path.split("/")[1])
+        body: Any
         if path in ("media", "audio/transcriptions"):
             async with request.form() as form:
                 file: Any = form["file"]
@@ -205,13 +208,16 @@ class FakeHttpPlatform:
             answer = {**whole, "object": "chat.completion", "choices": [choice], "usage": usage, **extra}
             return JSONResponse(answer)
 
+        earlier = len(self.sent("chat/completions")) - 1
+        breaks = self.break_off or (self.break_off_after is not None and earlier >= self.break_off_after)
+
         async def events() -> AsyncIterator[str]:
             chunk = {**whole, "object": "chat.completion.chunk"}
             for word in self.words:
                 yield _event(
                     {**chunk, "choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]}
                 )
-            if self.break_off:
+            if breaks:
                 yield _event(
                     {"error": {"message": "The model stopped.", "type": "server_error", "code": None}}
                 )

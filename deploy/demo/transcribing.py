@@ -10,7 +10,8 @@ from deploy.demo.library import Library
 from deploy.demo.report import Step, duration, print_fact
 from deploy.demo.script import SPEECH_WORDS
 from deploy.errors import TourFailed
-from serving.cli.client import Server, open_file
+from serving.cli.client import Server
+from serving.cli.inputs import opened
 
 __all__ = ["transcribe"]
 
@@ -20,7 +21,7 @@ def transcribe(server: Server, library: Library, console: Console) -> Step:
     path = library.file("speech")
     print_fact(console, "sent", path.name)
     started = time.perf_counter()
-    with server.translating(), open_file(path) as file:
+    with server.translating(), opened(path) as (_, file):
         answer = server.openai.audio.transcriptions.create(
             file=(path.name, file),
             model="whisper-1",

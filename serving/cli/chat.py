@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from serving.cli.failures import UnusableInput
-from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected, harmless, print_json
+from serving.cli.inputs import only_one_standard_input, read_text, stored
+from serving.cli.messages import harmless, print_json
+from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Model, Url, connected
 
 if TYPE_CHECKING:
     from serving.cli.client import Server
 
 __all__ = ["chat"]
 
-_REMOTE = re.compile(r"https?://.*|data:.*|file-[0-9a-f]{32}", re.DOTALL)
+_KINDS = ("image_url", "audio_url", "video_url")
 
 
 def chat(
     prompt: Annotated[
-        str | None, typer.Argument(help="The question; '-' or none reads standard input.")
+        str | None,
+        typer.Argument(
+            help="The question. '-', or nothing where something is piped in, reads standard input."
+        ),
     ] = None,
     image: Annotated[
-        list[str] | None, typer.Option("--image", "-i", metavar="FILE|URL", help="A picture.")
+        list[str] | None, typer.Option("--image", "-i", metavar="FILE|URL|ID|-", help="A picture.")
     ] = None,
     audio: Annotated[
-        list[str] | None, typer.Option("--audio", "-a", metavar="FILE|URL", help="A recording.")
+        list[str] | None, typer.Option("--audio", "-a", metavar="FILE|URL|ID|-", help="A recording.")
     ] = None,
     video: Annotated[
-        list[str] | None, typer.Option("--video", "-v", metavar="FILE|URL", help="A video.")
+        list[str] | None, typer.Option("--video", "-v", metavar="FILE|URL|ID|-", help="A video.")
     ] = None,
     system: Annotated[str | None, typer.Option(help="Instructions for the model.")] = None,
-    model: Annotated[str, typer.Option(help="The chat model.")] = "default",
+    model: Model = "default",
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
     temperature: Annotated[
         float | None, typer.Option(min=0.0, max=2.0, help="0 is the likeliest answer.")
@@ -43,59 +47,81 @@ def chat(
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask about text, pictures, recordings and videos in any combination; each option may be repeated."""
+    """Ask about text, pictures, recordings and videos in any combination; each option may be repeated.
+
+    The answer is printed while it is written. At a terminal, without a question, a conversation begins: its
+    commands are /image FILE, /audio FILE, /video FILE, /new, /help and /quit.
+    """
     with connected(url, api_key) as server:
-        question = _question(prompt)
-        media = [("image_url", image), ("audio_url", audio), ("video_url", video)]
-        content: list[dict[str, Any]] = [
-            _part(server, kind, reference) for kind, references in media for reference in references or ()
-        ]
-        content.append({"type": "text", "text": question})
-        messages: list[Any] = [{"role": "system", "content": system}] if system else []
-        messages.append({"role": "user", "content": content})
-        request: dict[str, Any] = {"model": model, "messages": messages}
+        request: dict[str, Any] = {"model": model}
         if max_tokens is not None:
             request["max_tokens"] = max_tokens
         if temperature is not None:
             request["temperature"] = temperature
+        if prompt is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty():
+            from serving.cli.conversation import Conversation
+
+            talk = Conversation(server, request, system)
+            for kind, references in zip(_KINDS, (image, audio, video), strict=True):
+                for reference in references or ():
+                    talk.bring(kind, reference)
+            talk.run()
+            return
+        ask = [*(image or ()), *(audio or ()), *(video or ())]
+        # Nothing but a medium may be piped in; then the question must be an argument.
+        question = prompt if "-" in ask and prompt is not None else _question(prompt, ask)
+        only_one_standard_input(prompt, *ask)
+        content: list[dict[str, Any]] = [
+            part(server, kind, reference)
+            for kind, references in zip(_KINDS, (image, audio, video), strict=True)
+            for reference in references or ()
+        ]
+        content.append({"type": "text", "text": question})
+        messages: list[Any] = [{"role": "system", "content": system}] if system else []
+        request["messages"] = [*messages, {"role": "user", "content": content}]
         with server.translating():
             if as_json:
                 print_json(server.openai.chat.completions.create(**request).to_dict())
             else:
-                _stream(server, request)
+                stream_answer(server, request)
 
 
-def _stream(server: Server, request: dict[str, Any]) -> None:
-    """Print the answer as it comes; at a terminal also what was used of the media, on standard error."""
+def part(server: Server, kind: str, reference: str) -> dict[str, Any]:
+    """A content part. Local files are uploaded and go by their id."""
+    return {"type": kind, kind: {"url": stored(server, reference)}}
+
+
+def stream_answer(server: Server, request: dict[str, Any]) -> str:
+    """Print an answer as it comes, and return it. At a terminal what was used of media goes to standard error."""
     from serving.cli.used import describe_medium, media_used
 
     used: list[dict[str, Any]] = []
+    pieces: list[str] = []
     terminal = sys.stdout.isatty()
     with server.openai.chat.completions.create(**request, stream=True) as events:
         for event in events:
             used += media_used(event)
             for choice in event.choices:
                 text = choice.delta.content or ""
-                sys.stdout.write(harmless(text) if terminal else text)
-                sys.stdout.flush()
+                pieces.append(text)
+                typer.echo(harmless(text) if terminal else text, nl=False)
     typer.echo()
     if sys.stderr.isatty():
+        from serving.cli.messages import note
+
         for medium in used:
-            typer.secho(harmless(describe_medium(medium)), err=True, dim=True)
+            note(describe_medium(medium), "dim")
+    return "".join(pieces)
 
 
-def _question(prompt: str | None) -> str:
-    if prompt is None and sys.stdin.isatty():
-        raise UnusableInput('Nothing was asked. Give a question, like `manymodal chat "What is a cat?"`.')
-    question = sys.stdin.read() if prompt in (None, "-") else prompt
-    if not question or not question.strip():
+def _question(prompt: str | None, media: Sequence[str]) -> str:
+    if prompt is None and "-" in media:
+        raise UnusableInput(
+            'A medium is piped in: give the question too, as in `manymodal chat -i - "What?"`.'
+        )
+    question = read_text(
+        prompt, 'Nothing was asked. Give a question, like `manymodal chat "What is a cat?"`.'
+    )
+    if not question.strip():
         raise UnusableInput("The question is empty; nothing was sent.")
     return question
-
-
-def _part(server: Server, kind: str, reference: str) -> dict[str, Any]:
-    """A content part. Local files are uploaded, of any size in little memory, and go by their id."""
-    path = Path(reference)
-    if _REMOTE.fullmatch(reference) and not path.exists():
-        return {"type": kind, kind: {"url": reference}}
-    return {"type": kind, kind: {"url": server.upload(path)["id"]}}

@@ -17,18 +17,24 @@ import httpx
 import openai
 
 from serving.cli.failures import NoServer, RequestRefused, UnusableInput
+from serving.cli.inputs import opened
 
-__all__ = ["Server", "base_url", "open_file"]
+__all__ = ["Server", "base_url", "is_loopback"]
 
 # Reading waits long: a half-hour recording is transcribed in one answer.
 _TIMEOUT = httpx.Timeout(600.0, connect=5.0)
+
+_PIECE_BYTES = 1 << 20
 
 _KEY = re.compile(r"[!-~]{1,512}")
 
 _NEXT_STEPS = {
     "invalid_api_key": "Give it as MANYMODAL_API_KEY or --api-key.",
-    "collection_not_found": "For example: `manymodal index PATH`.",
+    "insufficient_permissions": "`manymodal keys create --scope NAME` makes one that may.",
+    "collection_not_found": "`manymodal collections` lists those there are; `manymodal index PATH` fills one.",
     "model_not_found": "`manymodal models` lists what is served.",
+    "media_not_found": "`manymodal media` lists those there are.",
+    "not_offered": "`manymodal models` lists what is served.",
 }
 
 
@@ -57,7 +63,7 @@ class Server:
     def __init__(self, url: str, api_key: str | None = None) -> None:
         self.url = base_url(url)
         # A proxy in the environment must not come between a client and its own machine.
-        self._trust_environment = not _is_loopback(urlsplit(self.url).hostname or "")
+        self._trust_environment = not is_loopback(self.url)
         self._api_key = api_key.strip() if api_key else None
         if self._api_key is not None and not _KEY.fullmatch(self._api_key):
             raise UnusableInput("The API key has characters that no key has.")
@@ -86,6 +92,15 @@ class Server:
             http_client=openai.DefaultHttpxClient(trust_env=self._trust_environment),
         )
 
+    def async_openai(self) -> openai.AsyncOpenAI:
+        """The same for many requests at once. Close it where it is used."""
+        return openai.AsyncOpenAI(
+            base_url=f"{self.url}/v1",
+            api_key=self._api_key or "none",
+            max_retries=0,
+            http_client=openai.DefaultAsyncHttpxClient(trust_env=self._trust_environment),
+        )
+
     @contextlib.contextmanager
     def translating(self) -> Iterator[None]:
         """Turn errors of the two HTTP libraries into ``ClientFailure``."""
@@ -110,17 +125,34 @@ class Server:
         """Send a request and return the JSON object it is answered with. ``options`` are httpx's."""
         with self.translating():
             answer = self._http.request(method, path, **options)
-        body: Any = None
-        with contextlib.suppress(ValueError):
-            body = answer.json()
+        body = _json_of(answer)
         if answer.is_success and isinstance(body, dict):
             return body
         raise _refused(self.url, answer.status_code, body)
 
-    def upload(self, path: Path) -> dict[str, Any]:
-        """Store a local file and return its media object; ``["id"]`` can be used wherever a URL can."""
-        with open_file(path) as file:
-            return self.request("POST", "/v1/media", files={"file": (path.name, file)})
+    def upload(self, given: Path | str) -> dict[str, Any]:
+        """Store a local file (``-``: standard input) and return its media object; ``["id"]`` can be used wherever a
+        URL can.
+        """
+        with opened(given) as (name, file):
+            return self.request("POST", "/v1/media", files={"file": (name, file)})
+
+    @contextlib.contextmanager
+    def pieces(self, path: str) -> Iterator[Iterator[bytes]]:
+        """What ``path`` answers, piece by piece."""
+        with self.translating(), self._http.stream("GET", path) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise _refused(self.url, answer.status_code, _json_of(answer))
+            yield answer.iter_bytes(_PIECE_BYTES)
+
+    def text(self, path: str) -> str:
+        """What ``path`` answers, as text."""
+        with self.translating():
+            answer = self._http.get(path)
+        if answer.is_success:
+            return answer.text
+        raise _refused(self.url, answer.status_code, _json_of(answer))
 
     def add_document(self, collection: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """Make a medium or a text searchable."""
@@ -153,22 +185,17 @@ class Server:
 
     def _nobody(self) -> NoServer:
         return NoServer(
-            f"No server answers at {self.url}: start one with `manymodal serve`, or say where with --url."
+            f"No server answers at {self.url}: start one with `manymodal up`, or say where one is with --url."
         )
 
     def _broke(self) -> NoServer:
         return NoServer(f"The connection to {self.url} broke off; see whether the server is still running.")
 
 
-@contextlib.contextmanager
-def open_file(path: Path) -> Iterator[Any]:
-    """``path`` opened for reading bytes. Raises ``UnusableInput`` when that is not possible."""
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise UnusableInput(f"'{path}' cannot be read: {error.strerror or error}.") from None
-    with file:
-        yield file
+def _json_of(answer: httpx.Response) -> Any:
+    with contextlib.suppress(ValueError):
+        return answer.json()
+    return None
 
 
 def _refused(url: str, status: int, body: Any) -> RequestRefused:
@@ -184,7 +211,9 @@ def _refused(url: str, status: int, body: Any) -> RequestRefused:
     return RequestRefused(f"{detail['message']} {step}" if step else detail["message"], status)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(url: str) -> bool:
+    """Whether a URL is of this machine."""
+    host = urlsplit(url).hostname or ""
     if host == "localhost":
         return True
     try:

@@ -163,10 +163,10 @@ def _document(source: Source, files: dict[str, tuple[str, Any]], opened: ExitSta
     if source.is_text:
         document["text"] = _text(path)
         return document
-    from serving.cli.client import open_file
+    from serving.cli.inputs import opened as opened_file
 
     name = f"file{len(files)}"
-    files[name] = (path.name, opened.enter_context(open_file(path)))
+    files[name] = opened.enter_context(opened_file(path))
     document["file"] = name
     return document
 

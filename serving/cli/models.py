@@ -6,7 +6,8 @@ from typing import Any
 
 import typer
 
-from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected, print_json
+from serving.cli.messages import print_json, print_table
+from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected
 
 __all__ = ["models"]
 
@@ -26,17 +27,10 @@ def models(
 
 
 def _print_models(served: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("Model", "Task", "Also called", "Takes", "Licence", box=None, pad_edge=False)
+    rows = []
     for model in served:
         facts = model.get("manymodal") or {}
-        table.add_row(
-            model["id"],
-            facts.get("task", ""),
-            ", ".join(facts.get("aliases", ())),
-            ", ".join(facts.get("modalities", ())),
-            facts.get("licence", ""),
-        )
-    Console(highlight=False).print(table)
+        takes = ", ".join(facts.get("modalities", ()))
+        aliases = ", ".join(facts.get("aliases", ()))
+        rows.append((model["id"], facts.get("task", ""), aliases, takes, facts.get("licence", "")))
+    print_table(("Model", "Task", "Also called", "Takes", "Licence"), rows)

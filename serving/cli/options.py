@@ -1,16 +1,17 @@
-"""Options that several commands share, and what every command does with an expected failure."""
+"""Options that several commands share, and the connection they ask for."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from serving.cli.completion import complete_collection, complete_model
 from serving.cli.failures import ClientFailure
+from serving.cli.messages import say_error
 
 if TYPE_CHECKING:
     from serving.cli.client import Server
@@ -22,12 +23,11 @@ __all__ = [
     "Collection",
     "Duplicates",
     "MinSide",
+    "Model",
     "Ocr",
     "Report",
     "Url",
     "connected",
-    "harmless",
-    "print_json",
 ]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -43,7 +43,16 @@ ApiKey = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Collection = Annotated[str, typer.Option("--collection", "-c", help="Which collection.")]
+Collection = Annotated[
+    str,
+    typer.Option("--collection", "-c", help="Which collection.", autocompletion=complete_collection),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", help="Which model; `manymodal models` lists them.", autocompletion=complete_model
+    ),
+]
 # Of bulk ingest, by way of the API or of Ray Data:
 Ocr = Annotated[
     str, typer.Option(help="Read the writing in pictures: of those that look like it (auto), on, off.")
@@ -56,8 +65,6 @@ Report = Annotated[
     Path | None, typer.Option(help="Write what was skipped or failed here, a JSON object a line.")
 ]
 
-_CONTROLS = dict.fromkeys([*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)])
-
 
 @contextlib.contextmanager
 def connected(url: str, api_key: str | None = None) -> Iterator[Server]:
@@ -69,15 +76,5 @@ def connected(url: str, api_key: str | None = None) -> Iterator[Server]:
         with Server(url, api_key) as server:
             yield server
     except ClientFailure as failure:
-        typer.secho(harmless(f"Error: {failure.message}"), err=True, fg=typer.colors.RED)
+        say_error(failure.message)
         raise typer.Exit(failure.exit_code) from None
-
-
-def print_json(value: Any) -> None:
-    """``value`` on standard output, indented."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def harmless(text: str) -> str:
-    """``text`` without control characters: what strangers wrote or a model says must not steer a terminal."""
-    return text.translate(_CONTROLS)

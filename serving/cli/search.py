@@ -1,17 +1,18 @@
-"""``manymodal search``: find what was indexed, by words or by a picture."""
+"""``manymodal search``: find what was indexed, by words, a picture, a recording or a video."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from serving.cli.failures import UnusableInput
-from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Collection, Url, connected, harmless, print_json
+from serving.cli.inputs import lent, only_one_standard_input, read_text
+from serving.cli.messages import note, print_json, print_table
+from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Collection, Url, connected
 
 __all__ = ["Modality", "Mode", "filters_of", "matched_times", "search"]
 
@@ -36,9 +37,22 @@ class Mode(StrEnum):
 
 
 def search(
-    query: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
+    query: Annotated[
+        str | None, typer.Argument(help="What to look for, in words; '-' reads standard input.")
+    ] = None,
     image: Annotated[
-        Path | None, typer.Option("--image", "-i", metavar="FILE", help="Look for what is like this picture.")
+        str | None,
+        typer.Option("--image", "-i", metavar="FILE|URL|ID|-", help="Look for what is like this picture."),
+    ] = None,
+    audio: Annotated[
+        str | None,
+        typer.Option(
+            "--audio", "-a", metavar="FILE|URL|ID|-", help="Look for what is said in this recording."
+        ),
+    ] = None,
+    video: Annotated[
+        str | None,
+        typer.Option("--video", "-v", metavar="FILE|URL|ID|-", help="Look for what is like this video."),
     ] = None,
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many.")] = 10,
     modality: Annotated[
@@ -62,13 +76,16 @@ def search(
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find texts, pictures, and the moments in recordings and videos. Words and a picture may be combined."""
+    """Find texts, pictures, and the moments in recordings and videos. Words and media may be combined."""
+    only_one_standard_input(query, image, audio, video)
     with connected(url, api_key) as server:
         queries: list[dict[str, Any]] = []
-        if query and query.strip():
-            queries.append({"type": "text", "content": query})
-        if image is not None:
-            queries.append({"type": "image", "content": server.upload(image)["id"]})
+        words = read_text(query, "") if query else ""
+        if words.strip():
+            queries.append({"type": "text", "content": words.strip()})
+        for kind, given in (("image", image), ("audio", audio), ("video", video)):
+            if given is not None:
+                queries.append({"type": kind, "content": lent(server, given)})
         if not queries:
             raise UnusableInput(
                 'Nothing to look for. Give words, like `manymodal search "a cat"`, or --image FILE.'
@@ -86,7 +103,7 @@ def search(
         elif answer["results"]:
             _print_hits(answer["results"])
         else:
-            typer.echo("Nothing was found.")
+            note("Nothing was found. `manymodal index PATH` makes things searchable.")
 
 
 def filters_of(given: Sequence[str]) -> dict[str, Any]:
@@ -119,15 +136,10 @@ def matched_times(hit: Mapping[str, Any]) -> list[tuple[float, float]]:
 
 
 def _print_hits(hits: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("Score", "Kind", "What", "When", box=None, pad_edge=False)
+    rows = []
     for hit in hits:
         times = ", ".join(f"{start:.1f}-{end:.1f} s" for start, end in matched_times(hit)[:_MAX_TIMES])
         metadata = hit.get("metadata") or {}
         what = hit.get("text") or metadata.get("path") or metadata.get("filename") or hit["id"]
-        # Text, not str: what was indexed must not be read as markup.
-        table.add_row(f"{hit['similarity_score']:.3f}", hit["type"], Text(harmless(str(what))), times)
-    Console(highlight=False).print(table)
+        rows.append((f"{hit['similarity_score']:.3f}", hit["type"], " ".join(str(what).split()), times))
+    print_table(("Score", "Kind", "What", "When"), rows, whole=2)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from enum import StrEnum
-from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from serving.cli.failures import UnusableInput
-from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected, harmless, print_json
+from serving.cli.inputs import opened
+from serving.cli.messages import harmless, print_json
+from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Model, Url, connected
 
 __all__ = ["transcribe"]
 
@@ -34,7 +32,7 @@ def transcribe(
         TranscriptFormat, typer.Option("--format", "-f", help="What to print.")
     ] = TranscriptFormat.TEXT,
     language: Annotated[str | None, typer.Option(help="ISO-639-1 code; detected when left out.")] = None,
-    model: Annotated[str, typer.Option(help="The transcriber.")] = "whisper-1",
+    model: Model = "whisper-1",
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: AsJson = False,
@@ -47,23 +45,12 @@ def transcribe(
         request["language"] = language
     if form is TranscriptFormat.VERBOSE_JSON:
         request["timestamp_granularities"] = ["segment", "word"]
-    with connected(url, api_key) as server, contextlib.ExitStack() as stack:
-        name, content = _recording(file, stack)
+    with connected(url, api_key) as server, opened(file) as (name, content):
         with server.translating():
             answer: Any = server.openai.audio.transcriptions.create(file=(name, content), **request)
-        if isinstance(answer, str):
-            typer.echo(harmless(answer.rstrip("\n")))
-        else:
+        if not isinstance(answer, str):
             print_json(answer.to_dict())
-
-
-def _recording(file: str, stack: contextlib.ExitStack) -> tuple[str, IO[bytes] | bytes]:
-    if file != "-":
-        from serving.cli.client import open_file
-
-        path = Path(file)
-        return path.name, stack.enter_context(open_file(path))
-    content = sys.stdin.buffer.read()
-    if not content:
-        raise UnusableInput("Standard input holds nothing; try `cat talk.mp3 | manymodal transcribe -`.")
-    return "stdin", content
+        elif as_json:
+            print_json({"format": form.value, "text": answer})
+        else:
+            typer.echo(harmless(answer.rstrip("\n")))

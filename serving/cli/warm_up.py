@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from serving.cli.failures import UnusableInput
-from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected, print_json
+from serving.cli.messages import print_json
+from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected
 
 __all__ = ["warm_up"]
 
