@@ -63,6 +63,7 @@ FAMILIES = (
 )
 """In the order of the menu. The last takes what no other names, so that no route is without a page."""
 
+_LINE = 88  # characters of an example
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -190,7 +191,7 @@ class _Page:
         body = self._examples.get(f"{method} {path}")
         if body is None:
             return ""
-        written = json.dumps(body, indent=2, ensure_ascii=False).replace("'", "'\\''")
+        written = _written(body).replace("'", "'\\''")
         verb = "" if method == "POST" else f"-X {method} "
         return (
             f"```sh\ncurl {verb}http://127.0.0.1:8000{filled(path)} "
@@ -225,6 +226,18 @@ def _parameter_table(parameters: Sequence[Document]) -> str:
         "required": [one["name"] for one in parameters if one.get("required")],
     }
     return field_table(schema)
+
+
+def _written(value: Any, indent: int = 0) -> str:
+    """JSON for readers: what fits into a line stands in one."""
+    flat = json.dumps(value, ensure_ascii=False)
+    if len(flat) + indent <= _LINE or not isinstance(value, dict | list):
+        return flat
+    pad, end = " " * (indent + 2), " " * indent
+    if isinstance(value, dict):
+        parts = [f"{pad}{json.dumps(key)}: {_written(one, indent + 2)}" for key, one in value.items()]
+        return "{\n" + ",\n".join(parts) + f"\n{end}}}"
+    return "[\n" + ",\n".join(pad + _written(one, indent + 2) for one in value) + f"\n{end}]"
 
 
 def _key_words(method: str, path: str) -> str:

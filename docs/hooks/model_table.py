@@ -33,7 +33,7 @@ def _rows(chosen: Sequence[ModelSpec]) -> str:
         memory = (
             f"{spec.memory_bytes / (1 << 20):,.0f} MiB" if spec.memory_bytes else "the engine's own bound"
         )
-        dimensions = f"{spec.dimensions}, `{space(spec)}`" if spec.dimensions else ""
+        dimensions = f"{spec.dimensions}, `{space(spec)}`" if spec.dimensions and spec.task != "chat" else ""
         weights = [f"package `{name}`" for name in spec.packages]
         if spec.hub_id:
             weights.append(f"hub `{spec.hub_id}`")
