@@ -22,6 +22,9 @@ FUZZ_SECONDS ?= 20
 JUDGED := --reruns 1 -rR --hypothesis-profile repeatable
 
 BIN := $(VENV)/bin
+# Helpers of tests. Those that benchmarks import, too, under the name of their package, are read with these.
+SHARED_BY_TESTS := $(filter-out conftest.py s3_server.py valkey_server.py balancer.py machines.py ray_nodes.py ray_node_driver.py, \
+	$(notdir $(wildcard tests/*.py)))
 RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
 .PHONY: help setup models test-models node-client browser fuzz fuzz-api audit sbom demo serve test unit lint types imports format hooks docs clean \
@@ -96,8 +99,9 @@ format: setup ## Format the code.
 hooks: setup ## Let git call make lint and make imports at each commit, make types before a push (pre-commit).
 	@$(BIN)/pre-commit install
 
-types: setup ## Mypy, strict.
+types: setup ## Mypy, strict: the code, and what tests share.
 	@$(BIN)/mypy
+	@cd tests && MYPYPATH=.. $(abspath $(BIN))/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache $(SHARED_BY_TESTS)
 
 imports: setup ## Import rules: one direction, Ray in its rooms.
 	@$(BIN)/lint-imports

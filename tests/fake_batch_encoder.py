@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from encoders.batching.micro_batcher import BatchObserver, MicroBatcher
 from encoders.config import BatchLimits
 
 __all__ = ["FakeEncoder", "Held", "Make", "batchers"]
 
-Eventually = Callable[[Callable[[], bool]], object]
+Eventually = Callable[[Callable[[], bool]], Awaitable[Any]]
 Make = Callable[..., tuple["FakeEncoder", MicroBatcher[int, int]]]
 
 
@@ -90,13 +91,16 @@ class Held:
         self.encoder.go.set()
         await asyncio.gather(self.first, return_exceptions=True)
 
+    async def _prepared_since(self, before: int) -> None:
+        queue = self.batcher._queue
+        await self._eventually(lambda: len(self.encoder.preparing) > before)
+        await self._eventually(lambda: queue.lined_up == queue.queued)
+
     async def waiting(self, *calls: Sequence[int]) -> list[asyncio.Task[list[int]]]:
         """Submit calls one after another; each is prepared when this returns."""
         tasks = []
         for items in calls:
             before = len(self.encoder.preparing)
             tasks.append(asyncio.create_task(self.batcher.submit(items)))
-            await self._eventually(lambda before=before: len(self.encoder.preparing) > before)
-            queue = self.batcher._queue
-            await self._eventually(lambda queue=queue: queue.lined_up == queue.queued)
+            await self._prepared_since(before)
         return tasks

@@ -69,7 +69,8 @@ class FakePixels:
     async def sound(self, media: MediaRef) -> Sound:
         await self._called("sound")
         steps = np.arange(16_000, dtype=np.float32)
-        return np.sin(steps * (0.02 + 0.01 * _number(media))).astype(np.float32)
+        sound: Sound = np.sin(steps * (0.02 + 0.01 * _number(media))).astype(np.float32)
+        return sound
 
     async def _called(self, name: str) -> None:
         self.calls.append(name)

@@ -304,7 +304,8 @@ class FakePerception:
         self.embedded += texts
         if model is not None:  # one whose vectors have eight numbers
             made = [
-                np.float32(list(hashlib.sha256(f"{model}: {text}".encode()).digest()[:8])) for text in texts
+                np.array(list(hashlib.sha256(f"{model}: {text}".encode()).digest()[:8]), np.float32)
+                for text in texts
             ]
             return Embeddings(unit_rows(np.stack(made)), tuple(len(text.split()) for text in texts))
         if self.wait is not None:

@@ -85,7 +85,7 @@ async def main(folder: Path, log: Path) -> None:
         await asyncio.sleep(0.01)
         return await embed(texts)
 
-    platform.perception.embed_texts = noted  # type: ignore[method-assign]
+    platform.perception.embed_texts = noted  # type: ignore[method-assign, assignment]  # this platform has one text model
     ingest, batches = platform.gateway.ingest, platform.gateway.batches
     while [*ingest.store.pending(), *batches.store.unfinished()]:
         for runner in (ingest.runner, batches.runner):

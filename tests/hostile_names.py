@@ -29,7 +29,7 @@ _PRIVATE: dict[str, tuple[str, ...]] = {
 }
 
 
-class HostileZone(BaseResolver):
+class HostileZone(BaseResolver):  # type: ignore[misc]  # dnslib has no types
     """Answers for ``*.test``. ``public`` are addresses that anybody may reach, ``own`` one of this machine's."""
 
     def __init__(self, public: str, own: str) -> None:

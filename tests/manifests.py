@@ -53,12 +53,14 @@ class Manifests:
     @property
     def service(self) -> dict[str, Any]:
         """The RayService's spec."""
-        return next(iter(self.of("RayService").values()))["spec"]
+        spec: dict[str, Any] = next(iter(self.of("RayService").values()))["spec"]
+        return spec
 
     @property
     def cluster(self) -> dict[str, Any]:
         """Its Ray cluster's."""
-        return self.service["rayClusterConfig"]
+        cluster: dict[str, Any] = self.service["rayClusterConfig"]
+        return cluster
 
     @property
     def groups(self) -> dict[str, dict[str, Any]]:
@@ -68,12 +70,14 @@ class Manifests:
     @property
     def serve(self) -> dict[str, Any]:
         """What Ray Serve is told."""
-        return yaml.safe_load(self.service["serveConfigV2"])
+        told: dict[str, Any] = yaml.safe_load(self.service["serveConfigV2"])
+        return told
 
     @property
     def environment(self) -> dict[str, str]:
         """What processes find in their environment, secrets aside."""
-        return next(iter(self.of("ConfigMap").values()))["data"]
+        found: dict[str, str] = next(iter(self.of("ConfigMap").values()))["data"]
+        return found
 
     def settings(self) -> Settings:
         """The settings as a process in a pod resolves them."""

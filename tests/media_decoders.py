@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def make_decoder() -> Iterator[Callable[..., MediaDecoder]]:
     """Make decoders with other limits; they are closed after the test."""
     made: list[MediaDecoder] = []
 
-    def make(limits: DecodeLimits | None = None, **options: object) -> MediaDecoder:
+    def make(limits: DecodeLimits | None = None, **options: Any) -> MediaDecoder:
         made.append(MediaDecoder(limits or DecodeLimits(), **options))
         return made[-1]
 

@@ -33,7 +33,7 @@ def selected(query: str) -> list[Selected]:
 def _walk(node: Any, grouped: frozenset[str]) -> Iterator[Selected]:
     if isinstance(node, promql_parser.VectorSelector):
         chosen = {matcher.name for matcher in node.matchers.matchers}
-        yield Selected(node.name, grouped | frozenset(chosen))
+        yield Selected(node.name or "", grouped | frozenset(chosen))
     elif isinstance(node, promql_parser.MatrixSelector):
         yield from _walk(node.vector_selector, grouped)
     elif isinstance(node, promql_parser.AggregateExpr):

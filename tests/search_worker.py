@@ -65,8 +65,8 @@ def write_until_killed(config: SearchConfig, seed: int) -> None:
     """Threads that add, replace and delete documents of their own, each write acknowledged once it is done, while
     the table is compacted, indexed and cleared of old versions.
     """
-    search.maintenance._UNINDEXED_ROWS = 4  # type: ignore[misc]
-    search.maintenance._KEEP_VERSIONS = timedelta(seconds=20)  # type: ignore[misc]
+    search.maintenance._UNINDEXED_ROWS = 4
+    search.maintenance._KEEP_VERSIONS = timedelta(seconds=20)
     engine = SearchEngine(config)
 
     def write(who: int) -> None:

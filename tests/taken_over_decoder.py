@@ -35,21 +35,21 @@ def open_file_in_another_place(path: str) -> object:
     return os.open(path, os.O_RDONLY)
 
 
-def connect(port: str) -> object:
+def connect(port: str) -> None:
     """To a server on this machine."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     os.close(2)
-    return socket.socket(socket.AF_INET, socket.SOCK_STREAM).connect(("127.0.0.1", int(port)))
+    socket.socket(socket.AF_INET, socket.SOCK_STREAM).connect(("127.0.0.1", int(port)))
 
 
-def delete(path: str) -> object:
+def delete(path: str) -> None:
     """Needs no descriptor."""
-    return os.unlink(path)
+    os.unlink(path)
 
 
-def rename(path: str) -> object:
+def rename(path: str) -> None:
     """Needs no descriptor, either."""
-    return os.rename(path, path + ".moved")
+    os.rename(path, path + ".moved")
 
 
 def run(path: str) -> object:
@@ -62,9 +62,9 @@ def multiply(_: str) -> object:
     return os.fork()
 
 
-def kill_parent(_: str) -> object:
+def kill_parent(_: str) -> None:
     """End who gave the job."""
-    return os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getppid(), signal.SIGKILL)
 
 
 def trace_parent(_: str) -> object:
@@ -84,7 +84,7 @@ def answer_and_stay(_: str) -> object:
     write_message(answers, _ANSWERED)
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     os.close(2)
-    _, descriptors, _, _ = socket.recv_fds(jobs, 1 << 16, 1)
+    descriptors = socket.recv_fds(jobs, 1 << 16, 1)[1]
     stolen = os.pread(descriptors[0], 100, 0).decode() if descriptors else "no medium"
     write_message(answers, {"begun": True})
     write_message(answers, {"error": "CorruptMedia", "message": f"came of it: took {stolen}"})
@@ -137,6 +137,6 @@ def _noted_message(pipe: Any, header: dict[str, Any], *bodies: Any) -> None:
 
 if __name__ == "__main__":
     worker._decode = _tried
-    worker.receive_job = _noted_job
-    worker.write_message = _noted_message
+    worker.receive_job = _noted_job  # type: ignore[attr-defined]  # names of its own
+    worker.write_message = _noted_message  # type: ignore[attr-defined]
     worker.main()

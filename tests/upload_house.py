@@ -7,10 +7,12 @@ import io
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 from storage.errors import MediaNotFound
 from storage.local import LocalObjectStore
 from storage.media import MediaStore
+from storage.objects import ObjectStore
 from storage.uploads import Upload, UploadStore
 
 __all__ = ["DAY", "HOUR", "House", "md5"]
@@ -30,14 +32,14 @@ class House:
         self.now = 1_700_000_000.0
         self.store = LocalObjectStore(root)
         self.before: Callable[[str, str], None] = lambda operation, key: None
-        noted = _Noted(self)
+        noted = cast(ObjectStore, _Noted(self))
         self.media = MediaStore(noted, root, self.clock)
         self.uploads = UploadStore(noted, self.media, self.clock)
 
     def clock(self) -> float:
         return self.now
 
-    def create(self, size_bytes: int, tenant: str = "acme", **more: object) -> Upload:
+    def create(self, size_bytes: int, tenant: str = "acme", **more: Any) -> Upload:
         return self.uploads.create(tenant, "film.mp4", "user_data", size_bytes, **more)
 
     def add(self, upload: Upload, data: bytes, max_bytes: int = 1 << 20) -> str:

@@ -63,7 +63,7 @@ def running_engine(
     model_path: Path, perception: Perception | Any = None, **settings: Any
 ) -> Iterator[VllmEngine]:
     """An engine named ``m`` with a context of 512 tokens, unless the settings say otherwise."""
-    settings = {"context_tokens": 512, "max_streams": 8, "served_model_name": "m"} | settings
+    settings = {"context_tokens": 512, "max_streams": 8, "served_model_name": "m", **settings}
     root_level = logging.root.level
     with pytest.MonkeyPatch.context() as patch:
         for name, value in _ENVIRONMENT.items():
@@ -92,7 +92,7 @@ async def ask(
 ) -> Answer:
     """One greedy chat of up to 16 tokens; texts among the parts may be bare."""
     if isinstance(content, list):
-        content = [{"type": "text", "text": part} if isinstance(part, str) else part for part in content]  # type: ignore[assignment]
+        content = [{"type": "text", "text": part} if isinstance(part, str) else part for part in content]
     asked = {
         "model": "m",
         "messages": [{"role": "user", "content": content}],
