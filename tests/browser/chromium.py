@@ -48,6 +48,6 @@ def install() -> str | None:
 
 if __name__ == "__main__":
     if chromium_program() is None and (reason := install()) is not None:
-        print(f"No browser for the tests of the playground, which will skip: {reason}")  # noqa: T201
+        print(f"No browser for the tests of the playground, which will skip: {reason}")  # noqa: T201 - a command's answer
         sys.exit(0)
-    print(f"Browser for the tests of the playground: {chromium_program()}")  # noqa: T201
+    print(f"Browser for the tests of the playground: {chromium_program()}")  # noqa: T201 - a command's answer
