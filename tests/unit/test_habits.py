@@ -26,7 +26,6 @@ LONGER = {
     "tests/api/test_tenant_matrix.py": "the table of all routes",
     "tests/cluster/test_platform.py": "one platform, which takes a minute to start",
     "tests/contract/models/test_hub_vision.py": "one family of models",
-    "tests/fake_services.py": "every service behind the gateway, and the fake media that they all read",
     "tests/unit/storage/test_media_store.py": "one class",
 }
 """Python files of more lines than that, and why they are not cut."""
