@@ -12,6 +12,7 @@ from deploy.demo.report import Step, duration, print_fact
 from deploy.demo.script import COLLECTION, SENTENCES, Find
 from deploy.errors import TourFailed
 from serving.cli.client import Server
+from serving.cli.plain import plain
 from serving.cli.search import matched_times
 
 __all__ = ["find", "index_all"]
@@ -36,9 +37,10 @@ def index_all(server: Server, library: Library, console: Console) -> tuple[Step,
     started = time.perf_counter()
     versions, parts = [], 0
     for document in documents:
-        added = server.add_document(COLLECTION, document)
-        versions.append(int(added["version"]))
-        parts += int(added["parts"])
+        with server.translating():
+            added = server.api.documents.add(COLLECTION, **document)
+        versions.append(added.version)
+        parts += added.parts
     seconds = time.perf_counter() - started
     print_fact(
         console,
@@ -61,15 +63,15 @@ def find(server: Server, library: Library, wanted: Find, version: int, console: 
         asked = f'"{wanted.words}"'
     print_fact(console, "sent", f"{asked}, looking for {wanted.modality}")
     started = time.perf_counter()
-    hits = server.search(
-        {
-            "query": query,
-            "search_modalities": [wanted.modality],
-            "top_k": _SHOWN_HITS,
-            "collection": COLLECTION,
-            "min_version": version,
-        }
-    )
+    with server.translating():
+        answer = server.api.search(
+            query,
+            search_modalities=[wanted.modality],
+            top_k=_SHOWN_HITS,
+            collection=COLLECTION,
+            min_version=version,
+        )
+    hits = plain(answer)["results"]
     seconds = time.perf_counter() - started
     for hit in hits:
         print_fact(console, "found", _described(hit))

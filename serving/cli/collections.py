@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -13,6 +13,7 @@ from serving.cli.completion import complete_collection
 from serving.cli.failures import UnusableInput
 from serving.cli.messages import note, print_json, print_table
 from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected
+from serving.cli.plain import plain
 
 __all__ = ["collections_app"]
 
@@ -50,8 +51,8 @@ class VectorStorage(StrEnum):
 @collections_app.command("ls")
 def list_collections(url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: AsJson = False) -> None:
     """List the collections."""
-    with connected(url, api_key) as server:
-        found = server.request("GET", "/v1/collections")["data"]
+    with connected(url, api_key) as server, server.translating():
+        found = plain(server.api.collections.list())["data"]
     if as_json:
         print_json(found)
         return
@@ -72,8 +73,8 @@ def show_collection(
     collection: Name, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: AsJson = False
 ) -> None:
     """What is known of a collection: documents by kind, vector spaces, index, aliases."""
-    with connected(url, api_key) as server:
-        found = server.request("GET", _path(collection))
+    with connected(url, api_key) as server, server.translating():
+        found = plain(server.api.collections.get(collection))
     if as_json:
         print_json(found)
         return
@@ -108,9 +109,9 @@ def create_collection(
     as_json: AsJson = False,
 ) -> None:
     """Make a collection. `index` makes one as well, with the platform's settings."""
-    request = {"name": name, "index": {"kind": kind.value, "storage": storage.value}}
-    with connected(url, api_key) as server:
-        made = server.request("POST", "/v1/collections", json=request)
+    index = {"kind": kind.value, "storage": storage.value}
+    with connected(url, api_key) as server, server.translating():
+        made = plain(server.api.collections.create(name, index=index))
     if as_json:
         print_json(made)
     else:
@@ -135,8 +136,8 @@ def remove_collection(
         if not sys.stdin.isatty():
             raise UnusableInput("Nobody is there to be asked: give --yes to delete the collection.")
         typer.confirm(f"Delete the collection '{collection}' with all its documents?", abort=True, err=True)
-    with connected(url, api_key) as server:
-        gone = server.request("DELETE", _path(collection))
+    with connected(url, api_key) as server, server.translating():
+        gone = plain(server.api.collections.delete(collection))
     if as_json:
         print_json(gone)
     else:
@@ -152,8 +153,8 @@ def set_alias(
     as_json: AsJson = False,
 ) -> None:
     """Let a second name mean this collection from now on, whatever it meant before."""
-    with connected(url, api_key) as server:
-        made = server.request("PUT", f"{_path(collection)}/aliases/{quote(alias, safe='')}")
+    with connected(url, api_key) as server, server.translating():
+        made = plain(server.api.collections.point_alias(collection, alias))
     if as_json:
         print_json(made)
     else:
@@ -169,8 +170,8 @@ def remove_alias(
     as_json: AsJson = False,
 ) -> None:
     """Take a second name away."""
-    with connected(url, api_key) as server:
-        gone = server.request("DELETE", f"{_path(collection)}/aliases/{quote(alias, safe='')}")
+    with connected(url, api_key) as server, server.translating():
+        gone = plain(server.api.collections.delete_alias(collection, alias))
     if as_json:
         print_json(gone)
     else:
@@ -187,17 +188,9 @@ def list_documents(
     as_json: AsJson = False,
 ) -> None:
     """List what is in a collection."""
-    found: list[dict[str, Any]] = []
-    with connected(url, api_key) as server:
-        while len(found) < limit:
-            wanted: dict[str, Any] = {"limit": min(_PAGE, limit - len(found)), "include": "metadata"}
-            page = server.request(
-                "GET", f"{_path(collection)}/documents", params=wanted | ({"after": after} if after else {})
-            )
-            found += page["data"]
-            after = page.get("last_id")
-            if not page.get("has_more") or after is None:
-                break
+    wanted: dict[str, Any] = {"include": ["metadata"], "limit": min(limit, _PAGE), "after": after}
+    with connected(url, api_key) as server, server.translating():
+        found = [plain(one) for one in islice(server.api.documents.list(collection, **wanted), limit)]
     if as_json:
         print_json(found)
     else:
@@ -213,8 +206,8 @@ def forget_document(
     as_json: AsJson = False,
 ) -> None:
     """Take a document out of a collection. The medium it was made of stays."""
-    with connected(url, api_key) as server:
-        gone = server.request("DELETE", f"{_path(collection)}/documents/{quote(document, safe='')}")
+    with connected(url, api_key) as server, server.translating():
+        gone = plain(server.api.documents.delete(collection, document))
     if as_json:
         print_json(gone)
     else:
@@ -231,9 +224,8 @@ def near_duplicates(
     as_json: AsJson = False,
 ) -> None:
     """List what is all but the same as a document."""
-    path = f"{_path(collection)}/documents/{quote(document, safe='')}/near-duplicates"
-    with connected(url, api_key) as server:
-        found = server.request("GET", path, params={"threshold": threshold})
+    with connected(url, api_key) as server, server.translating():
+        found = plain(server.api.documents.near_duplicates(collection, document, threshold=threshold))
     if as_json:
         print_json(found)
         return
@@ -258,9 +250,8 @@ def clusters(
     as_json: AsJson = False,
 ) -> None:
     """Group a collection's documents by what they are about; each group with some that are typical of it."""
-    request = {"count": count, "include": ["metadata"]}
-    with connected(url, api_key) as server:
-        found = server.request("POST", f"{_path(collection)}/clusters", json=request)
+    with connected(url, api_key) as server, server.translating():
+        found = plain(server.api.collections.clusters(collection, count, include=["metadata"]))
     if as_json:
         print_json(found)
         return
@@ -273,10 +264,6 @@ def clusters(
         for one in found["data"]
     ]
     print_table(("Size", "Alike", "Typical"), rows, whole=2)
-
-
-def _path(collection: str) -> str:
-    return f"/v1/collections/{quote(collection, safe='')}"
 
 
 def _what(document: dict[str, Any]) -> str:

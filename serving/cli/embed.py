@@ -13,6 +13,7 @@ from serving.cli.failures import UnusableInput
 from serving.cli.inputs import STANDARD_INPUT, lent, only_one_standard_input
 from serving.cli.messages import print_json, print_line
 from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected
+from serving.cli.plain import plain
 
 if TYPE_CHECKING:
     from serving.cli.client import Server
@@ -75,10 +76,12 @@ def embed(
 
 
 def _print(server: Server, model: str, given: list[Any], dimensions: int | None, as_json: bool) -> None:
-    request: dict[str, Any] = {"model": model, "input": given}
+    # As numbers: base64, which is that client's own choice, would give them in another precision than was sent.
+    request: dict[str, Any] = {"model": model, "input": given, "encoding_format": "float"}
     if dimensions is not None:
         request["dimensions"] = dimensions
-    answer = server.request("POST", "/v1/embeddings", json=request)
+    with server.translating():
+        answer = plain(server.openai.embeddings.create(**request))
     if as_json:
         print_json(answer)
         return
@@ -108,7 +111,7 @@ def _lines(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _served_text_model(server: Server) -> str:
-    for model in server.request("GET", "/v1/models")["data"]:
+    for model in server.models():
         if (model.get("manymodal") or {}).get("task") == "text":
             return str(model["id"])
     raise UnusableInput("The platform does not say which text model it has; name it with --model.")

@@ -81,18 +81,17 @@ class Sender:
         documents: list[dict[str, Any]] = []
         sending: list[tuple[Source, str]] = []
         with ExitStack() as opened:
-            files: dict[str, tuple[str, Any]] = {}
             for source in batch:
                 stamp = source.stamp()
                 try:
-                    documents.append(_document(source, files, opened))
+                    documents.append(_document(source, opened))
                     sending.append((source, stamp))
                 except UnusableInput as failure:
                     ended.append(Sent(source, stamp, "failed", "unusable", failure.message))
             if not documents:
                 return ended
             try:
-                answers = self._posted({**self._options, "documents": documents}, files)
+                answers = self._posted(documents)
             except RequestRefused as refusal:
                 answers = None
                 message = refusal.message
@@ -106,9 +105,7 @@ class Sender:
         # One of them is to blame; the others must not suffer from that.
         return ended + [one for source, _ in sending for one in self._send([source])]
 
-    def _posted(
-        self, request: Mapping[str, Any], files: Mapping[str, tuple[str, Any]]
-    ) -> list[dict[str, Any]]:
+    def _posted(self, documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
         attempts = Retrying(
@@ -119,9 +116,10 @@ class Sender:
         )
         for attempt in attempts:
             with attempt:
-                for _, file in files.values():
-                    file.seek(0)
-                answers = self._server.add_documents(self._collection, request, files)
+                for document in documents:
+                    if "file" in document:
+                        document["file"][1].seek(0)
+                answers = self._server.add_documents(self._collection, documents, self._options)
                 self._was_reached = True
                 return answers
         raise AssertionError("tenacity ends with a result or an error")
@@ -147,7 +145,7 @@ def _batches(sources: Iterable[Source]) -> Iterator[list[Source]]:
         yield batch
 
 
-def _document(source: Source, files: dict[str, tuple[str, Any]], opened: ExitStack) -> dict[str, Any]:
+def _document(source: Source, opened: ExitStack) -> dict[str, Any]:
     if source.problem is not None:
         raise UnusableInput(source.problem)
     document: dict[str, Any] = {**source.entry, "id": source.id}
@@ -165,9 +163,7 @@ def _document(source: Source, files: dict[str, tuple[str, Any]], opened: ExitSta
         return document
     from serving.cli.inputs import opened as opened_file
 
-    name = f"file{len(files)}"
-    files[name] = opened.enter_context(opened_file(path))
-    document["file"] = name
+    document["file"] = opened.enter_context(opened_file(path))
     return document
 
 

@@ -69,7 +69,8 @@ def lent(server: Server, given: str) -> str:
         if len(content) <= _LENT_BYTES:
             return f"data:application/octet-stream;base64,{base64.b64encode(content).decode()}"
         file.seek(0)
-        return str(server.request("POST", "/v1/media", files={"file": (name, file)})["id"])
+        with server.translating():
+            return server.api.media.put((name, file)).id
 
 
 def read_text(given: str | None, missing: str) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from serving.cli.exit_codes import ExitCode
 from serving.cli.failures import ClientFailure, NoServer, UnusableInput
-from serving.cli.inputs import only_one_standard_input, opened
+from serving.cli.inputs import only_one_standard_input
 from serving.cli.messages import note, print_json, print_table, say_error
 from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected
 from serving.cli.outputs import write_pieces
+from serving.cli.plain import plain
 
 if TYPE_CHECKING:
     from serving.cli.client import Server
@@ -27,6 +29,16 @@ media_app = typer.Typer(
 )
 
 _PAGE = 100
+_PIECE_BYTES = 1 << 20
+
+
+class MediaKind(StrEnum):
+    """Kinds of media."""
+
+    IMAGE = "image"
+    AUDIO = "audio"
+    VIDEO = "video"
+
 
 MediaId = Annotated[str, typer.Argument(metavar="ID", help="The medium's id: file-...")]
 
@@ -34,6 +46,7 @@ MediaId = Annotated[str, typer.Argument(metavar="ID", help="The medium's id: fil
 @media_app.command("ls")
 def list_media(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
+    kind: Annotated[MediaKind | None, typer.Option(help="Only pictures, sound or videos.")] = None,
     purpose: Annotated[
         str | None, typer.Option(help="Only of this purpose; `inline` for what came inside requests.")
     ] = None,
@@ -42,14 +55,18 @@ def list_media(
     as_json: AsJson = False,
 ) -> None:
     """List what is stored, newest first."""
-    with connected(url, api_key) as server:
-        files = _files(server, limit, purpose)
+    wanted: dict[str, Any] = {"kind": kind, "purpose": purpose, "limit": min(limit, _PAGE)}
+    with connected(url, api_key) as server, server.translating():
+        found = [plain(one) for one in islice(server.api.media.list(**wanted), limit)]
     if as_json:
-        print_json(files)
+        print_json(found)
         return
-    rows = [(one["id"], _size(one["bytes"]), _time(one["created_at"]), one["filename"]) for one in files]
+    rows = [
+        (one["id"], one["kind"], _size(one["bytes"]), _time(one["created_at"]), one.get("filename"))
+        for one in found
+    ]
     if rows:
-        print_table(("Id", "Size", "Stored", "Name"), rows, whole=3)
+        print_table(("Id", "Kind", "Size", "Stored", "Name"), rows, whole=4)
     else:
         note("Nothing is stored. `manymodal media put FILE` uploads something.")
 
@@ -66,8 +83,7 @@ def put_media(
     made = []
     with connected(url, api_key) as server:
         for given in files:
-            with opened(given) as (name, file):
-                medium = server.request("POST", "/v1/media", files={"file": (name, file)})
+            medium = server.upload(given)
             made.append(medium)
             if not as_json:
                 typer.echo(medium["id"])
@@ -82,8 +98,8 @@ def show_medium(
     media_id: MediaId, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: AsJson = False
 ) -> None:
     """What is known of a medium: kind, size, length, and uploaded pictures that look like it."""
-    with connected(url, api_key) as server:
-        medium = server.request("GET", f"/v1/media/{quote(media_id, safe='')}")
+    with connected(url, api_key) as server, server.translating():
+        medium = plain(server.api.media.get(media_id))
     if as_json:
         print_json(medium)
         return
@@ -121,12 +137,13 @@ def get_medium(
     )
     if piped and as_json:
         raise UnusableInput("With --json the contents need a file: give --output FILE.")
-    name = quote(media_id, safe="")
-    with connected(url, api_key) as server:
-        target = None if piped else output or _free_place(_name_of(server, name), thumbnail is not None)
-        path = f"/v1/media/{name}/thumbnail?size={thumbnail}" if thumbnail else f"/v1/files/{name}/content"
-        with server.pieces(path) as pieces:
-            size_bytes = write_pieces(pieces, target)
+    with connected(url, api_key) as server, server.translating():
+        target = None if piped else output or _free_place(server, media_id, thumbnail is not None)
+        if thumbnail is not None:
+            size_bytes = write_pieces([server.api.media.thumbnail(media_id, size=thumbnail)], target)
+        else:
+            with server.openai.files.with_streaming_response.content(media_id) as answer:
+                size_bytes = write_pieces(answer.iter_bytes(_PIECE_BYTES), target)
     if target is None:
         return
     if as_json:
@@ -144,9 +161,8 @@ def link_medium(
     as_json: AsJson = False,
 ) -> None:
     """Make a link that downloads a medium without a key, for a while."""
-    with connected(url, api_key) as server:
-        path = f"/v1/files/{quote(media_id, safe='')}/link"
-        link = server.request("POST", path, json={"expires_in_seconds": seconds})
+    with connected(url, api_key) as server, server.translating():
+        link = plain(server.api.media.link(media_id, expires_in_seconds=seconds))
     if as_json:
         print_json(link)
     else:
@@ -169,7 +185,8 @@ def remove_media(
     with connected(url, api_key) as server:
         for media_id in media_ids:
             try:
-                server.request("DELETE", f"/v1/files/{quote(media_id, safe='')}")
+                with server.translating():
+                    server.api.media.delete(media_id)
                 rows.append({"id": media_id, "deleted": True, "error": None})
             except NoServer:
                 raise
@@ -185,28 +202,12 @@ def remove_media(
         raise typer.Exit(code)
 
 
-def _files(server: Server, limit: int, purpose: str | None) -> list[dict[str, Any]]:
-    files: list[dict[str, Any]] = []
-    after: str | None = None
-    while len(files) < limit:
-        wanted = {"limit": min(_PAGE, limit - len(files)), "after": after, "purpose": purpose}
-        page = server.request(
-            "GET", "/v1/files", params={name: value for name, value in wanted.items() if value is not None}
-        )
-        files += page["data"]
-        after = page.get("last_id")
-        if not page.get("has_more") or after is None:
-            break
-    return files
-
-
-def _name_of(server: Server, quoted_id: str) -> str:
-    """The last part of the name it was uploaded under: a name from elsewhere must not lead to another folder."""
-    given = str(server.request("GET", f"/v1/files/{quoted_id}").get("filename") or "")
-    return Path(given.replace("\\", "/")).name.lstrip(".") or quoted_id
-
-
-def _free_place(name: str, is_thumbnail: bool) -> Path:
+def _free_place(server: Server, media_id: str, is_thumbnail: bool) -> Path:
+    """A name that is not taken here, made of the last part of the one it was uploaded under: a name from elsewhere
+    must not lead to another folder.
+    """
+    given = server.openai.files.retrieve(media_id).filename or ""
+    name = Path(given.replace("\\", "/")).name.lstrip(".") or media_id
     wanted = Path(f"{Path(name).stem}-thumbnail.jpg") if is_thumbnail else Path(name)
     place, number = wanted, 1
     while place.exists():

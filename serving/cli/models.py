@@ -19,7 +19,7 @@ def models(
     if context.invoked_subcommand is not None:
         return
     with connected(url, api_key) as server:
-        served: list[dict[str, Any]] = server.request("GET", "/v1/models")["data"]
+        served = server.models()
         if as_json:
             print_json(served)
         else:

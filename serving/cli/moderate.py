@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,10 @@ from serving.cli.failures import UnusableInput
 from serving.cli.inputs import lent, only_one_standard_input, read_text
 from serving.cli.messages import print_json, print_table
 from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Model, Url, connected
+from serving.cli.plain import plain
+
+if TYPE_CHECKING:
+    from serving.cli.client import Server
 
 __all__ = ["moderate"]
 
@@ -46,12 +50,10 @@ def moderate(
         names = [" ".join(text.split())[:_SHOWN_CHARACTERS] for text in given] + list(image or ())
         results: list[dict[str, Any]] = []
         if given:
-            answer = server.request("POST", "/v1/moderations", json={"model": model, "input": given})
-            results += answer["results"]
+            results += _judged(server, model, given)
         for one in image or ():  # parts of one request have one result together
             part = {"type": "image_url", "image_url": {"url": lent(server, one)}}
-            answer = server.request("POST", "/v1/moderations", json={"model": model, "input": [part]})
-            results += answer["results"]
+            results += _judged(server, model, [part])
     if as_json:
         print_json([{"input": name, **result} for name, result in zip(names, results, strict=True)])
     else:
@@ -61,6 +63,11 @@ def moderate(
         print_table(("Verdict", "Most", "Score", "What"), rows, whole=3)
     if any(result["flagged"] for result in results):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _judged(server: Server, model: str, given: list[Any]) -> list[dict[str, Any]]:
+    with server.translating():
+        return list(plain(server.openai.moderations.create(model=model, input=given))["results"])
 
 
 def _verdict(result: dict[str, Any]) -> str:

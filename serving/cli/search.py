@@ -13,6 +13,7 @@ from serving.cli.failures import UnusableInput
 from serving.cli.inputs import lent, only_one_standard_input, read_text
 from serving.cli.messages import note, print_json, print_table
 from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Collection, Url, connected
+from serving.cli.plain import plain
 
 __all__ = ["Modality", "Mode", "filters_of", "matched_times", "search"]
 
@@ -90,14 +91,19 @@ def search(
             raise UnusableInput(
                 'Nothing to look for. Give words, like `manymodal search "a cat"`, or --image FILE.'
             )
-        request: dict[str, Any] = {"query": queries, "top_k": top, "collection": collection}
-        if modality:
-            request["search_modalities"] = [one.value for one in modality]
-        if mode is not Mode.VECTOR:
-            request["mode"] = mode.value
-        if filters:
-            request["filters"] = filters_of(filters)
-        answer = server.find(request)
+        kinds = [one.value for one in modality] if modality else None
+        how = None if mode is Mode.VECTOR else mode.value
+        conditions = filters_of(filters) if filters else None
+        with server.translating():
+            found = server.api.search(
+                queries,
+                top_k=top,
+                collection=collection,
+                search_modalities=kinds,
+                mode=how,
+                filters=conditions,
+            )
+        answer = plain(found)
         if as_json:
             print_json(answer)
         elif answer["results"]:

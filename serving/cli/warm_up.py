@@ -14,8 +14,6 @@ from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected
 
 __all__ = ["warm_up"]
 
-_BATCH_IDS = 500
-
 
 def warm_up(
     source: Annotated[
@@ -28,24 +26,24 @@ def warm_up(
     """Load what was derived of the listed media into the caches, so that first questions are answered fast."""
     with connected(url, api_key) as server:
         ids = _ids(source)
-        total: dict[str, int] = {"loaded": 0, "loaded_bytes": 0}
-        complete = True
-        missing: list[str] = []
-        for start in range(0, len(ids), _BATCH_IDS):
-            answer = server.request(
-                "POST", "/v1/media/warm_up", json={"ids": ids[start : start + _BATCH_IDS]}
-            )
-            total = {name: count + int(answer[name]) for name, count in total.items()}
-            missing += answer["not_found"]
-            complete = complete and bool(answer["complete"])
+        with server.translating():
+            found = server.api.media.warm_up(ids)
+        missing = found.not_found
         if as_json:
-            print_json({**total, "complete": complete, "not_found": missing})
+            print_json(
+                {
+                    "loaded": found.loaded,
+                    "loaded_bytes": found.loaded_bytes,
+                    "complete": found.complete,
+                    "not_found": missing,
+                }
+            )
         else:
             typer.echo(
-                f"{total['loaded']} results ({total['loaded_bytes'] / 1024:.0f} KiB) of {len(ids)} media were "
+                f"{found.loaded} results ({found.loaded_bytes / 1024:.0f} KiB) of {len(ids)} media were "
                 f"brought into the caches; {len(missing)} ids were not found."
             )
-            if not complete:
+            if not found.complete:
                 typer.echo("Not all was: the cache in memory is full, or the store failed.")
     if missing:
         raise typer.Exit(1)

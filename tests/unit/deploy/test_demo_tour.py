@@ -66,7 +66,7 @@ def tour(
 
 def _right_hits(platform: FakeHttpPlatform, samples: Samples, body: dict[str, Any]) -> list[dict[str, Any]]:
     """What a good platform finds, by the tour's own table."""
-    query = body["query"]
+    (query,) = body["query"]
     picture = platform.media[query["content"]]["filename"] if query["type"] == "image" else ""
     wanted = next(
         find

@@ -266,7 +266,7 @@ def test_no_server_names_the_next_step(cli: Cli, arguments: list[str]) -> None:
             "search",
             (404, {"message": "None.", "code": "collection_not_found"}),
             4,
-            "None. `manymodal collections`",
+            "None. `manymodal collections ls`",
         ),
         ("search", (400, {"message": "A bad query."}), 4, "Error: A bad query.\n"),
         ("search", (404, "<html>not found</html>"), 4, "status 404 and no reason; is it Manymodal?"),

@@ -18,7 +18,7 @@ FIRST, SECOND = f"file-{0:032x}", f"file-{1:032x}"  # ids the fake gives out
 def test_warm_up_sends_each_id_once_and_counts(
     cli: Cli, platform: FakeHttpPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.cli.warm_up._BATCH_IDS", 2)
+    monkeypatch.setattr("serving.client.media._WARM_UP_IDS", 2)
     platform.media = {FIRST: {}, SECOND: {}}
     third = f"file-{2:032x}"
     platform.media[third] = {}
@@ -47,7 +47,7 @@ def test_warm_up_from_standard_input_names_what_is_missing(cli: Cli, platform: F
 def test_warm_up_says_when_there_was_no_room(
     cli: Cli, platform: FakeHttpPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.cli.warm_up._BATCH_IDS", 1)
+    monkeypatch.setattr("serving.client.media._WARM_UP_IDS", 1)
     platform.media, platform.room = {FIRST: {}, SECOND: {}}, 3
     result = cli("warm-up", "-", input=f"{FIRST}\n{SECOND}\n")
     assert result.exit_code == 0
