@@ -1,6 +1,6 @@
 """Working in-memory stand-ins for the deployments.
 
-Those for the encoders and the engine, and the media that they read, have files of their own; they are offered here too.
+Those for the encoders and the engine, and the media they read, have files of their own; all are offered here.
 """
 
 from __future__ import annotations
