@@ -28,7 +28,7 @@ def cli(live: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
-    def run(*arguments: str, input: str | bytes | None = None) -> Result:  # noqa: A002
+    def run(*arguments: str, input: str | bytes | None = None) -> Result:  # noqa: A002 - click's name
         return CliRunner().invoke(app, list(arguments), input=input, env={"MANYMODAL_URL": live})
 
     return run
