@@ -29,7 +29,7 @@ from benchmarks.load import run_wave, stream_answer
 from benchmarks.plots import bars
 from benchmarks.report import ratios, summary, write
 from benchmarks.servers import Server
-from benchmarks.strategies import paused_but, prepared_models, started
+from benchmarks.strategies import model_folder, paused_but, prepared_models, started
 
 GOODPUT_GOAL, TTFT_GOAL = 0.9, 1.2
 TOOL = "vllm bench serve"
@@ -83,6 +83,7 @@ def _of_contender(
     names = [PEER, OURS] if any(mix.peer for mix in mixes.values()) else [OURS]
     runs: dict[str, Rounds] = {mix: {} for mix in mixes}
     failed: dict[str, dict[str, int]] = {mix: {} for mix in mixes}
+    tokenizer = model_folder(contender, models)
     with contextlib.ExitStack() as stack:
         servers: dict[str, Server] = {}
         for name in names:
@@ -98,7 +99,8 @@ def _of_contender(
                 asked = [name for name in (names if number % 2 else names[::-1]) if mix.peer or name == OURS]
                 for name in asked:
                     with paused_but(servers, name):
-                        found = offered_load(servers[name].base_url, mix, contents, folder, number)
+                        url = servers[name].base_url
+                        found = offered_load(url, mix, contents, tokenizer, folder, number)
                     one = figures(found)
                     runs[mix_name].setdefault(name, []).append(one)
                     failed[mix_name][name] = failed[mix_name].get(name, 0) + int(found["failed"])

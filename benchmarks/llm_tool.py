@@ -20,6 +20,7 @@ from benchmarks.llm_mixes import Mix, write_requests
 __all__ = ["FIGURES", "LoadFailed", "figures", "offered_load"]
 
 _LIMIT_SECONDS = 600.0
+_ROOT = Path(__file__).resolve().parent.parent
 
 FIGURES = {
     "goodput": "request_goodput",
@@ -39,16 +40,19 @@ class LoadFailed(RuntimeError):
 
 
 def offered_load(
-    base_url: str, mix: Mix, contents: list[list[dict[str, Any]]], folder: Path, seed: int
+    base_url: str, mix: Mix, contents: list[list[dict[str, Any]]], tokenizer: Path, folder: Path, seed: int
 ) -> dict[str, Any]:
-    """Send the requests at the mix's rate and wait for all answers; what the tool says. Raises ``LoadFailed``."""
+    """Send the requests at the mix's rate and wait for all answers; what the tool says. Raises ``LoadFailed``.
+
+    Tokens are counted by the server; without the folder of a ``tokenizer`` the tool reports no times of tokens.
+    """
     path, result = folder / "requests.jsonl", folder / "load.json"
     write_requests(path, contents)
     result.unlink(missing_ok=True)
     command = [
-        *(sys.executable, "-m", "vllm.entrypoints.cli.main", "bench", "serve"),
+        *(sys.executable, "-m", "benchmarks.vllm_bench_serve"),
         *("--backend", "openai-chat", "--base-url", base_url, "--endpoint", "/v1/chat/completions"),
-        *("--model", "default", "--skip-tokenizer-init", "--temperature", "0"),
+        *("--model", "default", "--tokenizer", str(tokenizer), "--temperature", "0"),
         *("--dataset-name", "custom_image", "--dataset-path", str(path), "--disable-shuffle", "--no-oversample"),
         *("--num-prompts", str(len(contents)), "--custom-output-len", str(mix.tokens)),
         *("--request-rate", str(mix.rate), "--seed", str(seed), "--ready-check-timeout-sec", "0"),
@@ -60,6 +64,7 @@ def offered_load(
     ended = subprocess.run(
         command,
         env={**os.environ, **quiet},
+        cwd=_ROOT,
         capture_output=True,
         text=True,
         timeout=_LIMIT_SECONDS,

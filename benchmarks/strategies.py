@@ -22,7 +22,16 @@ from deploy.ports import free_port
 from deploy.ray_environment import engine_environment
 from deploy.settings import Settings, load_settings
 
-__all__ = ["FRAMES", "Contender", "contenders", "paused_but", "picture", "prepared_models", "started"]
+__all__ = [
+    "FRAMES",
+    "Contender",
+    "contenders",
+    "model_folder",
+    "paused_but",
+    "picture",
+    "prepared_models",
+    "started",
+]
 
 FRAMES = 8
 """Of a video."""
@@ -69,6 +78,12 @@ def prepared_models(folder: Path) -> Path:
     write_blip2(folder / "bench-blip2", SMALL)
     write_llava(folder / "bench-llava")
     return folder
+
+
+def model_folder(name: str, models: Path) -> Path:
+    """Where the model of the contender ``name`` lies, tokenizer included."""
+    chosen = contenders("bench-blip2", "bench-llava")[name].chat
+    return models / str(chosen.get("model", load_settings().chat.model))
 
 
 @contextlib.contextmanager
