@@ -65,6 +65,9 @@ class ErrorHandlers:
             _log.error("%s %s: %s", _request_id(request), type(error).__name__, message, exc_info=error)
         retry = error.retry_after_seconds if isinstance(error, RateLimited) else answer.retry_after_seconds
         response = self._respond(answer.status, message, answer.type, param, code, retry)
+        never_fits = isinstance(error, RateLimited) and retry is None
+        if answer.is_final or never_fits:
+            response.headers["x-should-retry"] = "false"
         if answer.status in (408, 413):
             # What is left of the body is not waited for.
             response.headers["connection"] = "close"

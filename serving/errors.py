@@ -214,12 +214,17 @@ class AttachmentRefused(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
-    """The HTTP answer to an error class: status, OpenAI error type and code, and when to try again."""
+    """The HTTP answer to an error class: status, OpenAI error type and code, and when to try again.
+
+    ``is_final``: the same request fails again however long one waits. OpenAI's clients, which repeat every 409, 429
+    and 5xx, are told so.
+    """
 
     status: int
     type: str
     code: str | None
     retry_after_seconds: int | None = None
+    is_final: bool = False
 
 
 _INVALID = "invalid_request_error"
@@ -237,15 +242,15 @@ ERROR_TABLE: dict[type[Exception], ErrorAnswer] = {
     IngestJobConflict: ErrorAnswer(409, _INVALID, "ingest_job_conflict"),
     UnsupportedContentType: ErrorAnswer(415, _INVALID, "unsupported_content_type"),
     ModelNotFound: ErrorAnswer(404, _INVALID, "model_not_found"),
-    NotOffered: ErrorAnswer(501, _SERVER, "not_offered"),
+    NotOffered: ErrorAnswer(501, _SERVER, "not_offered", is_final=True),
     ContentRefused: ErrorAnswer(400, _INVALID, "content_policy_violation"),
     ResponseNotFound: ErrorAnswer(404, _INVALID, "response_not_found"),
     BatchNotFound: ErrorAnswer(404, _INVALID, "batch_not_found"),
-    BatchConflict: ErrorAnswer(409, _INVALID, "batch_conflict"),
+    BatchConflict: ErrorAnswer(409, _INVALID, "batch_conflict", is_final=True),
     AuthenticationFailed: ErrorAnswer(401, _INVALID, "invalid_api_key"),
     PermissionDenied: ErrorAnswer(403, _INVALID, "insufficient_permissions"),
     RateLimited: ErrorAnswer(429, "rate_limit_error", "rate_limit_exceeded", 1),
-    QuotaExceeded: ErrorAnswer(429, "insufficient_quota", "insufficient_quota", 60),
+    QuotaExceeded: ErrorAnswer(429, "insufficient_quota", "insufficient_quota", 60, is_final=True),
     RequestTooSlow: ErrorAnswer(408, _INVALID, "request_timeout"),
     HostRefused: ErrorAnswer(400, _INVALID, "host_not_allowed"),
     CrossOriginRefused: ErrorAnswer(403, _INVALID, "cross_origin_request"),
@@ -284,8 +289,8 @@ ERROR_TABLE: dict[type[Exception], ErrorAnswer] = {
     # search
     search_errors.SearchError: ErrorAnswer(500, _SERVER, "search_error"),
     search_errors.CollectionNotFound: ErrorAnswer(404, _INVALID, "collection_not_found"),
-    search_errors.CollectionExists: ErrorAnswer(409, _INVALID, "collection_exists"),
-    search_errors.AliasConflict: ErrorAnswer(409, _INVALID, "alias_conflict"),
+    search_errors.CollectionExists: ErrorAnswer(409, _INVALID, "collection_exists", is_final=True),
+    search_errors.AliasConflict: ErrorAnswer(409, _INVALID, "alias_conflict", is_final=True),
     search_errors.DocumentNotFound: ErrorAnswer(404, _INVALID, "document_not_found"),
     search_errors.ModelMismatch: ErrorAnswer(400, _INVALID, "model_mismatch"),
     search_errors.CorruptSegment: ErrorAnswer(500, _SERVER, "corrupt_segment"),

@@ -344,6 +344,15 @@ async def _awaited(paginator: Any) -> Any:
     return await paginator
 
 
+def test_what_waiting_does_not_help_is_asked_once(client: Any, refusing: Refusing) -> None:
+    client.collections.create("taken")
+    refusing.seen.clear()
+    with pytest.raises(openai.ConflictError) as taken:
+        client.collections.create("taken", index={"kind": "flat"})
+    assert (taken.value.code, refusing.seen) == ("collection_exists", ["POST /v1/collections"])
+    client.collections.delete("taken")
+
+
 def test_headers_and_fields_of_a_newer_server(client: Any, collection: str) -> None:
     response = client.search.raw("cat", collection=collection)
     assert response.headers["x-request-id"]

@@ -401,3 +401,4 @@ async def test_what_never_fits_is_not_asked_for_again(limited):
         assert refused.status_code == 429
         assert "too large" in refused.json()["error"]["message"]
         assert "retry-after" not in refused.headers
+        assert refused.headers["x-should-retry"] == "false"
