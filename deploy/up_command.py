@@ -82,7 +82,7 @@ def up(
         options = [f"--{name}={value}" for name, value in given.items() if value is not None]
         command = [sys.executable, "-m", "deploy", "serve", f"--data-dir={folder}", *options]
         began = time.monotonic()
-        record = started_platform(command, settings, lambda line: note(line, "dim"))
+        record, _ = started_platform(command, settings, lambda line: note(line, "dim"))
         seconds = time.monotonic() - began
     if as_json:
         found = {"url": record.url, "pid": record.pid, "log": record.log, "start_seconds": round(seconds, 1)}
@@ -126,7 +126,9 @@ def down(
         note(f"Stopped after {seconds:.0f} s.", "green")
 
 
-def started_platform(command: list[str], settings: Settings, on_line: Callable[[str], None]) -> RunningRecord:
+def started_platform(
+    command: list[str], settings: Settings, on_line: Callable[[str], None]
+) -> tuple[RunningRecord, subprocess.Popen[bytes]]:
     """Start ``command`` in a session of its own, note it, and wait until ``/ready`` answers. Its lines go to the
     log and, while this waits, to ``on_line``.
 
@@ -156,7 +158,7 @@ def started_platform(command: list[str], settings: Settings, on_line: Callable[[
                     _why_not(log, f"The platform ended with exit code {child.returncode}.")
                 )
             if ready:
-                return record
+                return record, child
             if time.monotonic() > deadline:
                 raise PlatformStartFailed(
                     _why_not(log, "The platform was not ready in time and was stopped.")
