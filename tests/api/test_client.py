@@ -246,7 +246,7 @@ def test_collections(client: Any) -> None:
 def test_an_ingest_job(client: Any) -> None:
     items = [{"text": "Tea is hot.", "id": "tea"}, {"file_id": f"file-{0:032x}", "id": "gone"}]
     job = client.ingest.create("jobs", items=items, metadata={"source": "test"})
-    done = client.ingest.wait(job.id, timeout_seconds=60)
+    done = client.ingest.wait(job.id, timeout_seconds=60, longest_pause_seconds=0.05)
     assert (done.status, done.counts.indexed, done.counts.failed) == ("completed", 1, 1)
     problems = list(client.ingest.errors(job.id, limit=1))
     assert [(one.id, one.code) for one in problems] == [("gone", "media_not_found")]
@@ -255,7 +255,7 @@ def test_an_ingest_job(client: Any) -> None:
     with pytest.raises(openai.ConflictError):
         client.with_options(max_retries=0).ingest.resume(job.id)
     anew = client.ingest.reembed("jobs", "jobs-anew", alias="jobs-live")
-    assert client.ingest.wait(anew.id, timeout_seconds=60).kind == "reembed"
+    assert client.ingest.wait(anew.id, timeout_seconds=60, longest_pause_seconds=0.05).kind == "reembed"
     assert client.collections.get("jobs-live").name == "jobs-anew"
     for name in ("jobs", "jobs-anew"):
         client.collections.delete(name)

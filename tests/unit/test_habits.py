@@ -71,6 +71,16 @@ def test_python_files_stay_short() -> None:
     assert longer == LONGER.keys()  # cut the new one, or say why not; forget the one that was cut
 
 
+def test_files_of_the_playground_stay_short() -> None:
+    own = [
+        path
+        for path in (ROOT / "serving/web").rglob("*")
+        if path.suffix in (".js", ".css", ".html") and "vendor" not in path.parts
+    ]
+    assert len(own) > 10
+    assert [path.name for path in own if len(path.read_text("utf-8").splitlines()) > LONGEST_LINES] == []
+
+
 def test_code_that_is_served_has_no_excuse() -> None:
     assert not [path for path in LONGER if path.startswith(CODE)]
 
