@@ -156,7 +156,9 @@ class Cluster:
 
         def complete() -> bool:
             self.revive()
-            return len(self.joined(60)) == len(self._specs)
+            with contextlib.suppress(DriverFailed):  # the head is still on its way
+                return len(self.joined(60)) == len(self._specs)
+            return False
 
         try:
             wait_for(complete, seconds, 1)
