@@ -13,6 +13,7 @@ from pathlib import Path
 
 import api_reference
 import benchmark_tables
+import command_reference
 import decision_list
 import error_reference
 import model_table
@@ -29,6 +30,8 @@ _MARK = re.compile(r"^<!-- generated: (?P<name>[a-z-]+) -->$", re.MULTILINE)
 _MADE: Mapping[str, Callable[[], str]] = {
     "models": model_table.table,
     "goals": benchmark_tables.goals,
+    "commands": command_reference.reference,
+    "exit-codes": command_reference.exit_codes,
     "pictures": benchmark_tables.pictures,
 }
 
