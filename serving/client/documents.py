@@ -95,7 +95,11 @@ class DocumentCalls:
         on_duplicate: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Plan[DocumentBatch]:
-        """As ``add_batch``, for any number: batches of 128, one after the other."""
+        """As ``add_batch``, for any number: batches of 128, one after the other.
+
+        When one fails its error is raised; those before it are indexed. What is there already is skipped
+        (``on_duplicate``), so calling again goes on.
+        """
         whole = DocumentBatch(object="document.batch", collection=collection, version=None, data=[])
         rest = iter(documents)
         while some := list(islice(rest, _BATCH_DOCUMENTS)):
