@@ -3,7 +3,7 @@ import { askEvents, askJson } from "./api.js";
 import { chatOptions } from "./chat_options.js";
 import { composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
-import { fill, h } from "./dom.js";
+import { h } from "./dom.js";
 import { takeFiles } from "./drop.js";
 import { counted } from "./formats.js";
 import { icon } from "./icons.js";
@@ -15,6 +15,7 @@ import { answer, question } from "./turn.js";
 export const styles = ["chat.css", "evidence.css"];
 
 const NEAR_END_PIXELS = 120;
+const SHORTEST_SECONDS = 0.05; // of an answer whose tokens a second say something
 
 export function create() {
   const conversation = new Conversation();
@@ -32,25 +33,25 @@ export function create() {
     h("div", { class: "chat-foot" }, writing.element),
   );
   let running = null;
-  let last = null; // the answer that was shown last: { turn, shown }
+  let shownTurns = []; // { turn, element, show } of each turn, in order
 
   takeFiles(element, writing.attach);
   onKeyChange(options.load);
-  showAll();
+  showTurns();
 
-  function showAll() {
-    last = null;
-    fill(turns, conversation.turns.map((turn) => (turn.role === "user" ? question(turn) : answered(turn))));
-    last?.shown.show(last.turn, { last: true });
-    nothing.hidden = conversation.turns.length > 0;
-    fresh.hidden = conversation.turns.length === 0;
-  }
-
-  function answered(turn) {
-    const shown = answer({ again, filename: (id) => conversation.filename(id) });
-    shown.show(turn);
-    last = { turn, shown };
-    return shown.element;
+  /** Show what there is now. Turns that are shown already stay as they are, with what was opened in them. */
+  function showTurns() {
+    const { turns: all } = conversation;
+    const same = shownTurns.findIndex(({ turn }, index) => turn !== all[index]);
+    for (const gone of same < 0 ? [] : shownTurns.splice(same)) gone.element.remove();
+    for (const turn of all.slice(shownTurns.length)) {
+      const made = turn.role === "user" ? { element: question(turn) } : answer({ again, filename: (id) => conversation.filename(id) });
+      shownTurns.push({ turn, ...made });
+      turns.append(made.element);
+    }
+    shownTurns.forEach(({ turn, show }, index) => show?.(turn, { last: index === all.length - 1 }));
+    nothing.hidden = all.length > 0;
+    fresh.hidden = all.length === 0;
   }
 
   function send({ text, media }) {
@@ -70,17 +71,17 @@ export function create() {
     const turn = { role: "assistant", text: "", waiting: waitingFor(asked) };
     conversation.turns.push(turn);
     conversation.keep();
-    showAll();
+    showTurns();
     scroll(true);
     running = new AbortController();
     writing.running(true);
     fresh.disabled = true;
     announce("The answer is on its way.");
-    await stream(body, turn, last.shown);
+    await stream(body, turn, shownTurns.at(-1));
     running = null;
     delete turn.waiting;
     conversation.keep();
-    last.shown.show(turn, { last: true });
+    showTurns();
     fresh.disabled = false;
     writing.running(false);
     announce(turn.error ?? `The answer is complete. ${turn.text}`);
@@ -128,12 +129,12 @@ export function create() {
     if (first === null) return;
     turn.first_seconds = (first - started) / 1000;
     const seconds = (performance.now() - first) / 1000;
-    if (turn.usage?.completion_tokens > 1 && seconds > 0) turn.rate = (turn.usage.completion_tokens - 1) / seconds;
+    if (turn.usage?.completion_tokens > 1 && seconds > SHORTEST_SECONDS) turn.rate = (turn.usage.completion_tokens - 1) / seconds;
   }
 
   function clear() {
     conversation.clear();
-    showAll();
+    showTurns();
     writing.focus();
   }
 

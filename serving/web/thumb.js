@@ -3,19 +3,7 @@ import { h } from "./dom.js";
 import { clock } from "./formats.js";
 import { icon } from "./icons.js";
 import { thumbnailUrl } from "./media_urls.js";
-
-const near = new IntersectionObserver(
-  (entries) => {
-    for (const entry of entries) {
-      if (!entry.isIntersecting) continue;
-      near.unobserve(entry.target);
-      loaders.get(entry.target)?.();
-      loaders.delete(entry.target);
-    }
-  },
-  { rootMargin: "300px" },
-);
-const loaders = new WeakMap();
+import { whenNear } from "./near.js";
 
 /**
  * A thumbnail of `{ id, kind }`, loaded when it comes near the window. `alt` says what it shows (empty where the text
@@ -35,7 +23,7 @@ export function thumb({ id, kind }, { alt = "", side = 256, at = null, mark = nu
     return element;
   }
   if (showKind) element.append(h("span", { class: "thumb-kind" }, icon(kind)));
-  loaders.set(element, async () => {
+  whenNear(element, async () => {
     try {
       const picture = h("img", { alt, decoding: "async", src: await thumbnailUrl(id, { side, at }) });
       element.firstElementChild.replaceWith(picture);
@@ -44,6 +32,5 @@ export function thumb({ id, kind }, { alt = "", side = 256, at = null, mark = nu
       if (alt) element.append(h("span", { class: "unseen" }, alt));
     }
   });
-  near.observe(element);
   return element;
 }

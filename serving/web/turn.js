@@ -25,7 +25,7 @@ export function question(turn) {
 
 function given(medium) {
   const name = medium.filename ?? shortId(medium.id);
-  if (medium.kind === "audio") return h("div", { class: "question-sound" }, h("span", { class: "small quiet" }, name), player(medium, { load: false }));
+  if (medium.kind === "audio") return h("div", { class: "question-sound" }, h("span", { class: "small quiet" }, name), player(medium));
   return h("figure", { class: "question-picture" }, thumb(medium, { alt: name, side: 320, showKind: medium.kind === "video" }));
 }
 

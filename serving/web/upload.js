@@ -3,8 +3,8 @@ import { ApiError, address, ask, askJson, keyHeaders } from "./api.js";
 import { apiKey } from "./key.js";
 import { askForKey } from "./key_dialog.js";
 
-const IN_ONE_PIECE_BYTES = 48 * 2 ** 20;
-const PART_BYTES = 16 * 2 ** 20;
+const IN_ONE_PIECE_BYTES = 24 * 2 ** 20;
+const PART_BYTES = 8 * 2 ** 20;
 
 /**
  * Store a file, and give the medium as `/v1/media` tells it. `onProgress` is told the share that is sent, 0 to 1; after

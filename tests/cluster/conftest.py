@@ -62,10 +62,12 @@ class RunningPlatform:
 
 
 @contextlib.contextmanager
-def running(folder: Path, **settings: str) -> Iterator[RunningPlatform]:
+def running(
+    folder: Path, stop_by: signal.Signals = signal.SIGINT, **settings: str
+) -> Iterator[RunningPlatform]:
     """Start the platform as a user does, stop it as a user does, and see that nothing stays behind.
 
-    ``settings`` are ``MANYMODAL_*`` variables without that prefix.
+    ``stop_by`` SIGTERM is how a service manager does it. ``settings`` are ``MANYMODAL_*`` variables without that prefix.
     """
     port = free_port()
     manymodal = Path(sys.executable).with_name("manymodal")
@@ -83,7 +85,7 @@ def running(folder: Path, **settings: str) -> Iterator[RunningPlatform]:
         yield platform
         everything = platform.process.children(recursive=True)
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop_by)
         try:
             process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -91,7 +93,7 @@ def running(folder: Path, **settings: str) -> Iterator[RunningPlatform]:
             raise
         finally:
             print((folder / "serve.log").read_text("utf-8", "replace"))  # noqa: T201 -- shown when a test fails
-    assert process.returncode == 0, "Ctrl-C must end the command with exit code 0"
+    assert process.returncode == 0, f"{stop_by.name} must end the command with exit code 0"
     _, alive = psutil.wait_procs(everything, timeout=10)
     assert not alive, f"still running after the stop: {[p.name() for p in alive]}"
 
@@ -99,6 +101,11 @@ def running(folder: Path, **settings: str) -> Iterator[RunningPlatform]:
 def client_of(platform: RunningPlatform) -> openai.OpenAI:
     """The official client, as a user would make it."""
     return openai.OpenAI(base_url=f"{platform.base_url}/v1", api_key="unused", max_retries=0)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--screenshots DIR`` keeps pictures of the walk through the playground."""
+    parser.addoption("--screenshots", metavar="DIR", help="where pictures of the playground's walk are kept")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,84 @@
+"""Chromium, and windows of it that are watched."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from browser.chromium import chromium_program
+from browser.watch import Watch
+
+__all__ = ["PATIENCE_MILLISECONDS", "Windows", "launched", "until"]
+
+PATIENCE_MILLISECONDS = 60_000  # of a busy machine; what is there is seen at once
+_ARGUMENTS = (
+    "--use-fake-device-for-media-stream",  # a microphone that beeps
+    "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+)
+_ALLOWED = ("microphone", "clipboard-read", "clipboard-write")
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """A headless Chromium; skips with the reason where there is none."""
+    program = chromium_program()
+    if program is None:
+        pytest.skip("no Chromium: run `make browser` as root, or name one in MANYMODAL_CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            args=list(_ARGUMENTS),
+            chromium_sandbox=os.geteuid() != 0,  # Chromium's does not work as root
+            timeout=PATIENCE_MILLISECONDS,
+        )
+        yield browser
+        browser.close()
+
+
+def until(page: Page, condition: str, patience_milliseconds: int = PATIENCE_MILLISECONDS) -> None:
+    """Return once the JavaScript ``condition`` holds. Playwright's own ``wait_for_function`` would evaluate it
+    inside the page, whose policy forbids that.
+    """
+    deadline = time.monotonic() + patience_milliseconds / 1000
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, f"it never came to this: {condition}"
+        page.wait_for_timeout(50)
+
+
+class Windows:
+    """Windows of a browser. ``faults`` is what was wrong in any of them (``Watch``)."""
+
+    def __init__(self, browser: Browser, patience_milliseconds: int = PATIENCE_MILLISECONDS) -> None:
+        self._browser = browser
+        self._patience = patience_milliseconds
+        self._opened: list[tuple[BrowserContext, Watch]] = []
+
+    def open(self, url: str, route: str = "", **settings: Any) -> Page:
+        """``route`` of the playground at ``url`` in a window of its own; nothing is kept from others. Its ``watch``
+        is told what is brought about on purpose.
+        """
+        shape = {"locale": "en-GB", "viewport": {"width": 1280, "height": 800}}
+        context = self._browser.new_context(**shape | settings, permissions=list(_ALLOWED))
+        context.set_default_timeout(self._patience)
+        page = context.new_page()
+        watch = Watch(page, url)
+        page.watch = watch  # type: ignore[attr-defined] # goes with the page to whoever drives it
+        self._opened.append((context, watch))
+        page.goto(f"{url}/{route}")
+        return page
+
+    def close(self) -> list[str]:
+        """Close them all, and tell their faults."""
+        faults = [fault for _, watch in self._opened for fault in watch.faults()]
+        for context, _ in self._opened:
+            context.close()
+        return faults
