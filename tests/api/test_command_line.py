@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import typer
+from fake_media import fake_mp4, fake_png, fake_wav
 from fake_platform import Platform
-from fake_services import fake_mp4, fake_png, fake_wav
 from typer.testing import CliRunner, Result
 
 from serving.cli import register
