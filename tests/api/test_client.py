@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Iterator
 from dataclasses import replace
@@ -262,18 +263,17 @@ def test_an_ingest_job(client: Any) -> None:
 
 
 def test_waiting_ends_in_time(client: Any, house: tuple[Platform, Refusing, str]) -> None:
-    platform = house[0]
-    uploaded = client.openai.files.create(file=("list.jsonl", b'{"text": "a"}\n'), purpose="user_data")
-    file = client.finish(uploaded) if isinstance(client, WaitedClient) else uploaded
-    # Nobody runs jobs meanwhile.
-    wake, platform.gateway.ingest.runner.wake = platform.gateway.ingest.runner.wake, lambda: None
+    perception = house[0].perception
+    medium = client.media.put(("never.png", fake_png({"never": 0.9})))
+    perception.wait = asyncio.Event()  # nobody sets it
     try:
-        job = client.ingest.create("never", file_id=file.id, format="jsonl")
-        with pytest.raises(TimeoutError, match=f"{job.id} is still queued after 0.05 s"):
+        job = client.ingest.create("never", items=[{"file_id": medium.id}])
+        with pytest.raises(TimeoutError, match=f"{job.id} is still (queued|running) after 0.05 s"):
             client.ingest.wait(job.id, timeout_seconds=0.05)
         client.ingest.cancel(job.id)
+        assert client.ingest.wait(job.id, timeout_seconds=60).status == "cancelled"
     finally:
-        platform.gateway.ingest.runner.wake = wake
+        perception.wait = None
 
 
 # video, audio
