@@ -32,7 +32,7 @@ export function hitCard(hit, { collection, best, kindOfScore }) {
     await playing.seek(seconds);
   }
 
-  if (id && kind === "image") add(place, h("a", { href: routeTo("library", [id]) }, thumb({ id, kind }, { alt: name, side: 384 })));
+  if (id && kind === "image") add(place, h("a", { href: routeTo("library", [id]), "aria-label": name }, thumb({ id, kind }, { side: 384 })));
   else if (id) add(place, playButton());
 
   function playButton() {

@@ -22,8 +22,7 @@ export function create() {
     return link;
   }));
   const place = h("div", { class: "stack" });
-  const heading = h("h1", { id: "library-title" }, "Library");
-  const head = h("div", { class: "row spread" }, heading, nav);
+  const head = h("div", { class: "row spread" }, h("h1", { id: "library-title" }, "Library"), nav);
   const element = h("section", { class: "view stack library", "aria-labelledby": "library-title" }, head, place);
 
   let parts = null;
@@ -46,7 +45,6 @@ export function create() {
         if (tab === name) link.setAttribute("aria-current", "page");
         else link.removeAttribute("aria-current");
       }
-      heading.textContent = name && name !== "map" ? "Library: one medium" : "Library";
       if (name === "map") {
         put(parts.map);
         await parts.map.show(query.get("in"));

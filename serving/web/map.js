@@ -31,8 +31,8 @@ export function collectionMap() {
     "There is nothing to place yet. Put some media into the library, and make them searchable.");
   const element = h("div", { class: "stack" },
     h("div", { class: "row options" },
-      h("label", { class: "row small quiet", for: placeId }, "Collection ", place),
-      h("label", { class: "row small quiet", for: countId }, "Groups ", count)),
+      h("div", { class: "row small" }, h("label", { class: "quiet", for: placeId }, "Collection"), place),
+      h("div", { class: "row small" }, h("label", { class: "quiet", for: countId }, "Number of groups"), count)),
     summary, shown, empty);
   let loading = null;
 

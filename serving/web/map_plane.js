@@ -3,9 +3,10 @@ import { svg } from "./dom.js";
 import { KINDS } from "./kinds.js";
 import { thumbnailUrl } from "./media_urls.js";
 
-const WIDTH = 1000;
-const HEIGHT = 640;
+const SIZES = { wide: [1000, 640], narrow: [560, 600] }; // of the drawing: what is drawn keeps its size on phones
+const NARROW_PIXELS = 600;
 const EDGE = 48;
+const ROUNDS = 40;
 const FEW = 60; // so many are all drawn as pictures
 const SHAPES = {
   image: "M-7,0a7,7 0 1,0 14,0a7,7 0 1,0 -14,0",
@@ -17,17 +18,26 @@ const AWAY = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, -1], ArrowDo
 
 /** `{ element, draw(map, names), highlight(group) }`; `onChosen(point)` is called for the one that is chosen. */
 export function mapPlane({ onChosen }) {
-  const element = svg("svg", { class: "map-plane", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": "Map" });
+  const element = svg("svg", { class: "map-plane", role: "group", "aria-label": "Map" });
   let points = [];
   let latest = 0; // drawing
+  let shape = null;
+  let redraw = () => {};
+  const shapeNow = () => (element.clientWidth > 0 && element.clientWidth < NARROW_PIXELS ? "narrow" : "wide");
+  new ResizeObserver(() => { if (shape !== shapeNow()) redraw(); }).observe(element);
 
   function draw(map, names) {
     latest += 1;
-    const place = fitted(map.data);
+    redraw = () => draw(map, names);
+    shape = shapeNow();
+    const [width, height] = SIZES[shape];
+    element.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    const place = fitted(map.data, width, height);
     const pictured = map.data.length <= FEW
       ? new Set(map.data.map(({ id }) => id))
       : new Set(map.clusters.flatMap(({ representatives }) => representatives.slice(0, 1).map(({ id }) => id)));
     points = map.data.map((point) => ({ ...point, ...place(point), name: names.get(point.id) ?? "" }));
+    spread(points, pictured.size === points.length ? pictureSide() : 15, width, height);
     // What is drawn as a picture lies on top of the points.
     const ordered = points.toSorted((one, other) => pictured.has(one.id) - pictured.has(other.id));
     element.replaceChildren(...ordered.map((point) => drawn(point, pictured.has(point.id), latest)));
@@ -53,7 +63,7 @@ export function mapPlane({ onChosen }) {
   }
 
   async function showPicture(point, group, drawing) {
-    const side = points.length <= 24 ? 64 : 44;
+    const side = pictureSide();
     try {
       const href = await thumbnailUrl(point.media_id, { side: 64 });
       if (drawing !== latest) return;
@@ -64,6 +74,10 @@ export function mapPlane({ onChosen }) {
     } catch {
       // There is no picture of it: the point stays.
     }
+  }
+
+  function pictureSide() {
+    return points.length <= 24 ? 64 : 44;
   }
 
   function choose(point) {
@@ -109,14 +123,47 @@ export function mapPlane({ onChosen }) {
   return { element, draw, highlight };
 }
 
+/**
+ * Push apart what would hide each other: points nearer than `least` go half the way each, again and again, for some
+ * rounds. Of what lies at one and the same place each goes its own way.
+ */
+function spread(points, least, width, height) {
+  for (let round = 0; round < ROUNDS; round += 1) {
+    let moved = false;
+    points.forEach((one, number) => {
+      for (const other of points.slice(number + 1)) {
+        let across = other.left - one.left;
+        let down = other.top - one.top;
+        let distance = Math.hypot(across, down);
+        if (distance >= least) continue;
+        if (distance < 0.01) {
+          [across, down] = [Math.cos(2.4 * number + 1), Math.sin(2.4 * number + 1)]; // by the golden angle
+          distance = 1;
+        }
+        const push = (least - Math.min(distance, least - 0.5)) / 2 / distance;
+        one.left = within(one.left - across * push, width);
+        one.top = within(one.top - down * push, height);
+        other.left = within(other.left + across * push, width);
+        other.top = within(other.top + down * push, height);
+        moved = true;
+      }
+    });
+    if (!moved) return;
+  }
+}
+
+function within(place, end) {
+  return Math.min(Math.max(place, EDGE / 2 + 12), end - EDGE / 2 - 12);
+}
+
 /** From positions to places in the drawing: as large as it may be, both axes alike. */
-function fitted(data) {
+function fitted(data, width, height) {
   const ends = (axis) => [Math.min(...data.map((point) => point[axis])), Math.max(...data.map((point) => point[axis]))];
   const [[left, right], [low, high]] = [ends("x"), ends("y")];
-  const scale = Math.min((WIDTH - 2 * EDGE) / Math.max(right - left, 1e-6), (HEIGHT - 2 * EDGE) / Math.max(high - low, 1e-6));
+  const scale = Math.min((width - 2 * EDGE) / Math.max(right - left, 1e-6), (height - 2 * EDGE) / Math.max(high - low, 1e-6));
   const bounded = data.length > 1 && Number.isFinite(scale) && scale < 1e6 ? scale : 1;
   return ({ x, y }) => ({
-    left: WIDTH / 2 + (x - (left + right) / 2) * bounded,
-    top: HEIGHT / 2 - (y - (low + high) / 2) * bounded,
+    left: width / 2 + (x - (left + right) / 2) * bounded,
+    top: height / 2 - (y - (low + high) / 2) * bounded,
   });
 }

@@ -4,11 +4,12 @@ import { add, fill, h, svg } from "./dom.js";
 const WIDTH = 480;
 const HEIGHT = 120;
 const EDGE = 4;
+const LEAST_SECONDS = 60;
 
 /**
  * A card with a title, the newest figures and their course over `seconds`.
  *
- * `series`: names, in the order of the values that `push` takes; `format` words a value. `limit`: the top of the plot
+ * It begins with a minute and grows to `seconds`. `series`: names, in the order of the values that `push` takes; `format` words a value. `limit`: the top of the plot
  * where it is known (1 for shares); else the plot is as high as its highest value. `what` says what it is, below the title.
  */
 export function plot({ title, what, series, format, limit = null, seconds = 300 }) {
@@ -52,11 +53,12 @@ export function plot({ title, what, series, format, limit = null, seconds = 300 
   }
 
   function draw(now) {
+    const shown = Math.max(LEAST_SECONDS, Math.min(seconds, now - points[0].now));
     const known = points.flatMap((point) => point.values.filter((value) => value !== null));
     const height = limit ?? Math.max(...known, 0) * 1.1;
     top.textContent = height > 0 ? format(limit ?? Math.max(...known)) : "";
     const place = ({ now: at }, value) => {
-      const x = WIDTH - ((now - at) / seconds) * WIDTH;
+      const x = WIDTH - ((now - at) / shown) * WIDTH;
       const y = HEIGHT - EDGE - (height > 0 ? Math.min(value / height, 1) : 0) * (HEIGHT - 2 * EDGE);
       return `${x.toFixed(1)},${y.toFixed(1)}`;
     };

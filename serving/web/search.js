@@ -35,8 +35,8 @@ export function create() {
     h("h1", { id: "search-title" }, "Search"),
     box.element,
     h("div", { class: "row options" }, kinds,
-      h("label", { class: "row small quiet", for: modeId }, "by ", mode),
-      h("label", { class: "row small quiet", for: placeId }, "in ", place)),
+      h("div", { class: "row small" }, h("label", { class: "quiet", for: modeId }, "by"), mode),
+      h("div", { class: "row small" }, h("label", { class: "quiet", for: placeId }, "in"), place)),
     summary,
     empty,
     results,
@@ -48,16 +48,15 @@ export function create() {
   let asking = null;
   let shownRoute = null; // whoever comes back to it finds it as it was
 
-  async function fillPlaces() {
+  /** Offer the collections there are, and choose the one `asked` for, else the one of before, else the likeliest. */
+  async function fillPlaces(asked) {
     const found = await collections();
     const names = found.map(({ name }) => name);
-    if (wanted.collection && !names.includes(wanted.collection)) names.push(wanted.collection);
-    if (!wanted.collection) {
-      const fullest = found.toSorted((one, other) => other.documents - one.documents)[0];
-      const library = found.find(({ name, documents }) => name === LIBRARY && documents > 0);
-      wanted.collection = (library ?? fullest)?.name ?? "default";
-      if (!names.includes(wanted.collection)) names.push(wanted.collection);
-    }
+    const fullest = found.toSorted((one, other) => other.documents - one.documents)[0];
+    const library = found.find(({ name, documents }) => name === LIBRARY && documents > 0);
+    const before = names.includes(wanted.collection) ? wanted.collection : null;
+    wanted.collection = asked ?? before ?? (library ?? fullest)?.name ?? "default";
+    if (!names.includes(wanted.collection)) names.push(wanted.collection);
     fill(place, names.map((name) => {
       const count = found.find((one) => one.name === name)?.documents;
       return h("option", { value: name }, count === undefined ? name : `${name} (${count})`);
@@ -147,7 +146,6 @@ export function create() {
     for (const medium of element.querySelectorAll("video, audio")) if (medium !== target) medium.pause();
   }, true);
   onKeyChange(() => {
-    wanted.collection = null;
     shownRoute = null;
     clear();
   });
@@ -156,8 +154,7 @@ export function create() {
     element,
     async show({ query }) {
       if (page && location.hash === shownRoute) return;
-      wanted.collection = query.get("in") ?? wanted.collection;
-      const documents = await fillPlaces();
+      const documents = await fillPlaces(query.get("in"));
       if ([...query.keys()].length === 0) {
         if (page) return;
         invite(documents);
