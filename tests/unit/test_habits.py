@@ -18,7 +18,6 @@ LARGEST_BYTES = 1_000_000
 
 LONGER = {
     "tests/api/test_fusion.py": "every strategy against the same three media",
-    "tests/api/test_ingest.py": "one route, whose jobs all need the same house",
     "tests/api/test_limits.py": "every limit of a tenant against the same clock",
     "tests/api/test_media.py": "one route and its damaged media",
     "tests/api/test_moderation_policy.py": "every place of a policy",
