@@ -159,12 +159,12 @@ def test_pictures_and_players_where_a_key_is_needed(
     searchable(site, "film.mp4", film([{"boat": 0.9}, {"cat": 0.9}]), headers=headers)
     held(site, "cat.png", picture({"cat": 0.8}), headers=headers)
     page = visit(site, "#/search?q=cat")
-    page.watch.expect("401")  # type: ignore[attr-defined]
+    page.watch.expect("401")
     page.get_by_label("Key", exact=True).fill(key)
     page.get_by_label("Key", exact=True).press("Enter")
     page.get_by_role("button", name="Play from 0:01: cat").click()
     page.wait_for_function("() => document.querySelector('video').currentTime >= 1")
-    assert key not in page.locator("video").get_attribute("src")  # type: ignore[operator]
+    assert key not in page.locator("video").get_attribute("src")
     page.get_by_role("link", name="Library").click()
     expect(page.locator(".shelf-item img")).to_have_count(2)
     page.wait_for_function(

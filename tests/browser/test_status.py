@@ -93,7 +93,7 @@ def test_a_key_that_may_not_look(visit: Callable[..., Page], open_site: Callable
     site = open_site(access="keys")
     page = visit(site, "#/status")
     for status in ("401", "403"):
-        page.watch.expect(status)  # type: ignore[attr-defined]
+        page.watch.expect(status)
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("The figures need a key with the scope admin.")).to_be_visible()
     expect(page.get_by_text("Ready", exact=True)).to_be_visible()
@@ -123,7 +123,7 @@ def test_a_platform_with_a_gpu_that_goes_down(visit: Callable[..., Page], site: 
     engine = page.get_by_role("row", name="engine scaling 2 running, 1 starting (of 3)")
     expect(engine).to_have_text("enginescaling2 running, 1 starting (of 3)31512014210 ms1.6 sclosed")
     expect(page.get_by_role("row", name="perception unhealthy none")).to_contain_text("\N{EN DASH}")
-    page.watch.expect("503")  # type: ignore[attr-defined]
+    page.watch.expect("503")
     page.route(
         "**/ready",
         lambda route: route.fulfill(
