@@ -71,7 +71,7 @@ class Windows:
         context.set_default_timeout(self._patience)
         page = context.new_page()
         watch = Watch(page, url)
-        page.watch = watch
+        page.watch = watch  # goes with the page to whoever drives it
         self._opened.append((context, watch))
         page.goto(f"{url}/{route}")
         return page
