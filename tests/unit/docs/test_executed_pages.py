@@ -45,9 +45,11 @@ def test_variables_live_on_and_what_is_printed_is_compared(tmp_path: Path, reade
         'json: reader sees a picture',
         'sh: test "http://127.0.0.1:8000" = http://127.0.0.1:8""000 || echo replaced',
         "text: replaced",
+        "sh: echo 0.674 of 'a.b'; echo 12.0 s",
+        "text: 0....of a.b\n12... s",
         'rust: panic!("is not looked at")',
     )  # fmt: skip
-    assert run_page(page, reader) == 5
+    assert run_page(page, reader) == 6
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,8 @@ def test_variables_live_on_and_what_is_printed_is_compared(tmp_path: Path, reade
     [
         (("sh: echo dog", "text: cat"), "-cat\n+dog"),
         (("python: print('dog')", "text: a ... cat"), "-a ... cat\n+dog"),
+        (("sh: echo 05", "text: 0...."), "-0....\n+05"),
+        (("sh: echo aXb", "text: a.b"), "-a.b\n+aXb"),
         (("sh: echo before; false; echo after",), "exit code 1:\nbefore\n"),
         (("sh: false | true",), "exit code 1"),
         (("sh: echo $missing",), "unbound variable"),
