@@ -38,7 +38,7 @@ def reader(platform: RunningPlatform, tmp_path: Path) -> Iterator[Reader]:
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.stem)
 def test_a_page_does_what_it_shows(page: Path, reader: Reader, samples: Samples) -> None:
     if page.stem not in ("index", "quickstart"):
-        # Those two show how samples are written; `manymodal samples` leaves alone what is there, which takes less time.
+        # Those two show how samples are written; elsewhere it is quicker to find them there.
         shutil.copytree(samples.video.parent, reader.folder / "samples")
     assert run_page(page, reader) > 0
 
