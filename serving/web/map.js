@@ -50,6 +50,7 @@ export function collectionMap() {
   }
 
   async function load() {
+    if (!place.value) return; // chosen before it is known what there is
     loading?.abort();
     loading = new AbortController();
     const { signal } = loading;
