@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,13 @@ settings.register_profile(
 # by itself, make up new ones.
 settings.register_profile("repeatable", settings.get_profile("unhurried"), derandomize=True)
 settings.load_profile("unhurried")
+
+# Stores write everything through to the disk, and tests write a great deal: half of a run would be waiting for it.
+# What a disk keeps when the power goes is tested on a disk of our own (crash_disk.py).
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a folder of its own there, for its user alone
+_IN_MEMORY_BYTES = 6 << 30
+if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free >= _IN_MEMORY_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
 
 
 @pytest.fixture(autouse=True, scope="session")
