@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import openai
+from openai import AsyncOpenAI
 
 from serving.cli.failures import NoServer, RequestRefused, UnusableInput
 from serving.cli.inputs import opened
@@ -78,9 +79,9 @@ class Server:
         """What OpenAI's client has not."""
         return Manymodal(self.openai)
 
-    def async_openai(self) -> openai.AsyncOpenAI:
+    def async_openai(self) -> AsyncOpenAI:
         """The official client for many requests at once. Close it where it is used."""
-        return openai.AsyncOpenAI(
+        return AsyncOpenAI(
             **self._options(), http_client=openai.DefaultAsyncHttpxClient(trust_env=self._trust_environment)
         )
 
