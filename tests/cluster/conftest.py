@@ -21,7 +21,7 @@ from otlp_collector import Collector, collecting
 from deploy.demo.samples import Samples, make_samples
 from deploy.ports import free_port
 
-_START_SECONDS = 240
+_START_SECONDS = 290  # two that start side by side on a busy machine take long
 _STOP_SECONDS = 90
 
 
@@ -67,7 +67,8 @@ def running(
 ) -> Iterator[RunningPlatform]:
     """Start the platform as a user does, stop it as a user does, and see that nothing stays behind.
 
-    ``stop_by`` SIGTERM is how a service manager does it. ``settings`` are ``MANYMODAL_*`` variables without that prefix.
+    ``stop_by`` SIGTERM is how a service manager does it. ``settings`` are ``MANYMODAL_*`` variables without that
+    prefix.
     """
     port = free_port()
     manymodal = Path(sys.executable).with_name("manymodal")

@@ -1,19 +1,31 @@
-"""One tiny BLIP-2 through the whole platform, as soft tokens through the bridge and looking itself."""
+"""One tiny BLIP-2 through two whole platforms: as soft tokens through the bridge, with everything on a real S3
+server and a real Valkey, and looking itself.
+"""
 
 from __future__ import annotations
 
 import base64
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
+import redis
+from PIL import Image, ImageOps
+from s3_server import S3Server
 from tiny_blip2 import QUERIES, tiny_blip2
+from valkey_server import ValkeyServer
 
+from cluster import shared_storage
 from cluster.conftest import RunningPlatform, client_of, running
+from cluster.shared_storage import settings_of
 from deploy.demo.samples import Samples
+from storage.config import S3Config
 
 pytestmark = [
     pytest.mark.cluster,
@@ -22,6 +34,7 @@ pytestmark = [
 ]
 
 _MODEL = "tiny-blip2"
+_STOPPED_BY = (signal.SIGTERM, signal.SIGINT)
 
 
 @pytest.fixture(scope="module")
@@ -34,28 +47,64 @@ def models_with_blip2(models_dir: Path, tmp_path_factory: pytest.TempPathFactory
     return folder
 
 
-def started(models: Path, folder: Path, fusion: str) -> Any:
-    return running(
-        folder,
-        MODELS_DIR=str(models),
-        CHAT__MODEL=_MODEL,
-        CHAT__FUSION=fusion,
-        CHAT__CONTEXT_TOKENS="1024",
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[ValkeyServer]:
+    server = ValkeyServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def bucket(s3_server: S3Server) -> S3Config:
+    return s3_server.config
+
+
+@pytest.fixture(scope="module")
+def settings(models_with_blip2: Path, bucket: S3Config, valkey: ValkeyServer) -> dict[str, dict[str, str]]:
+    """Those of each strategy's platform."""
+    both = {
+        "MODELS_DIR": str(models_with_blip2),
+        "CHAT__MODEL": _MODEL,
+        "CHAT__CONTEXT_TOKENS": "1024",
         # Small blocks: prompts of a hundred tokens can then be found again in the engine's cache.
-        CHAT__EXTRA_ARGUMENTS='["--block-size", "32"]',
-    )
+        "CHAT__EXTRA_ARGUMENTS": '["--block-size", "32"]',
+    }
+    return {
+        "qformer": {**both, "CHAT__FUSION": "qformer", **settings_of(bucket, valkey)},
+        "native": {**both, "CHAT__FUSION": "native"},
+    }
 
 
 @pytest.fixture(scope="module")
-def qformer(models_with_blip2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
-    with started(models_with_blip2, tmp_path_factory.mktemp("qformer"), "qformer") as platform:
-        yield platform
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds each platform's data folder, of its name."""
+    return tmp_path_factory.mktemp("fusion")
 
 
 @pytest.fixture(scope="module")
-def native(models_with_blip2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
-    with started(models_with_blip2, tmp_path_factory.mktemp("native"), "native") as platform:
-        yield platform
+def platforms(settings: dict[str, dict[str, str]], folder: Path) -> Iterator[dict[str, RunningPlatform]]:
+    """Both, started and stopped side by side: each waits for much that takes no processor."""
+    stacks = {name: ExitStack() for name in settings}
+    with ThreadPoolExecutor(len(stacks)) as threads:
+        try:
+            starting = {
+                name: threads.submit(stack.enter_context, running(folder / name, how, **settings[name]))
+                for (name, stack), how in zip(stacks.items(), _STOPPED_BY, strict=True)
+            }
+            yield {name: started.result() for name, started in starting.items()}
+        finally:
+            for stopped in [threads.submit(stack.close) for stack in stacks.values()]:
+                stopped.result()
+
+
+@pytest.fixture(scope="module")
+def qformer(platforms: dict[str, RunningPlatform]) -> RunningPlatform:
+    return platforms["qformer"]
+
+
+@pytest.fixture(scope="module")
+def native(platforms: dict[str, RunningPlatform]) -> RunningPlatform:
+    return platforms["native"]
 
 
 def part(kind: str, path: Path, content_type: str, **more: str) -> dict[str, Any]:
@@ -141,6 +190,44 @@ def test_soft_tokens_stream_and_what_is_not_ours_is_refused(
     with pytest.raises(openai.BadRequestError):
         ask(qformer, {"type": "prompt_embeds", "data": "AA=="})
     assert answered(ask(qformer, picture)) == answered(whole)
+
+
+def test_what_lies_on_shared_storage_outlives_a_cache_a_store_that_hangs_and_the_machine(
+    qformer: RunningPlatform,
+    settings: dict[str, dict[str, str]],
+    folder: Path,
+    s3_server: S3Server,
+    bucket: S3Config,
+    valkey: ValkeyServer,
+    samples: Samples,
+    tmp_path: Path,
+) -> None:
+    photo = tmp_path / "mirrored.png"  # which no other test has shown to it
+    ImageOps.mirror(Image.open(samples.pictures["cat"])).save(photo)
+    with client_of(qformer) as client:
+        file_id = shared_storage.everything_shares_one_upload(qformer, client, photo)
+        assert shared_storage.keys(s3_server, bucket, "blobs")
+        with redis.Redis.from_url(valkey.url) as looking:
+            assert looking.dbsize() > 0
+        shared_storage.redis_may_die(client, valkey, photo)
+        shared_storage.the_store_may_hang(client, s3_server, photo)
+    assert not (folder / "qformer" / "store").exists()
+
+    # Another machine, an empty Redis, and nobody is asked to look at the photo again.
+    valkey.kill()
+    valkey.start()
+    part = shared_storage.photo_part(photo)
+    with shared_storage.another_machine(tmp_path / "second", settings["qformer"]) as client:
+        assert set(shared_storage.ask(client, part)["cache"].values()) == {"hit"}
+        assert client.files.retrieve(file_id).filename == photo.name
+        assert client.files.content(file_id).read() == photo.read_bytes()
+        link = httpx.post(f"{client.base_url}files/{file_id}/link", json={}).json()["url"]
+        assert httpx.get(link).content == photo.read_bytes(), "the store itself serves the link"
+        for file in [*client.files.list(), *client.files.list(purpose="inline")]:
+            assert client.files.delete(file.id).deleted
+    assert shared_storage.keys(s3_server, bucket, "files") == []
+    shared_storage.verify_is_clean(tmp_path / "second", settings["qformer"])
+    shared_storage.nothing_is_left(s3_server, bucket, tmp_path)
 
 
 def test_the_same_model_looks_itself(native: RunningPlatform, samples: Samples) -> None:
