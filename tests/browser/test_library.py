@@ -22,7 +22,7 @@ def test_media_come_in_and_are_known(visit: Callable[..., Page], site: Site, tmp
         written(tmp_path, "silence.wav", speech()),
         written(tmp_path, "broken.png", b"no picture at all"),
     ]
-    page.watch.expect("400")  # type: ignore[attr-defined]
+    page.watch.expect("400")
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Add media").click()
     chooser.value.set_files(files)
@@ -74,7 +74,7 @@ def test_what_is_alike(visit: Callable[..., Page], site: Site) -> None:
     expect(alike.get_by_role("link", name="two.png")).to_be_visible()
     expect(alike.get_by_role("link", name="other.png")).to_have_count(0)
     page = visit(site, "#/library/file-" + "0" * 32)
-    page.watch.expect("404")  # type: ignore[attr-defined]
+    page.watch.expect("404")
     expect(page.get_by_text("No media with this id was found")).to_be_visible()
 
 
