@@ -22,6 +22,7 @@ class Unseekable(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    # The type in typeshed is a buffer that mypy cannot slice.
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         data = self._data.read(min(len(buffer), 300_007))
         buffer[: len(data)] = data
@@ -46,6 +47,7 @@ class GeneratedStream(io.RawIOBase):
         self._number += 1
         return (self._number.to_bytes(8, "little") + self._block[8:])[:size]
 
+    # The type in typeshed is a buffer that mypy cannot slice.
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         data = self.read(len(buffer))
         buffer[: len(data)] = data

@@ -39,6 +39,7 @@ class Strict:
     unnamed: list[str]
 
     def _process_response_data(self, *, data: object, cast_to: Any, response: Any) -> Any:
+        # A method of the class that it is mixed into.
         found = super()._process_response_data(data=data, cast_to=cast_to, response=response)  # type: ignore[misc]
         if type(found).__module__.startswith("serving.client"):
             self.unnamed += unnamed_fields(found)

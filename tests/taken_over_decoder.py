@@ -138,5 +138,5 @@ def _noted_message(pipe: Any, header: dict[str, Any], *bodies: Any) -> None:
 if __name__ == "__main__":
     worker._decode = _tried
     worker.receive_job = _noted_job  # type: ignore[attr-defined]  # names of its own
-    worker.write_message = _noted_message  # type: ignore[attr-defined]
+    worker.write_message = _noted_message  # type: ignore[attr-defined]  # the same
     worker.main()
