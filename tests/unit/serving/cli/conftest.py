@@ -50,7 +50,7 @@ def cli(
 ) -> Cli:
     monkeypatch.chdir(tmp_path_factory.mktemp("here"))  # not the checkout, whose benchmarks `bench` would run
 
-    def run(*arguments: str, at: str = url, input: str | bytes | None = None) -> Result:  # noqa: A002
+    def run(*arguments: str, at: str = url, input: str | bytes | None = None) -> Result:  # noqa: A002 - click's name
         return CliRunner().invoke(app, list(arguments), input=input, env={"MANYMODAL_URL": at})
 
     return run

@@ -106,7 +106,7 @@ def test_unusable_input_ends_with_2_and_says_why(
     cli: Cli,
     platform: FakeHttpPlatform,
     arguments: list[str],
-    input: str | None,  # noqa: A002
+    input: str | None,  # noqa: A002 - click's name
     says: str,
 ) -> None:
     result = cli(*arguments, input=input)
