@@ -14,6 +14,7 @@ const SHAPES = {
   audio: "M0,-8L7.500,6h-15z",
   text: "M0,-8.500L8.500,0L0,8.500L-8.500,0z",
 };
+const SEEN = new Set(["image", "video"]);
 const AWAY = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /** `{ element, draw(map, names), highlight(group) }`; `onChosen(point)` is called for the one that is chosen. */
@@ -35,7 +36,7 @@ export function mapPlane({ onChosen }) {
     const place = fitted(map.data, width, height);
     const pictured = map.data.length <= FEW
       ? new Set(map.data.map(({ id }) => id))
-      : new Set(map.clusters.flatMap(({ representatives }) => representatives.slice(0, 1).map(({ id }) => id)));
+      : new Set(map.clusters.map(({ representatives }) => representatives.find(({ type }) => SEEN.has(type))?.id));
     points = map.data.map((point) => ({ ...point, ...place(point), name: names.get(point.id) ?? "" }));
     spread(points, pictured.size === points.length ? pictureSide() : 15, width, height);
     // What is drawn as a picture lies on top of the points.
@@ -58,7 +59,7 @@ export function mapPlane({ onChosen }) {
       svg("path", { d: SHAPES[point.type] ?? SHAPES.text, class: "map-shape" }),
     );
     point.element = group;
-    if (pictured && point.media_id && ["image", "video"].includes(point.type)) showPicture(point, group, drawing);
+    if (pictured && point.media_id && SEEN.has(point.type)) showPicture(point, group, drawing);
     return group;
   }
 

@@ -63,6 +63,37 @@ def test_media_come_in_and_are_known(visit: Callable[..., Page], site: Site, tmp
     assert len(ask(site, "GET", "/v1/media")["data"]) == 3
 
 
+def test_media_are_dropped_and_pasted(visit: Callable[..., Page], site: Site) -> None:
+    page = visit(site, "#/library")
+    expect(page.get_by_text("Nothing is here yet.")).to_be_visible()
+    give(page, "drop", "dataTransfer", "dropped.png", picture({"cat": 0.8}))
+    coming = page.get_by_role("region", name="Coming in")
+    expect(coming.get_by_text("Can be found now")).to_have_count(1)
+    give(page, "paste", "clipboardData", "pasted.png", picture({"rocket": 0.8}))
+    expect(coming.get_by_text("Can be found now")).to_have_count(2)
+    expect(page.locator(".shelf-name")).to_have_text(["Picture: pasted.png", "Picture: dropped.png"])
+    page.get_by_role("link", name="Search", exact=True).click()
+    give(page, "paste", "clipboardData", "searched by.png", picture({"cat": 0.7}))
+    expect(page.locator(".hit-name").first).to_contain_text("dropped.png")
+    page.get_by_role("link", name="Library", exact=True).click()
+    expect(page.locator(".shelf-item")).to_have_count(2)  # what is pasted into the search is not kept here
+
+
+def give(page: Page, event: str, field: str, name: str, content: bytes) -> None:
+    """Drop or paste a file on what is shown."""
+    page.locator("main .view").evaluate(
+        """(view, [event, field, name, bytes]) => {
+            const given = new DataTransfer();
+            given.items.add(new File([new Uint8Array(bytes)], name, { type: 'image/png' }));
+            const target = view.querySelector('input, .shelf');
+            target.dispatchEvent(new (event === 'drop' ? DragEvent : ClipboardEvent)(
+                event, { [field]: given, bubbles: true, cancelable: true },
+            ));
+        }""",
+        [event, field, name, list(content)],
+    )
+
+
 def test_what_is_alike(visit: Callable[..., Page], site: Site) -> None:
     first = searchable(site, "one.png", picture({"cat": 0.8}))
     searchable(site, "two.png", picture({"cat": 0.8}))
@@ -86,7 +117,7 @@ def test_pages_kinds_and_all_made_searchable(visit: Callable[..., Page], site: S
     page.route(
         "**/v1/media?*", lambda route: route.continue_(url=route.request.url.replace("limit=24", "limit=3"))
     )
-    page.get_by_role("link", name="Library").click()
+    page.get_by_role("link", name="Library", exact=True).click()
     expect(page.locator(".shelf-item")).to_have_count(3)
     page.get_by_role("button", name="Show more").click()
     expect(page.locator(".shelf-item")).to_have_count(5)

@@ -140,7 +140,7 @@ def test_pages_and_where_there_is_nothing(visit: Callable[..., Page], site: Site
     expect(page.get_by_text("Nothing is here yet.")).to_be_visible()
     for number in range(14):
         write_text(site, f"apple number {number}", id=f"t{number:02}")
-    page.get_by_role("link", name="Search").click()
+    page.get_by_role("link", name="Search", exact=True).click()
     page.reload()
     expect(page.get_by_label("in", exact=True)).to_have_value("library")
     look_for(page, "apple")
@@ -165,7 +165,7 @@ def test_pictures_and_players_where_a_key_is_needed(
     page.get_by_role("button", name="Play from 0:01: cat").click()
     page.wait_for_function("() => document.querySelector('video').currentTime >= 1")
     assert key not in page.locator("video").get_attribute("src")
-    page.get_by_role("link", name="Library").click()
+    page.get_by_role("link", name="Library", exact=True).click()
     expect(page.locator(".shelf-item img")).to_have_count(2)
     page.wait_for_function(
         "() => [...document.querySelectorAll('.shelf-item img')].every(image => image.naturalWidth > 0)"

@@ -116,7 +116,7 @@ def test_a_platform_with_a_gpu_that_goes_down(visit: Callable[..., Page], site: 
     page = visit(site)
     page.route("**/metrics", with_gpu)
     page.route("**/v1/admin/pools", lambda route: route.fulfill(json=POOLS))
-    page.get_by_role("link", name="Status").click()
+    page.get_by_role("link", name="Status", exact=True).click()
     gpu = page.get_by_role("region", name="GPU memory")
     expect(gpu).to_contain_text("50 %")
     expect(gpu).to_contain_text("40.0 GB of 80.0 GB on 1 GPU, busy 25 % of the time.")
