@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import openai
 from openai import AsyncOpenAI
@@ -16,11 +17,16 @@ from openai import AsyncOpenAI
 from serving.cli.failures import NoServer, RequestRefused, UnusableInput
 from serving.cli.inputs import opened
 from serving.cli.plain import plain
+from serving.cli.upload_progress import shown_upload
 from serving.client import Manymodal, base_url_of, is_loopback
 
 __all__ = ["Server", "base_url", "is_loopback"]
 
 _KEY = re.compile(r"[!-~]{1,512}")
+
+# `max_media_bytes` is 256 MiB unless set otherwise; a part may have 64.
+_ONE_REQUEST_BYTES = 128 << 20
+_PART_BYTES = 32 << 20
 
 _NEXT_STEPS = {
     "invalid_api_key": "Give it as MANYMODAL_API_KEY or --api-key.",
@@ -108,10 +114,36 @@ class Server:
 
     def upload(self, given: Path | str) -> dict[str, Any]:
         """Store a local file (``-``: standard input) and return its media object; ``["id"]`` can be used wherever a
-        URL can.
+        URL can. What is too large for one request goes in parts, and comes back as a file object when the platform
+        keeps it without opening it.
         """
         with opened(given) as (name, file), self.translating():
-            return dict(plain(self.api.media.put((name, file))))
+            size_bytes = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            with shown_upload(name, file, size_bytes) as shown:
+                if size_bytes <= _ONE_REQUEST_BYTES:
+                    return dict(plain(self.api.media.put((name, shown))))
+                return self._uploaded_in_parts(name, shown, size_bytes)
+
+    def _uploaded_in_parts(self, name: str, file: BinaryIO, size_bytes: int) -> dict[str, Any]:
+        upload = self.openai.uploads.create(
+            filename=name, bytes=size_bytes, mime_type="application/octet-stream", purpose="user_data"
+        )
+        try:
+            parts = []
+            while piece := file.read(_PART_BYTES):
+                parts.append(self.openai.uploads.parts.create(upload.id, data=piece).id)
+            whole = self.openai.uploads.complete(upload.id, part_ids=parts).file
+        except BaseException:
+            with contextlib.suppress(openai.APIError):  # what went wrong before is what is to be told
+                self.openai.uploads.cancel(upload.id)
+            raise
+        if whole is None:
+            raise RequestRefused(f"'{name}' was deleted while it was uploaded.")
+        try:
+            return dict(plain(self.api.media.get(whole.id)))
+        except openai.BadRequestError:  # over max_media_bytes: kept as a file
+            return dict(plain(whole))
 
     def add_documents(
         self, collection: str, documents: Sequence[Mapping[str, Any]], options: Mapping[str, Any]

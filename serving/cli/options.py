@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serving.cli.completion import complete_collection, complete_model
-from serving.cli.failures import ClientFailure
-from serving.cli.messages import say_error
 
 if TYPE_CHECKING:
     from serving.cli.client import Server
@@ -68,13 +66,9 @@ Report = Annotated[
 
 @contextlib.contextmanager
 def connected(url: str, api_key: str | None = None) -> Iterator[Server]:
-    """A client for ``url``. An expected failure becomes one sentence on standard error and an exit code."""
+    """A client for ``url``. What it raises becomes a sentence and an exit code in ``CommandGroup``."""
     # Imported here and not above: showing a help text must not wait for an HTTP library.
     from serving.cli.client import Server
 
-    try:
-        with Server(url, api_key) as server:
-            yield server
-    except ClientFailure as failure:
-        say_error(failure.message)
-        raise typer.Exit(failure.exit_code) from None
+    with Server(url, api_key) as server:
+        yield server

@@ -191,3 +191,19 @@ def test_models_are_offered_to_a_shell(live: str) -> None:
     with chat.make_context("chat", ["Hi", "--url", live]) as context:
         offered = {item.value for item in option.shell_complete(context, "")}
     assert {"default", "smollm2-135m-instruct"} <= offered
+
+
+def test_what_is_too_large_for_a_request_goes_in_parts(
+    cli: Cli, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.cli.client._ONE_REQUEST_BYTES", 1000)
+    monkeypatch.setattr("serving.cli.client._PART_BYTES", 50_000)
+    small, large = fake_png(note="x" * 60_000), fake_png(note="x" * 120_000)
+    first = read(cli("media", "put", "-", "--json", input=small))[0]
+    assert (first["object"], first["bytes"]) == ("media", len(small))
+    second = read(cli("media", "put", "-", "--json", input=large))[0]
+    assert (second["object"], second["bytes"]) == ("file", len(large))  # more than the platform opens
+    assert cli("media", "get", second["id"]).stdout_bytes == large
+    broken = cli("media", "put", "-", input=b"\x89PNG\r\n\x1a\nnot JSON" + bytes(2000))
+    assert broken.exit_code == ExitCode.REFUSED
+    assert len(platform.media.list("default")) == 2
