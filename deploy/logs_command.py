@@ -116,4 +116,4 @@ def _print(file: Path, found: list[str], several: bool, as_json: bool) -> None:
         if as_json:
             typer.echo(json.dumps({"file": file.name, "line": line}))
         else:
-            typer.echo(f"{file.stem[-8:]}  {line}" if several else line)
+            typer.echo(f"{file.stem.rpartition('-')[2]}  {line}" if several else line)  # the process's id

@@ -80,7 +80,8 @@ def up(
         prepare_with_progress(settings, settings.model_names())
         given = {"profile": profile, "host": host, "port": port, "models-dir": models_dir}
         options = [f"--{name}={value}" for name, value in given.items() if value is not None]
-        command = [sys.executable, "-m", "deploy", "serve", f"--data-dir={folder}", *options]
+        # -P: a folder named deploy where this is called must not be taken for ours.
+        command = [sys.executable, "-P", "-m", "deploy", "serve", f"--data-dir={folder}", *options]
         began = time.monotonic()
         record, _ = started_platform(command, settings, lambda line: note(line, "dim"))
         seconds = time.monotonic() - began
