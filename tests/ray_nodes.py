@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -37,6 +38,7 @@ __all__ = ["API_PORT", "Cluster", "DriverFailed", "NodeSpec", "wait_for"]
 API_PORT = 8000
 _GCS_PORT = 6379
 _HEAD_SECONDS = 90.0
+_AGENT_SECONDS = 60.0
 _REPOSITORY = Path(__file__).parents[1]
 _OWN_FOLDERS = ("/tmp/ray", "/tmp/haproxy-serve")  # noqa: S108 - Ray's and Serve's, one for each node
 
@@ -91,6 +93,10 @@ class Cluster:
                 self.start_node(name)
                 if name == self._head:
                     wait_for(self._head_answers, _HEAD_SECONDS)
+                # One after the other: a node whose agent is not up within 15 s, which two cores that start three
+                # may take, ends itself (Ray 2.60's raylet, NodeManager::WaitForDashboardAgentPorts).
+                with contextlib.suppress(TimeoutError):
+                    wait_for(partial(self._agent_is_up, name), _AGENT_SECONDS)
             rest.callback(self._end_driver)
             self._rest = rest.pop_all()
         return self
@@ -134,6 +140,11 @@ class Cluster:
                 env={name: value for name, value in self.environment().items() if name != "RAY_ADDRESS"},
                 start_new_session=True,
             )
+
+    def _agent_is_up(self, name: str) -> bool:
+        """Whether a node's agent has told its port, or the node has ended: ``join`` starts it again."""
+        told = (self._folder / name / "tmp/ray").glob("session_2*/dashboard_agent_listen_port_*")
+        return any(told) or self._running[name].poll() is not None
 
     def _head_answers(self) -> bool:
         try:
