@@ -73,6 +73,7 @@ def test_media_are_dropped_and_pasted(visit: Callable[..., Page], site: Site) ->
     expect(coming.get_by_text("Can be found now")).to_have_count(2)
     expect(page.locator(".shelf-name")).to_have_text(["Picture: pasted.png", "Picture: dropped.png"])
     page.get_by_role("link", name="Search", exact=True).click()
+    expect(page.get_by_role("heading", level=1, name="Search")).to_be_visible()
     give(page, "paste", "clipboardData", "searched by.png", picture({"cat": 0.7}))
     expect(page.locator(".hit-name").first).to_contain_text("dropped.png")
     page.get_by_role("link", name="Library", exact=True).click()
