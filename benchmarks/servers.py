@@ -74,12 +74,17 @@ def module(name: str, *arguments: str) -> list[str]:
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path, deadline: float) -> None:
     while time.perf_counter() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"the server ended with code {process.returncode}; its output is in {log}")
+            raise RuntimeError(f"the server ended with code {process.returncode}: {_end(log)}")
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(url, timeout=5, trust_env=False).status_code == httpx.codes.OK:
                 return
         time.sleep(0.2)
-    raise RuntimeError(f"the server did not become ready; its output is in {log}")
+    raise RuntimeError(f"the server did not become ready: {_end(log)}")
+
+
+def _end(log: Path) -> str:
+    """The last it said: its log is gone when the benchmark ends."""
+    return log.read_bytes()[-2000:].decode("utf-8", "replace")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

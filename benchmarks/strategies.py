@@ -157,5 +157,5 @@ def _environment(settings: Settings) -> dict[str, str]:
         f"{prefix}CHAT__READ_PICTURES": str(chat.read_pictures),
         f"{prefix}CHAT__CONTEXT_TOKENS": str(chat.context_tokens),
         f"{prefix}CHAT__EXTRA_ARGUMENTS": f"[{arguments}]",
-        f"{prefix}VIDEO__MAXFRAMES": str(settings.video.max_frames),
+        f"{prefix}VIDEO__MAX_FRAMES": str(settings.video.max_frames),
     }
