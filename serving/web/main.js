@@ -33,7 +33,7 @@ async function show(route) {
     const lost = document.activeElement === document.body; // what had the focus is gone
     shown = found;
     await found.show?.(route);
-    if (!first && lost) main.focus();
+    if (!first && lost) main.focus({ preventScroll: true });
   } catch (error) {
     complain(error);
   }

@@ -60,7 +60,11 @@ export function recordButton(onFile, { label = "Record from the microphone" } = 
       const kept = recording !== null;
       recording = null;
       show();
-      if (!kept || !pieces.length) return;
+      if (!kept) return;
+      if (!pieces.some((piece) => piece.size)) {
+        notify("Nothing was recorded: it was stopped at once.");
+        return;
+      }
       const bare = recorder.mimeType.split(";", 1)[0];
       onFile(new File(pieces, `recording-${stamp(started)}.${ending}`, { type: bare }));
     };

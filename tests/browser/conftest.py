@@ -10,17 +10,15 @@ from typing import Any
 
 import pytest
 from fake_platform import Platform, build_platform, serving
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page
 from served_models import moderation_models, served_models, voice_model
 
 from browser.real_media import RealPerception
-from browser.windows import PATIENCE_MILLISECONDS, Windows, launched
+from browser.windows import Windows, launched
 from serving.access.config import AccessConfig
 from serving.access.keys import KeyStore
 from serving.config import ChatModel, GatewayConfig
 from serving.identity import ALL_SCOPES
-
-expect.set_options(timeout=PATIENCE_MILLISECONDS)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from browser.access import violations
 from browser.real_media import film, picture, speech, written
-from browser.windows import until
+from browser.windows import record, until
 
 PHOTO = picture({"street sign": 0.81, "traffic light": 0.07}, ("MAIN STREET", "No parking"))
 TALK = speech((0.0, 2.0, "Welcome to the meeting."), (3.0, 5.0, "We ship on Friday."))
@@ -147,11 +147,10 @@ def test_dropped_and_pasted(page, media):
 
 
 def test_the_microphone(page, site):
-    page.get_by_role("button", name="Record from the microphone").click()
-    page.get_by_role("button", name="Stop recording").click()
+    record(page)
     expect(page.get_by_role("listitem").filter(has_text="recording-")).to_contain_text("file-")
-    (record,) = site.platform.media.list("default")
-    assert record.ref.content_type in ("audio/webm", "video/webm")
+    (kept,) = site.platform.media.list("default")
+    assert kept.ref.content_type in ("audio/webm", "video/webm")
     ask(page, "What did I say?")
     answered(page)
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from browser.chromium import chromium_program
 from browser.watch import Watch
 
-__all__ = ["PATIENCE_MILLISECONDS", "Windows", "launched", "until"]
+__all__ = ["PATIENCE_MILLISECONDS", "Windows", "launched", "record", "until"]
 
 PATIENCE_MILLISECONDS = 60_000  # of a busy machine; what is there is seen at once
+expect.set_options(timeout=PATIENCE_MILLISECONDS)
+
 _ARGUMENTS = (
     "--use-fake-device-for-media-stream",  # a microphone that beeps
     "--use-fake-ui-for-media-stream",
@@ -52,6 +55,14 @@ def until(page: Page, condition: str, patience_milliseconds: int = PATIENCE_MILL
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, f"it never came to this: {condition}"
         page.wait_for_timeout(50)
+
+
+def record(page: Page, button: str = "Record from the microphone") -> None:
+    """Record a second or more of the beeping microphone."""
+    page.get_by_role("button", name=button).click()
+    stop = page.get_by_role("button", name="Stop recording")
+    expect(stop).to_contain_text(re.compile("[0-9]:(0[1-9]|[1-5][0-9])"))
+    stop.click()
 
 
 class Windows:
