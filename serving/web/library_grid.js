@@ -32,6 +32,7 @@ export function grid() {
     empty,
     h("div", { class: "row shelf-more" }, more),
   );
+  const fresh = new Map(); // what came in here: a page of the list may have been made before it
   let kind = null;
   let after = null;
   let loading = null;
@@ -64,6 +65,13 @@ export function grid() {
       const item = made(medium, known.has(medium.id));
       items.set(medium.id, item);
       add(list, item.element);
+    }
+    if (!next) {
+      for (const [id, item] of fresh) {
+        if (items.has(id) || (kind !== null && item.medium.kind !== kind)) continue;
+        items.set(id, item);
+        list.prepend(item.element);
+      }
     }
     loaded = true;
     tell();
@@ -99,7 +107,7 @@ export function grid() {
   }
 
   function mark(id, isSearchable) {
-    const item = items.get(id);
+    const item = items.get(id) ?? fresh.get(id);
     if (!item) return;
     item.searchable = isSearchable;
     item.element.classList.toggle("unsearchable", !isSearchable);
@@ -107,9 +115,9 @@ export function grid() {
   }
 
   function put(medium) {
-    if (kind !== null && medium.kind !== kind) return;
-    if (items.has(medium.id)) return;
     const item = made(medium, false);
+    fresh.set(medium.id, item);
+    if (items.has(medium.id) || (kind !== null && medium.kind !== kind)) return;
     items.set(medium.id, item);
     list.prepend(item.element);
     tell();
@@ -154,6 +162,7 @@ export function grid() {
     forget(id) {
       items.get(id)?.element.remove();
       items.delete(id);
+      fresh.delete(id);
       tell();
     },
   };

@@ -47,6 +47,8 @@ export function create() {
   let page = null; // { body, cursor, best, score, hits } of what is shown
   let asking = null;
   let shownRoute = null; // whoever comes back to it finds it as it was
+  let placed = Promise.resolve(); // once it is known what there is to search
+  let searches = 0;
 
   /** Offer the collections there are, and choose the one `asked` for, else the one of before, else the likeliest. */
   async function fillPlaces(asked) {
@@ -65,13 +67,21 @@ export function create() {
     return found.reduce((sum, { documents }) => sum + documents, 0);
   }
 
-  function search() {
+  async function search() {
+    searches += 1;
+    try {
+      await placed.catch(() => (placed = fillPlaces(null))); // it may answer by now
+    } catch (error) {
+      complain(error);
+      return;
+    }
+    if (!element.isConnected) return;
     const route = routeTo("search", [], {
       q: box.words(), like: box.document(), kinds: wanted.kinds.join(","), mode: wanted.mode === "vector" ? "" : wanted.mode, in: wanted.collection,
     });
     noteRoute(route);
     shownRoute = route;
-    ask().catch(complain);
+    await ask().catch(complain);
   }
 
   function again() {
@@ -154,7 +164,10 @@ export function create() {
     element,
     async show({ query }) {
       if (page && location.hash === shownRoute) return;
-      const documents = await fillPlaces(query.get("in"));
+      const before = searches;
+      placed = fillPlaces(query.get("in"));
+      const documents = await placed;
+      if (searches > before) return; // someone was quicker
       if ([...query.keys()].length === 0) {
         if (page) return;
         invite(documents);

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from browser.conftest import Site
 from browser.holdings import held, searchable, write_text
@@ -148,6 +148,20 @@ def test_pages_and_where_there_is_nothing(visit: Callable[..., Page], site: Site
     page.get_by_role("button", name="Show more").click()
     expect(page.locator(".hit")).to_have_count(14)
     expect(page.get_by_role("button", name="Show more")).to_be_hidden()
+
+
+def test_who_is_quicker_than_the_page(visit: Callable[..., Page], filled: Site) -> None:
+    page = visit(filled)
+    held_back: list[Route] = []
+    page.route("**/v1/collections", lambda route: held_back.append(route))
+    with page.expect_request("**/v1/collections"):
+        page.get_by_role("link", name="Search", exact=True).click()
+    look_for(page, "rocket")
+    expect(page.get_by_role("searchbox")).to_have_value("rocket")
+    for route in held_back:
+        route.continue_()
+    expect(page.locator(".hit")).to_have_count(5)
+    expect(page.locator(".search-summary")).to_contain_text("5 results")
 
 
 def test_pictures_and_players_where_a_key_is_needed(
