@@ -130,13 +130,14 @@ def _print(found: dict[str, Any]) -> None:
             f"{found['memory_bytes'] / (1 << 30):.1f} GiB of memory in {found['processes']} processes"
         )
         typer.echo(f"log: {found['log'] or 'the terminal where it was started'}")
-    if found["pools"] is not None:
+    if found["pools"]:
         rows = [_pool_row(pool) for pool in found["pools"]]
         print_table(
             ("Pool", "Health", "Replicas", "At work", "Answered", "Failed", "p50", "p95"), rows, whole=8
         )
     elif found["deployments"]:
         print_table(("Part", "State"), list(found["deployments"].items()), whole=2)
+    if found["pools"] is None:
         note("Pools and their calls need a key with the scope admin: MANYMODAL_API_KEY.", "dim")
 
 

@@ -68,7 +68,10 @@ def list_media(
     if rows:
         print_table(("Id", "Kind", "Size", "Stored", "Name"), rows, whole=4)
     else:
-        note("Nothing is stored. `manymodal media put FILE` uploads something.")
+        note(
+            "There are none. `manymodal media put FILE` uploads something; --purpose inline lists what came inside "
+            "requests and indexing."
+        )
 
 
 @media_app.command("put")

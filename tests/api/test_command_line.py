@@ -79,7 +79,7 @@ def test_a_life_of_media(cli: Cli, platform: Platform) -> None:
     assert cli("media", "get", first, "-o", "gone.png").exit_code == ExitCode.REFUSED
     assert sorted(one.name for one in Path().iterdir()) == ["cat-1.png", "cat.png", "named.png", "talk.wav"]
     assert cli("media", "rm", second, third).exit_code == 0
-    assert "Nothing is stored" in cli("media", "ls").stderr
+    assert "There are none" in cli("media", "ls").stderr
 
 
 def test_a_name_from_elsewhere_leads_to_no_other_folder(cli: Cli, live: str) -> None:
