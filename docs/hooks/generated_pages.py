@@ -17,6 +17,7 @@ import command_reference
 import decision_list
 import error_reference
 import model_table
+import setting_reference
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
@@ -41,8 +42,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made whole, and fill in the marks of the others."""
     docs = Path(config.docs_dir)
     examples = api_reference.read_examples((docs / "hooks" / "examples.yaml").read_text("utf-8"))
-    made = api_reference.pages(describe_routes(), (docs / "api.md").read_text("utf-8"), examples)
+    guide, operations = ((docs / name).read_text("utf-8") for name in ("api.md", "operations.md"))
+    made = api_reference.pages(describe_routes(), guide, examples)
     made["reference/errors.md"] = error_reference.page()
+    made["reference/settings.md"] = setting_reference.page(operations, guide)
     made["adr/index.md"] = decision_list.page(docs / "adr")
     for uri, content in made.items():
         files.append(File.generated(config, uri, content=content))

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from documents import REPOSITORY
 
+from deploy.settings import Settings
 from encoders.registry import specs
 from serving.app import describe_routes
 from serving.errors import ERROR_TABLE
@@ -131,6 +132,13 @@ def test_every_route_is_in_the_reference_with_its_fields(site: Site) -> None:
     for name in ("SearchRequest", "ChatRequest", "DocumentRequest"):
         for field in document["components"]["schemas"][name]["properties"]:
             assert field in told
+
+
+def test_every_setting_is_listed_as_it_is_on_any_machine(site: Site) -> None:
+    page = site.pages["reference/settings.html"].text
+    fields = {name for name in Settings.model_fields if name != "deployments"}
+    assert {name for name in fields if not re.search(rf"(?m)^{name}(\.|$)", page)} == set()
+    assert str(Path.home()) not in page
 
 
 def test_every_error_and_every_model_is_listed(site: Site) -> None:
