@@ -14,7 +14,7 @@ const AT_ONCE = 2; // media that are made searchable at a time
 
 /** The view of all media: `{ element, show(), hide(), forget(id) }`. */
 export function grid() {
-  const items = new Map(); // id to { medium, element, searchable }
+  const items = new Map(); // id to { medium, element, sign, searchable }
   const list = h("ul", { class: "shelf", "aria-label": "Media" });
   const empty = h("p", { class: "empty", hidden: true }, "Nothing is here yet. Add pictures, videos or recordings, or drop them anywhere on this page.");
   const more = h("button", { type: "button", hidden: true, onclick: () => load({ next: true }).catch(complain) }, "Show more");
@@ -89,6 +89,7 @@ export function grid() {
 
   function made(medium, isSearchable) {
     const name = medium.filename ?? shortId(medium.id);
+    const sign = h("span", { class: "chip warn shelf-mark", hidden: isSearchable }, "not searchable");
     const element = h(
       "li",
       {},
@@ -98,19 +99,17 @@ export function grid() {
         thumb({ id: medium.id, kind: medium.kind }, { side: 256, showKind: medium.kind === "video" }),
         h("span", { class: "shelf-name" }, h("span", { class: "unseen" }, `${KINDS[medium.kind][0]}: `), name),
         h("span", { class: "small quiet shelf-facts" }, `${size(medium.bytes)}, ${moment(medium.created_at)}`),
-        h("span", { class: "chip warn shelf-mark" }, "not searchable"),
+        sign,
       ),
     );
-    const item = { medium, element, searchable: isSearchable };
-    element.classList.toggle("unsearchable", !isSearchable);
-    return item;
+    return { medium, element, sign, searchable: isSearchable };
   }
 
   function mark(id, isSearchable) {
     const item = items.get(id) ?? fresh.get(id);
     if (!item) return;
     item.searchable = isSearchable;
-    item.element.classList.toggle("unsearchable", !isSearchable);
+    item.sign.hidden = isSearchable;
     tell();
   }
 

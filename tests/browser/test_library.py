@@ -33,7 +33,7 @@ def test_media_come_in_and_are_known(visit: Callable[..., Page], site: Site, tmp
     ).to_be_visible()
     expect(coming.locator(".chip.bad")).to_have_count(1)  # in the server's words
     expect(page.locator(".shelf-item")).to_have_count(4)
-    expect(page.locator(".unsearchable")).to_have_count(1)
+    expect(page.locator(".shelf-mark:visible")).to_have_count(1)
     page.get_by_role("button", name="Clear the list").click()
     expect(coming).to_be_hidden()
 
@@ -126,10 +126,10 @@ def test_pages_kinds_and_all_made_searchable(visit: Callable[..., Page], site: S
     page.get_by_role("button", name="Recordings").click()
     expect(page.locator(".shelf-item")).to_have_count(1)
     page.get_by_role("button", name="Make 1 medium searchable").click()
-    expect(page.locator(".unsearchable")).to_have_count(0)
+    expect(page.locator(".shelf-mark:visible")).to_have_count(0)
     page.get_by_role("button", name="Recordings").click()
     page.get_by_role("button", name="Make 2 media searchable").click()
-    expect(page.locator(".unsearchable")).to_have_count(0)
+    expect(page.locator(".shelf-mark:visible")).to_have_count(0)
     expect(page.get_by_role("button", name="searchable")).to_be_hidden()
     assert ask(site, "GET", "/v1/collections/library")["documents"] == 3
 
