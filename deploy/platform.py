@@ -71,15 +71,21 @@ def running_platform(
         _quiet()
         # Before Ray stops, whatever happens; the folder of HAProxy goes after it.
         rest.callback(_stop, settings.drain_seconds)
-        with _signals_stay():
-            ray.init(
-                "local",
-                num_cpus=max(2, os.cpu_count() or 2),
-                object_store_memory=settings.object_store_bytes,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+        try:
+            with _signals_stay():
+                ray.init(
+                    "local",
+                    num_cpus=max(2, os.cpu_count() or 2),
+                    object_store_memory=settings.object_store_bytes,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+        except Exception as error:  # of no class of its own where a machine is too busy to start it in time
+            raise PlatformStartFailed(
+                f"Ray did not start on this machine: {_first_line(error)} Is it very busy, or short of memory? "
+                "Please try again; `manymodal doctor` says what is missing."
+            ) from error
         on_progress("ray", "running", time.perf_counter() - started)
         serve.start(
             proxy_location="HeadOnly",
