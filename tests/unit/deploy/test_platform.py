@@ -63,7 +63,7 @@ def test_ray_takes_no_signal_from_whoever_starts_it(terminating: Callable[..., N
 
 def test_a_ray_that_does_not_start_is_said_in_a_sentence(terminating: Callable[..., None]) -> None:
     def init(*_: object, **__: object) -> None:
-        raise Exception("The current node timed out during startup.\nMore.")  # noqa: TRY002 - as Ray raises it
+        raise Exception("The current node timed out during startup.\nMore.")  # as Ray raises it
 
     with pytest.raises(PlatformStartFailed, match=r"Ray did not start .* timed out during startup\. Is it"):
         terminating(init)
