@@ -14,7 +14,9 @@ __all__ = ["prepare_with_progress"]
 
 
 def prepare_with_progress(settings: Settings, names: tuple[str, ...]) -> None:
-    """Make models ready to load. What is ready is left alone. Raises ``EncoderError``."""
+    """Make models ready to load. What is ready is left alone, and named at a terminal only. Raises
+    ``EncoderError``.
+    """
     from encoders.prepare import prepare_models
     from encoders.types import ModelSpec
 
@@ -24,11 +26,14 @@ def prepare_with_progress(settings: Settings, names: tuple[str, ...]) -> None:
         TextColumn("{task.fields[facts]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console) as progress:
         tasks: dict[str, Any] = {}
 
         def show(spec: ModelSpec, fraction: float, text: str) -> None:
             if spec.name not in tasks:
+                if fraction >= 1.0 and not console.is_terminal:
+                    return  # ready before; a log need not say so at every start
                 tasks[spec.name] = progress.add_task(spec.name, total=1.0, facts="")
             progress.update(tasks[spec.name], completed=fraction, facts=f"{spec.licence}  {text}")
 
