@@ -22,6 +22,7 @@ from benchmarks.spike import spike
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
+_VARIANT = "all-minilm-l6-v2-float32"
 _STREAMS = 10
 _TOKENS = 8
 _PACE = Pace(tokens=400, tokens_per_second=10.0)
@@ -46,6 +47,7 @@ def paced(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         folder,
         models_dir=str(models_dir),
         drain_seconds=120,
+        encoders={"text_variants": [_VARIANT]},
         chat={"max_streams": _STREAMS},
         deployments={
             "perception": None,
@@ -68,6 +70,9 @@ def test_every_kind_of_request_finds_its_pool_and_nothing_of_haproxy_is_open_to_
         medium = uploaded.json()["id"]
         added = http.post("/v1/collections/default/documents", json={"media_id": medium})
         assert added.status_code in {200, 201}, added.text
+        for model in ("all-minilm-l6-v2", _VARIANT):  # the other is routed to who has it
+            embedded = http.post("/v1/embeddings", json={"model": model, "input": ["a cat", "a dog"]})
+            assert (embedded.status_code, embedded.json()["model"]) == (200, model), embedded.text
         query = {"query": {"type": "text", "content": "a cat"}, "top_k": 3}
         found = http.post("/v1/search", json=query)
         assert [hit["id"] for hit in found.json()["results"]] == [added.json()["id"]], found.text
