@@ -143,6 +143,7 @@ def test_one_that_hangs_is_stopped(settings: Settings, monkeypatch: pytest.Monke
     with pytest.raises(PlatformStartFailed, match="not ready in time"):
         started_platform(server(settings, "starting"), settings, note)
     assert not any(map(psutil.pid_exists, seen))
+    assert read_running(settings.data_dir) is None
 
 
 def test_ctrl_c_while_it_starts_leaves_nothing(settings: Settings) -> None:
