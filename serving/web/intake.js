@@ -11,9 +11,9 @@ const AT_ONCE = 2;
 
 /**
  * A list of what comes in: `{ element, take(files), isBusyWith(id) }`. `onStored(medium)` is called when one is kept,
- * `onSearchable(id)` when it can be found.
+ * `onSearchable(id)` when it can be found, `onEnd()` when nothing more is done for one.
  */
-export function intake({ onStored, onSearchable }) {
+export function intake({ onStored, onSearchable, onEnd }) {
   const list = h("ul", { class: "stack" });
   const clear = h("button", { type: "button", class: "plain", hidden: true, onclick: clearDone }, "Clear the list");
   const element = h(
@@ -67,6 +67,7 @@ export function intake({ onStored, onSearchable }) {
       else entry.end("bad", error.message, null);
     } finally {
       if (medium) busy.delete(medium.id);
+      onEnd();
     }
   }
 
@@ -110,7 +111,8 @@ function row(file) {
       stop.remove();
       words.className = `chip ${tone} intake-end`;
       fill(words, icon(tone === "good" ? "check" : "warning"), sentence);
-      if (medium) element.append(h("a", { class: "small", href: routeTo("library", [medium.id]) }, "Open", h("span", { class: "unseen" }, ` ${name}`)));
+      const which = h("span", { class: "unseen" }, ` ${name}`);
+      if (medium) element.append(h("a", { class: "small", href: routeTo("library", [medium.id]) }, "Open", which));
       announce(`${name}: ${sentence}`);
     },
   };

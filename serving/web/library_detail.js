@@ -71,7 +71,8 @@ export function detail(id, { start, onGone }) {
       : h("button", { type: "button", class: "main", onclick: (event) => change(event, () => makeSearchable(medium)) }, "Make searchable");
     return [
       h("a", { class: "button", href: routeTo("chat", [], { media: id }) }, icon("chat"), "Ask about it"),
-      isSearchable && !mayNotSearch && h("a", { class: "button", href: routeTo("search", [], { like: id, in: LIBRARY }) }, icon("search"), "More like this"),
+      isSearchable && !mayNotSearch &&
+        h("a", { class: "button", href: routeTo("search", [], { like: id, in: LIBRARY }) }, icon("search"), "More like this"),
       !mayNotSearch && search,
       h("button", { type: "button", class: "plain", onclick: () => download(name).catch(complain) }, icon("download"), "Download"),
       h("button", { type: "button", class: "plain bad", onclick: () => askToDelete(name) }, icon("remove"), "Delete"),
@@ -209,7 +210,10 @@ async function likenesses(medium, document) {
     near.length > 0 && [
       h("h3", {}, "All but the same"),
       tiles(near.map((hit) => ({
-        id: hit.media_id, kind: hit.type, name: nameOf(hit), words: hit.same_content ? "the very same bytes" : `${percent(hit.similarity_score)} alike`,
+        id: hit.media_id,
+        kind: hit.type,
+        name: nameOf(hit),
+        words: hit.same_content ? "the very same bytes" : `${percent(hit.similarity_score)} alike`,
       }))),
     ],
   ];
@@ -217,5 +221,8 @@ async function likenesses(medium, document) {
 
 function tiles(some) {
   return h("ul", { class: "tiles" }, some.filter(({ id }) => id).map(({ id, kind, name, words }) =>
-    h("li", {}, h("a", { href: routeTo("library", [id]) }, thumb({ id, kind }, { side: 128 }), h("span", { class: "small" }, name), h("span", { class: "small quiet" }, words)))));
+    h("li", {}, h("a", { href: routeTo("library", [id]) },
+      thumb({ id, kind }, { side: 128 }),
+      h("span", { class: "small" }, name),
+      h("span", { class: "small quiet" }, words)))));
 }

@@ -16,11 +16,16 @@ const AT_ONCE = 2; // media that are made searchable at a time
 export function grid() {
   const items = new Map(); // id to { medium, element, sign, searchable }
   const list = h("ul", { class: "shelf", "aria-label": "Media" });
-  const empty = h("p", { class: "empty", hidden: true }, "Nothing is here yet. Add pictures, videos or recordings, or drop them anywhere on this page.");
+  const empty = h("p", { class: "empty", hidden: true },
+    "Nothing is here yet. Add pictures, videos or recordings, or drop them anywhere on this page.");
   const more = h("button", { type: "button", hidden: true, onclick: () => load({ next: true }).catch(complain) }, "Show more");
   const all = h("button", { type: "button", hidden: true, onclick: () => makeAllSearchable().catch(complain) });
-  const filter = kindButtons(["image", "video", "audio"], ([one = null]) => { kind = one; load().catch(complain); }, { single: true, label: "Show only" });
-  const uploads = intake({ onStored: (medium) => put(medium), onSearchable: (id) => mark(id, true) });
+  const showOnly = ([one = null]) => {
+    kind = one;
+    load().catch(complain);
+  };
+  const filter = kindButtons(["image", "video", "audio"], showOnly, { single: true, label: "Show only" });
+  const uploads = intake({ onStored: (medium) => put(medium), onSearchable: (id) => mark(id, true), onEnd: tell });
   const pick = () => pickFiles((files) => uploads.take(files));
   const element = h(
     "div",

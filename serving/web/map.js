@@ -123,7 +123,9 @@ export function collectionMap() {
     const name = nameOf(one);
     const route = one.media_id ? routeTo("library", [one.media_id]) : routeTo("search", [], { like: one.id, in: place.value });
     return h("li", {}, h("a", { href: route },
-      one.media_id ? thumb({ id: one.media_id, kind: one.type }, { side: 128 }) : h("span", { class: "thumb", dataset: { kind: "text" } }, icon("text")),
+      one.media_id
+        ? thumb({ id: one.media_id, kind: one.type }, { side: 128 })
+        : h("span", { class: "thumb", dataset: { kind: "text" } }, icon("text")),
       h("span", { class: "small tile-name" }, name ?? shortId(one.id))));
   }
 

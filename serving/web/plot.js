@@ -9,8 +9,9 @@ const LEAST_SECONDS = 60;
 /**
  * A card with a title, the newest figures and their course over `seconds`.
  *
- * It begins with a minute and grows to `seconds`. `series`: names, in the order of the values that `push` takes; `format` words a value. `limit`: the top of the plot
- * where it is known (1 for shares); else the plot is as high as its highest value. `what` says what it is, below the title.
+ * It begins with a minute and grows to `seconds`. `series`: names, in the order of the values that `push` takes;
+ * `format` words a value. `limit`: the top of the plot where it is known (1 for shares); else the plot is as high as
+ * its highest value. `what` says what it is, below.
  */
 export function plot({ title, what, series, format, limit = null, seconds = 300 }) {
   const points = [];

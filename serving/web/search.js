@@ -125,7 +125,9 @@ export function create() {
     else fill(results, cards);
     more.hidden = !answer.next_cursor;
     const words = all.length ? `${counted(all.length, "result")}${answer.has_more ? " and more" : ""}: ${kindsFound(all)}.` : "Nothing was found.";
-    fill(summary, words, " ", seenInQuery(answer.manymodal), h("span", { class: "small", title: answer.score.meaning }, all.length > 0 && scoreWords(answer.score.kind)));
+    const { kind, meaning } = answer.score;
+    const scores = all.length > 0 && h("span", { class: "small", title: meaning }, scoreWords(kind));
+    fill(summary, words, " ", seenInQuery(answer.manymodal), scores);
     announce(words);
     if (!all.length) fill(empty, h("p", { class: "quiet" }, "Try other words, other kinds, or another collection."));
     if (next) results.children[all.length - hits.length]?.querySelector("a, button")?.focus();
@@ -144,7 +146,8 @@ export function create() {
       empty,
       h("div", { class: "empty stack" },
         h("p", {}, documents
-          ? "Describe what you look for, drop a picture or a video here, or say it. Videos are found by what is seen and said in them, and play from that second."
+          ? "Describe what you look for, drop a picture or a video here, or say it. " +
+            "Videos are found by what is seen and said in them, and play from that second."
           : "Nothing can be searched yet. What you put into the library can be found here by words, pictures and sound."),
         !documents && h("p", {}, h("a", { class: "button", href: routeTo("library") }, icon("add"), "Open the library"))),
     );
@@ -211,7 +214,10 @@ function seenInQuery(facts) {
 
 function scoreWords(kind) {
   const words = {
-    cosine: "Scores are cosine similarities.", bm25: "Scores are BM25.", reciprocal_rank: "Scores fuse two rankings.", reranked: "Scores of the second look.",
+    cosine: "Scores are cosine similarities.",
+    bm25: "Scores are BM25.",
+    reciprocal_rank: "Scores fuse two rankings.",
+    reranked: "Scores of the second look.",
   };
   return words[kind] ?? "";
 }

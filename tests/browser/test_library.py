@@ -34,6 +34,7 @@ def test_media_come_in_and_are_known(visit: Callable[..., Page], site: Site, tmp
     expect(coming.locator(".chip.bad")).to_have_count(1)  # in the server's words
     expect(page.locator(".shelf-item")).to_have_count(4)
     expect(page.locator(".shelf-mark:visible")).to_have_count(1)
+    expect(page.get_by_role("button", name="Make 1 medium searchable")).to_be_visible()
     page.get_by_role("button", name="Clear the list").click()
     expect(coming).to_be_hidden()
 
