@@ -77,7 +77,11 @@ class Windows:
         """``route`` of the playground at ``url`` in a window of its own; nothing is kept from others. Its ``watch``
         is told what is brought about on purpose.
         """
-        shape = {"locale": "en-GB", "viewport": {"width": 1280, "height": 800}}
+        shape = {
+            "locale": "en-GB",
+            "viewport": {"width": 1280, "height": 800},
+            "reduced_motion": "reduce",  # else one may look while a colour is on its way to another
+        }
         context = self._browser.new_context(**shape | settings, permissions=list(_ALLOWED))
         context.set_default_timeout(self._patience)
         page = context.new_page()
