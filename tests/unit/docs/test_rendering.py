@@ -11,7 +11,8 @@ from documents import REPOSITORY, pages
 from markdown_it import MarkdownIt
 
 TAGS = {
-    name: re.compile(f"<{name}[ >]") for name in ("ol", "ul", "li", "tr", "pre", "h1", "h2", "h3", "strong", "em", "a")
+    name: re.compile(f"<{name}[ >]")
+    for name in ("ol", "ul", "li", "tr", "pre", "h1", "h2", "h3", "strong", "em", "a")
 }
 
 
