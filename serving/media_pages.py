@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from encoders.types import MediaKind
 from storage.media import MediaStore
-from storage.types import MediaRecord, modality_of
+from storage.types import INLINE, MediaRecord, modality_of
 
 __all__ = ["MediaPage", "media_page"]
 
@@ -40,9 +40,10 @@ def media_page(
     looked_at = 0
     while looked_at < _MOST_LOOKED_AT:
         step = min(max(limit + 1, looked_at), _MOST_LOOKED_AT - looked_at)  # few wanted: ever more at a time
-        records = media.list(tenant, after=after, limit=step, purpose=purpose)
+        # The store would look for other purposes among all there is; inline media are told by their ids.
+        records = media.list(tenant, after=after, limit=step, purpose=INLINE if purpose == INLINE else None)
         for record in records:
-            if _is_wanted(record, kind):
+            if _is_wanted(record, kind) and purpose in (None, record.purpose):
                 if len(found) == limit:
                     return MediaPage(tuple(found), found[-1].ref.id)
                 found.append(record)

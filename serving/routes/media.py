@@ -35,6 +35,7 @@ router = APIRouter()
 _THUMBNAIL_STEP_PIXELS = 64  # every size is kept beside the medium: let there be few
 
 _LATEST_SECONDS = 1e6
+_MOMENTS_PER_SECOND = 1000
 
 _MAX_LISTED = 100
 
@@ -118,7 +119,7 @@ async def get_media_thumbnail(
     headers = {
         # A browser that keeps it for an hour shows it as long after a deletion, to the one who had seen it.
         "cache-control": "private, max-age=3600",
-        "etag": f'"{media_id}-{side}"' if moment is None else f'"{media_id}-{side}-{moment:g}"',
+        "etag": f'"{media_id}-{side}"' if moment is None else f'"{media_id}-{side}-{moment:.3f}"',
         "content-security-policy": "default-src 'none'; sandbox",
         "cross-origin-resource-policy": "same-origin",
     }
@@ -144,7 +145,9 @@ async def delete_media(request: Request, media_id: str, tenant: CurrentTenant) -
 
 
 def _moment(info: MediaInfo, seconds: float) -> float:
-    """The moment of a video in hundredths of a second: every one is kept beside the medium."""
+    """The moment of a video, in steps that are finer than frames are long: the thumbnail of each is kept beside the
+    medium. Never later than it was asked for.
+    """
     if info.kind is not MediaKind.VIDEO:
         raise InvalidRequest("'time_seconds' is a moment of a video; this is a picture.", "time_seconds")
     length = info.duration_seconds
@@ -152,7 +155,9 @@ def _moment(info: MediaInfo, seconds: float) -> float:
         raise InvalidRequest(
             f"'time_seconds' is {seconds:g}, but the video is only {length:.2f} seconds long.", "time_seconds"
         )
-    return floor(seconds * 100) / 100
+    return (
+        floor(seconds * _MOMENTS_PER_SECOND + 1e-6) / _MOMENTS_PER_SECOND
+    )  # 1.001 times 1000 is less than 1001
 
 
 async def _kept(request: Request, admitted: AdmittedMedia) -> dict[str, Any]:

@@ -162,9 +162,9 @@ async def test_frames_of_videos(http, platform):
     film = await upload(http, fake_mp4([{"cat": 0.9}, {"dog": 0.9}]))
     path = f"/v1/media/{film['id']}/thumbnail"
     first, again, other = [
-        await http.get(path, params={"time_seconds": seconds}) for seconds in ("1.251", "1.2599", "0")
+        await http.get(path, params={"time_seconds": seconds}) for seconds in ("1.0011", "1.0019", "0")
     ]
-    assert first.content.endswith(b"video 256 at 1.25")
+    assert first.content.endswith(b"video 256 at 1.001")
     assert first.headers["etag"] == again.headers["etag"] != other.headers["etag"]
     assert platform.perception.calls["thumbnail"] == 2
     for seconds in ("2", "2.5", "-1", "nan", "inf", "1e9", "soon"):
@@ -173,6 +173,18 @@ async def test_frames_of_videos(http, platform):
     picture = await upload(http, fake_png())
     answer = await http.get(f"/v1/media/{picture['id']}/thumbnail?time_seconds=0")
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "time_seconds")
+
+
+@pytest.mark.parametrize("rate", [24000 / 1001, 25, 30, 240])
+async def test_a_moment_is_within_the_frame_that_begins_then(http, rate):
+    """Where a scene begins its first frame is shown, not the last one of the scene before."""
+    film = await upload(http, fake_mp4([{"cat": 0.9}, {"dog": 0.9}]))
+    for number in range(0, round(rate), 7):
+        time_seconds = 1 + number / rate
+        path = f"/v1/media/{film['id']}/thumbnail?time_seconds={time_seconds!r}"
+        shown = float((await http.get(path)).content.rpartition(b" ")[2])
+        # The vision encoders look a thousandth of a second later.
+        assert time_seconds < shown + 0.001 < time_seconds + 1 / rate
 
 
 async def test_what_is_written_in_a_picture(http, platform):

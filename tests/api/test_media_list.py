@@ -77,6 +77,18 @@ async def test_a_page_looks_at_so_many_records_only(http, ids, monkeypatch):
     assert ([one["id"] for one in second["data"]], second["has_more"]) == ([sound], False)
 
 
+async def test_a_purpose_that_is_rare_is_not_looked_for_among_all_there_is(http, ids, monkeypatch):
+    monkeypatch.setattr(serving.media_pages, "_MOST_LOOKED_AT", 3)
+    rare = (
+        await http.post("/v1/files", files={"file": ("r.png", fake_png())}, data={"purpose": "vision"})
+    ).json()
+    assert [one["id"] for one in (await http.get(PATH, params={"purpose": "vision"})).json()["data"]] == [
+        rare["id"]
+    ]
+    page = (await http.get(PATH, params={"purpose": "batch"})).json()
+    assert (page["data"], page["last_id"], page["has_more"]) == ([], ids[1], True)
+
+
 async def test_inline_media_and_bad_requests(http, ids):
     content = {"query": {"type": "text", "content": "cat"}}
     await http.post("/v1/search", json=content)
