@@ -134,6 +134,7 @@ def test_dropped_and_pasted(page, media):
       else for (const kind of ['dragenter', 'dragover', 'drop'])
         target.dispatchEvent(new DragEvent(kind, { ...more, dataTransfer: files }));
     }"""
+    page.locator(".chat").wait_for()
     for name, how in (("dropped.png", "drop"), ("pasted.png", "paste")):
         page.evaluate(give, [name, "image/png", list(PHOTO), how])
         expect(page.get_by_role("listitem").filter(has_text=name)).to_contain_text("file-")
