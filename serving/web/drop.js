@@ -3,8 +3,26 @@ import { h } from "./dom.js";
 
 export const MEDIA = "image/*,audio/*,video/*,.mkv,.heic,.heif,.avif,.flac,.opus";
 
-/** Take what is dropped on `element` or pasted in it; `onFiles` is given a list of files. Marks it with `.dropping`. */
+const takers = new WeakMap(); // element to what takes its files
+
+// What is dropped beside it goes to the element that takes files, if one is shown. Never does the browser leave the
+// page to show a file.
+document.addEventListener("dragover", (event) => {
+  if (holdsFiles(event)) event.preventDefault();
+});
+document.addEventListener("drop", (event) => {
+  if (event.defaultPrevented || !holdsFiles(event)) return;
+  event.preventDefault();
+  takers.get(document.querySelector("[data-takes-files]"))?.(event.dataTransfer.files);
+});
+
+/**
+ * Take what is dropped on `element`, or beside it on the page, or pasted in it; `onFiles` is given a list of files. Marks
+ * it with `.dropping`.
+ */
 export function takeFiles(element, onFiles) {
+  element.dataset.takesFiles = "";
+  takers.set(element, give);
   let depth = 0; // enter and leave come for every element within
   const mark = () => element.classList.toggle("dropping", depth > 0);
   element.addEventListener("dragenter", (event) => {

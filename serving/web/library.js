@@ -4,8 +4,9 @@ import { detail } from "./library_detail.js";
 import { grid } from "./library_grid.js";
 import { collectionMap } from "./map.js";
 import { icon } from "./icons.js";
-import { onKeyChange } from "./key.js";
-import { routeTo } from "./router.js";
+import { apiKey, onKeyChange } from "./key.js";
+import { complain } from "./notices.js";
+import { currentRoute, routeTo } from "./router.js";
 
 export const styles = ["kinds.css", "library.css", "moments.css", "map.css", "evidence.css"];
 
@@ -27,7 +28,12 @@ export function create() {
 
   let parts = null;
   let shown = null;
-  onKeyChange(() => { parts = null; });
+  onKeyChange(() => {
+    shown?.hide?.(); // what the key of before may see is not left standing
+    shown = parts = null;
+    fill(place);
+    if (element.isConnected && apiKey() !== null) view.show(currentRoute()).catch(complain);
+  });
 
   function put(part) {
     if (shown !== part) {
@@ -37,7 +43,7 @@ export function create() {
     }
   }
 
-  return {
+  const view = {
     element,
     async show({ path: [name = ""], query }) {
       parts ??= { grid: grid(), map: collectionMap() };
@@ -60,4 +66,5 @@ export function create() {
     },
     hide: () => shown?.hide?.(),
   };
+  return view;
 }

@@ -1,6 +1,7 @@
 // The shell: the bar, the views, the key and the theme.
 import { address } from "./api.js";
 import { fill, h } from "./dom.js";
+import "./drop.js";
 import { icon } from "./icons.js";
 import { apiKey, onKeyChange } from "./key.js";
 import { askForKey } from "./key_dialog.js";

@@ -3,9 +3,10 @@ import { address, ask, askJson } from "./api.js";
 import { onKeyChange } from "./key.js";
 
 const MOST_BLOBS = 300;
+const MOST_BYTES = 256 * 2 ** 20;
 const LINK_SECONDS = 3600;
 
-const blobs = new Map(); // path to a promise of an address; oldest use first
+const blobs = new Map(); // path to { found: a promise of an address, bytes }; oldest use first
 const links = new Map(); // id to { address, until }
 
 onKeyChange(() => {
@@ -15,7 +16,7 @@ onKeyChange(() => {
 
 /**
  * A thumbnail's address, its longer side at most `side` pixels; `at`: the moment of a video, in seconds.
- * Keeps the last 300.
+ * Keeps the last 300 pictures, as long as they are not too large together.
  */
 export function thumbnailUrl(id, { side = 256, at = null } = {}) {
   return blobUrl(`v1/media/${encodeURIComponent(id)}/thumbnail`, { size: side, time_seconds: at });
@@ -28,17 +29,38 @@ export function contentUrl(id) {
 
 function blobUrl(path, query = {}) {
   const key = address(path, query).href;
-  let found = blobs.get(key);
-  if (found) blobs.delete(key); // and in again, as the latest
-  found ??= ask(path, { query }).then((answer) => answer.blob()).then((blob) => URL.createObjectURL(blob));
-  blobs.set(key, found);
-  found.catch(() => blobs.delete(key));
-  if (blobs.size > MOST_BLOBS) dropBlob(blobs.keys().next().value);
-  return found;
+  const known = blobs.get(key);
+  if (known) {
+    blobs.delete(key); // and in again, as the latest
+    blobs.set(key, known);
+    return known.found;
+  }
+  const kept = { bytes: 0 };
+  kept.found = ask(path, { query }).then((answer) => answer.blob()).then((blob) => {
+    if (blob.type.startsWith("image/")) kept.bytes = blob.size; // players read theirs again and again: those stay
+    dropOldest();
+    return URL.createObjectURL(blob);
+  });
+  blobs.set(key, kept);
+  kept.found.catch(() => {
+    if (blobs.get(key) === kept) blobs.delete(key);
+  });
+  dropOldest();
+  return kept.found;
+}
+
+/** All but the latest may go. */
+function dropOldest() {
+  let bytes = [...blobs.values()].reduce((sum, one) => sum + one.bytes, 0);
+  while (blobs.size > 1 && (blobs.size > MOST_BLOBS || bytes > MOST_BYTES)) {
+    const [key, oldest] = blobs.entries().next().value;
+    bytes -= oldest.bytes;
+    dropBlob(key);
+  }
 }
 
 function dropBlob(key) {
-  blobs.get(key).then((url) => URL.revokeObjectURL(url), () => {});
+  blobs.get(key).found.then((url) => URL.revokeObjectURL(url), () => {});
   blobs.delete(key);
 }
 

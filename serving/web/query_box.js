@@ -33,7 +33,7 @@ export function queryBox({ onSearch }) {
       h("button", { type: "submit", class: "main" }, "Search")),
     given,
   );
-  let medium = null; // { kind, content, name } or { document }
+  let medium = null; // { kind, content } or { document }
 
   const pick = () => pickFiles((files) => give(files), { multiple: false });
 
@@ -52,7 +52,9 @@ export function queryBox({ onSearch }) {
       notify("To search by it, a file may have 60 MB. Put larger ones into the library, and look for more like them.", { kind: "bad" });
     } else {
       try {
-        medium = { kind, content: await dataUrl(file), name: file.name };
+        const content = await dataUrl(file);
+        drop();
+        medium = { kind, content };
         show(kind === "image" ? h("img", { src: URL.createObjectURL(file), alt: "" }) : icon(kind), file.name || "A pasted picture");
         onSearch();
       } catch (error) {
@@ -106,6 +108,8 @@ export function queryBox({ onSearch }) {
     setWords: (words) => { field.value = words; },
     focus: () => field.focus(),
     drop,
+    /** Record no more, and keep nothing of it. */
+    cancelRecording: () => microphone.cancel(),
     showDocument({ id, kind, mediaId, name }) {
       drop();
       medium = { document: id };

@@ -24,6 +24,7 @@ export function recordButton(onFile, { label = "Record from the microphone" } = 
     time,
   );
   let recording = null;
+  let turn = 0; // of pressing: who is asked for the microphone may be told no more of it
 
   async function toggle() {
     if (recording) {
@@ -31,8 +32,14 @@ export function recordButton(onFile, { label = "Record from the microphone" } = 
       return;
     }
     button.disabled = true;
+    const mine = ++turn;
     try {
-      recording = await begun();
+      const begins = await begun();
+      if (mine !== turn) {
+        begins.stop(); // of no recording: nobody gets it
+        return;
+      }
+      recording = begins;
       show();
     } catch (error) {
       notify(sentenceFor(error), { kind: "bad" });
@@ -86,6 +93,7 @@ export function recordButton(onFile, { label = "Record from the microphone" } = 
   button.cancel = () => {
     const running = recording;
     recording = null;
+    turn += 1;
     running?.stop();
   };
   return button;

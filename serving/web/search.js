@@ -5,7 +5,7 @@ import { takeFiles } from "./drop.js";
 import { counted, percent } from "./formats.js";
 import { hitCard, kindsFound, nameOf } from "./hit.js";
 import { icon } from "./icons.js";
-import { onKeyChange } from "./key.js";
+import { apiKey, onKeyChange } from "./key.js";
 import { kindButtons } from "./kinds.js";
 import { announce, complain } from "./notices.js";
 import { queryBox } from "./query_box.js";
@@ -159,18 +159,21 @@ export function create() {
     for (const medium of element.querySelectorAll("video, audio")) if (medium !== target) medium.pause();
   }, true);
   onKeyChange(() => {
+    const busy = element.isConnected && element.hasAttribute("aria-busy");
+    asking?.abort(); // what the key of before may see is not left standing
     shownRoute = null;
     clear();
+    if (busy && apiKey() !== null) ask().catch(complain);
   });
 
   return {
     element,
     async show({ query }) {
       if (page && location.hash === shownRoute) return;
-      const before = searches;
+      const mine = (searches += 1);
       placed = fillPlaces(query.get("in"));
       const documents = await placed;
-      if (searches > before) return; // someone was quicker
+      if (searches !== mine) return; // someone was quicker
       if ([...query.keys()].length === 0) {
         if (page) return;
         invite(documents);
@@ -183,12 +186,15 @@ export function create() {
       kinds.set(wanted.kinds);
       mode.value = wanted.mode;
       box.setWords(query.get("q") ?? "");
-      if (!like) box.drop();
-      else box.showDocument(await documentOf(wanted.collection, like));
+      const found = like ? await documentOf(wanted.collection, like) : null;
+      if (searches !== mine) return;
+      if (found) box.showDocument(found);
+      else box.drop();
       shownRoute = location.hash;
       if (box.words() || like) await ask();
     },
     hide() {
+      box.cancelRecording();
       for (const medium of element.querySelectorAll("video, audio")) medium.pause();
     },
   };

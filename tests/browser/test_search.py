@@ -102,6 +102,19 @@ def test_a_picture_or_a_recording_is_searched_by(
     expect(page.get_by_role("alert")).to_contain_text("One can search by a picture, a recording or a video.")
 
 
+def test_who_goes_away_is_not_recorded_any_more(visit: Callable[..., Page], site: Site) -> None:
+    page = visit(site, "#/search")
+    heard: list[str] = []
+    page.on("request", lambda request: heard.append(request.url))
+    page.get_by_role("button", name="Record a sentence to search by").click()
+    expect(page.get_by_role("button", name="Stop recording")).to_contain_text("0:01")
+    page.get_by_role("link", name="Library", exact=True).click()
+    expect(page.get_by_text("Nothing is here yet.")).to_be_visible()
+    page.get_by_role("link", name="Search", exact=True).click()
+    expect(page.get_by_role("button", name="Record a sentence to search by")).to_be_enabled()
+    assert not [url for url in heard if "transcriptions" in url]
+
+
 def drop(page: Page, name: str, kind: str, content: bytes) -> None:
     """Drop a file on the box."""
     given = page.evaluate_handle(
@@ -184,3 +197,8 @@ def test_pictures_and_players_where_a_key_is_needed(
     page.wait_for_function(
         "() => [...document.querySelectorAll('.shelf-item img')].every(image => image.naturalWidth > 0)"
     )
+    page.get_by_role("button", name="API key: in use").click()
+    page.get_by_label("Key", exact=True).fill(site.key(tenant="theirs"))
+    page.get_by_label("Key", exact=True).press("Enter")
+    expect(page.get_by_text("Nothing is here yet.")).to_be_visible()  # what others keep does not stay
+    expect(page.locator(".shelf-item")).to_have_count(0)
