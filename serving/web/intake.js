@@ -57,12 +57,12 @@ export function intake({ onStored, onSearchable, onEnd }) {
       busy.add(medium.id);
       onStored(medium);
       tell("Being looked at and listened to", null);
-      await makeSearchable({ id: medium.id, filename: medium.filename ?? file.name });
+      await makeSearchable({ id: medium.id, filename: medium.filename ?? file.name }, { signal });
       const alike = medium.near_duplicates?.length ?? 0;
       entry.end("good", alike ? `Can be found now; it looks the same as ${counted(alike, "other")}` : "Can be found now", medium);
       onSearchable(medium.id);
     } catch (error) {
-      if (error.name === "AbortError") entry.end("warn", "Stopped", null);
+      if (error.name === "AbortError") entry.end("warn", medium ? "Stopped: it is kept, but it cannot be found" : "Stopped", medium);
       else if (medium) entry.end("warn", `Kept, but it cannot be found: ${error.message}`, medium);
       else entry.end("bad", error.message, null);
     } finally {

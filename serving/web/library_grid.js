@@ -127,15 +127,19 @@ export function grid() {
     tell();
   }
 
+  function unsearchable() {
+    return [...items.values()].filter((item) => !item.searchable && !uploads.isBusyWith(item.medium.id));
+  }
+
   function tell() {
-    const left = [...items.values()].filter((item) => !item.searchable && !uploads.isBusyWith(item.medium.id));
+    const left = unsearchable();
     all.hidden = left.length === 0;
     all.textContent = `Make ${counted(left.length, "medium", "media")} searchable`;
     empty.hidden = items.size > 0 || !loaded;
   }
 
   async function makeAllSearchable() {
-    const left = [...items.values()].filter((item) => !item.searchable);
+    const left = unsearchable();
     let done = 0;
     let refused = null;
     all.disabled = true;

@@ -35,6 +35,7 @@ export function collectionMap() {
       h("div", { class: "row small" }, h("label", { class: "quiet", for: countId }, "Number of groups"), count)),
     summary, shown, empty);
   let loading = null;
+  let chosen = null;
 
   async function show(wanted) {
     const found = (await collections()).filter(({ documents }) => documents > 0);
@@ -64,6 +65,7 @@ export function collectionMap() {
     }
     const names = await namesOf(found, signal);
     plane.draw(found, names);
+    chosen = null;
     fill(preview, h("p", { class: "small quiet" }, "Choose a point to see what it is. The arrow keys go from one to the next."));
     fill(groups, found.clusters.map(groupItem));
     const left = found.documents - found.data.length;
@@ -79,8 +81,11 @@ export function collectionMap() {
     return new Map([...documents].map(([id, document]) => [id, nameOf(document)]));
   }
 
-  async function tellOf({ id, type: kind, media_id: mediaId, cluster }) {
+  async function tellOf(point) {
+    const { id, type: kind, media_id: mediaId, cluster } = point;
+    chosen = point;
     const document = (await documentsById(place.value, [id], { include: ["parts"] })).get(id);
+    if (chosen !== point) return; // another was chosen meanwhile
     if (!document) {
       fill(preview, h("p", { class: "small quiet" }, "It is not in the collection any more."));
       return;

@@ -73,21 +73,30 @@ def test_media_are_dropped_and_pasted(visit: Callable[..., Page], site: Site) ->
     give(page, "paste", "clipboardData", "pasted.png", picture({"rocket": 0.8}))
     expect(coming.get_by_text("Can be found now")).to_have_count(2)
     expect(page.locator(".shelf-name")).to_have_text(["Picture: pasted.png", "Picture: dropped.png"])
+    give(page, "drop", "dataTransfer", "beside.png", picture({"boat": 0.8}), on="header.bar")
+    expect(coming.get_by_text("Can be found now")).to_have_count(3)
+    page.route("**/v1/collections/library/documents", lambda route: None)  # no answer comes
+    give(page, "drop", "dataTransfer", "stopped.png", picture({"boat": 0.7}))
+    expect(coming.get_by_text("Being looked at and listened to")).to_be_visible()
+    coming.get_by_role("button", name="Stop stopped.png").click()
+    expect(coming.get_by_text("Stopped: it is kept, but it cannot be found")).to_be_visible()
+    page.unroute_all(behavior="ignoreErrors")
     page.get_by_role("link", name="Search", exact=True).click()
     expect(page.get_by_role("heading", level=1, name="Search")).to_be_visible()
     give(page, "paste", "clipboardData", "searched by.png", picture({"cat": 0.7}))
     expect(page.locator(".hit-name").first).to_contain_text("dropped.png")
     page.get_by_role("link", name="Library", exact=True).click()
-    expect(page.locator(".shelf-item")).to_have_count(2)  # what is pasted into the search is not kept here
+    expect(page.locator(".shelf-item")).to_have_count(4)  # what is pasted into the search is not kept here
 
 
-def give(page: Page, event: str, field: str, name: str, content: bytes) -> None:
+def give(
+    page: Page, event: str, field: str, name: str, content: bytes, on: str = "main .view :is(input, .shelf)"
+) -> None:
     """Drop or paste a file on what is shown."""
-    page.locator("main .view").evaluate(
-        """(view, [event, field, name, bytes]) => {
+    page.locator(on).first.evaluate(
+        """(target, [event, field, name, bytes]) => {
             const given = new DataTransfer();
             given.items.add(new File([new Uint8Array(bytes)], name, { type: 'image/png' }));
-            const target = view.querySelector('input, .shelf');
             target.dispatchEvent(new (event === 'drop' ? DragEvent : ClipboardEvent)(
                 event, { [field]: given, bubbles: true, cancelable: true },
             ));
