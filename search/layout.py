@@ -8,6 +8,7 @@ cannot show is known: the share of the differences that the two directions hold.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,24 +22,15 @@ MAX_PLACES = 2000
 """Documents on a map, at most: what a page can draw, and eigenvectors that take about a second at most."""
 
 
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Which of the documents are on the map (numbers into those given), where, and in which cluster each lies."""
 
-    __slots__ = ("clusters", "explained", "members", "numbers", "positions")
-
-    def __init__(
-        self,
-        numbers: NDArray[np.int64],
-        positions: NDArray[np.float64],
-        members: NDArray[np.int64],
-        clusters: tuple[Cluster, ...],
-        explained: tuple[float, float],
-    ) -> None:
-        self.numbers = numbers
-        self.positions = positions
-        self.members = members
-        self.clusters = clusters
-        self.explained = explained
+    numbers: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    members: NDArray[np.int64]
+    clusters: tuple[Cluster, ...]
+    explained: tuple[float, float]
 
 
 def lay_out(ids: Sequence[str], vectors: Vector, count: int, limit: int, threads: int) -> Layout:

@@ -137,7 +137,7 @@ async def _groups(
 def _condition(filters: SearchFilters) -> Condition | None:
     if filters.date_range is not None:
         raise InvalidRequest(
-            "Clusters cannot be made by 'date_range'; use a range on the metadata 'uploaded_at'.",
+            "Documents cannot be grouped by 'date_range'; use a range on the metadata 'uploaded_at'.",
             "filters.date_range",
         )
     return condition_of(filters)
