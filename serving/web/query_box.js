@@ -108,8 +108,6 @@ export function queryBox({ onSearch }) {
     setWords: (words) => { field.value = words; },
     focus: () => field.focus(),
     drop,
-    /** Record no more, and keep nothing of it. */
-    cancelRecording: () => microphone.cancel(),
     showDocument({ id, kind, mediaId, name }) {
       drop();
       medium = { document: id };

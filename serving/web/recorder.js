@@ -13,7 +13,7 @@ const LONGEST_SECONDS = 600;
 
 /**
  * A button that records: pressed once it begins, pressed again it ends and `onFile` is given the recording. `label` says
- * what it is for. The element has `cancel()`.
+ * what it is for.
  */
 export function recordButton(onFile, { label = "Record from the microphone" } = {}) {
   const time = h("span", { class: "number small", hidden: true });
@@ -64,8 +64,8 @@ export function recordButton(onFile, { label = "Record from the microphone" } = 
     recorder.onstop = () => {
       clearInterval(timer);
       for (const track of stream.getTracks()) track.stop();
-      const kept = recording !== null;
-      recording = null;
+      const kept = recording === recorder;
+      if (kept) recording = null;
       show();
       if (!kept) return;
       if (!pieces.some((piece) => piece.size)) {
@@ -90,12 +90,13 @@ export function recordButton(onFile, { label = "Record from the microphone" } = 
     time.textContent = clock(0);
   }
 
-  button.cancel = () => {
+  // Whoever goes elsewhere sees no more that it records: it ends, and nothing of it is kept.
+  window.addEventListener("hashchange", () => {
     const running = recording;
     recording = null;
     turn += 1;
     running?.stop();
-  };
+  });
   return button;
 }
 

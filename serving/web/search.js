@@ -194,7 +194,6 @@ export function create() {
       if (box.words() || like) await ask();
     },
     hide() {
-      box.cancelRecording();
       for (const medium of element.querySelectorAll("video, audio")) medium.pause();
     },
   };
