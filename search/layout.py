@@ -19,7 +19,9 @@ from search.types import Cluster, Vector
 __all__ = ["MAX_PLACES", "Layout", "lay_out"]
 
 MAX_PLACES = 2000
-"""Documents on a map, at most: what a page can draw, and eigenvectors that take about a second at most."""
+"""Documents on a map, at most: what a page can draw, and eigenvectors that take a fraction of a second, or some
+seconds where vectors have more than a thousand numbers.
+"""
 
 
 @dataclass(frozen=True, slots=True)
