@@ -69,7 +69,7 @@ def measured(one: Judged) -> str:
 
 def number(value: float) -> str:
     """Three digits that matter, thousands apart, whole numbers as such."""
-    if value == round(value) or abs(value) >= 1000:
+    if value == round(value) or abs(value) >= 999.5:  # three digits of these would be 1e+03
         return f"{value:,.0f}"
     if 0.99 < abs(value) < 1:  # shares of many nines
         return f"{value:.6f}".rstrip("0")

@@ -1,9 +1,7 @@
 """The goals that the issues set, each with the place of its figure in ``results``.
 
-Issues: 2 the first platform, 3 storage, 4 encoders, 5 search, 6 fusion, 7 safety, 8 cluster,
-9 experience. A goal
-
-hat is known to be missed says why; ``tests/unit/benchmarks`` holds that none of the committed results is missed
+Issues: 2 the first platform, 3 storage, 4 encoders, 5 search, 6 fusion, 7 safety, 8 cluster, 9 experience. A goal
+that is known to be missed says why; ``tests/unit/benchmarks`` holds that none of the committed results is missed
 without such a sentence, and that every path exists.
 """
 

@@ -121,11 +121,7 @@ def judge(goal: Goal, document: Mapping[str, Any] | None) -> Judged:
         figure = figure_at(document, goal.where, goal)
     except KeyError as absent:
         return Judged(goal, Verdict.NOT_MEASURED, why=f"the result has no {absent.args[0]}")
-    if goal.reached_by(figure.median):
-        return Judged(goal, Verdict.MET, figure)
-    if goal.reached_by(figure.best(goal)):
-        return Judged(goal, Verdict.WITHIN_SPREAD, figure)
-    return Judged(goal, Verdict.MISSED, figure)
+    return Judged(goal, _verdict(goal, figure), figure)
 
 
 def judge_all(goals: tuple[Goal, ...], results: Path) -> list[Judged]:
@@ -134,10 +130,18 @@ def judge_all(goals: tuple[Goal, ...], results: Path) -> list[Judged]:
     return [judge(goal, documents[goal.benchmark]) for goal in goals]
 
 
-def _goodness(figure: Figure, goal: Goal) -> float:
+def _verdict(goal: Goal, figure: Figure) -> Verdict:
+    if goal.reached_by(figure.median):
+        return Verdict.MET
+    return Verdict.WITHIN_SPREAD if goal.reached_by(figure.best(goal)) else Verdict.MISSED
+
+
+def _goodness(figure: Figure, goal: Goal) -> tuple[int, float]:
+    """What is missed is worse than a lower median that another run may lift over the goal."""
+    order = (Verdict.MISSED, Verdict.WITHIN_SPREAD, Verdict.MET).index(_verdict(goal, figure))
     if goal.direction == "at least":
-        return figure.median
-    return -abs(figure.median) if goal.direction == "within" else -figure.median
+        return order, figure.median
+    return order, -abs(figure.median) if goal.direction == "within" else -figure.median
 
 
 def _figure_below(here: Any, where: tuple[str, ...], goal: Goal) -> Figure:

@@ -66,6 +66,15 @@ def test_of_every_part_the_worst_counts() -> None:
         figure_at({"parts": {}}, goal.where, goal)
 
 
+def test_a_part_that_is_missed_is_not_hidden_by_one_that_varies_more() -> None:
+    parts = {"varies": _rounds(0.85, 0.7, 0.95), "misses": _rounds(0.87, 0.86, 0.88)}
+    goal = Goal("share", 9, "made-up", ("parts", EVERY, "ratio"), "at least", 0.9)
+    judged = judge(goal, {"parts": parts})
+    assert judged.verdict is Verdict.MISSED
+    assert judged.figure is not None
+    assert judged.figure.median == 0.87
+
+
 @given(
     st.lists(st.floats(0.01, 10), min_size=1, max_size=9), st.sampled_from([SPEED, WAIT]), st.floats(0.01, 10)
 )
@@ -176,6 +185,7 @@ def test_a_table_says_what_is_missed_and_never_rounds_a_miss_into_a_hit() -> Non
         (0.999997, "0.999997"),
         (0.9155, "0.915"),
         (20.0, "20"),
+        (999.7, "1,000"),
         (-0.0372, "-0.0372"),
         (0, "0"),
     ],

@@ -47,9 +47,19 @@ def test_what_takes_too_long_is_interrupted_and_nothing_of_it_is_left(tmp_path: 
         assert ended.outcome == "too slow"
         if pid.exists():
             break
-    deadline = time.monotonic() + 30
-    while psutil.pid_exists(int(pid.read_text())) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    assert not psutil.pid_exists(int(pid.read_text()))
+
+
+@pytest.mark.parametrize("ending", ["sys.exit(2)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_what_ends_by_itself_leaves_nothing_either(tmp_path: Path, ending: str) -> None:
+    """A server of a benchmark that broke would run beside all that is measured after it."""
+    pid = tmp_path / "pid"
+    server = (
+        "import os, pathlib, signal, subprocess, sys; "
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True); "
+        f"pathlib.Path({str(pid)!r}).write_text(str(child.pid)); {ending}"
+    )
+    assert run("x", ["-c", server], tmp_path / "x.json", 600).outcome == "failed"
     assert not psutil.pid_exists(int(pid.read_text()))
 
 
