@@ -17,7 +17,7 @@ pytest.importorskip("vllm", reason="the load generator is part of vLLM")
 
 def test_the_tool_sends_what_the_mix_says_and_its_figures_are_read(tmp_path: Path) -> None:
     platform = FakeHttpPlatform()
-    mix = replace(MIXES["native-50"], rate=50.0, tokens=7, ttft_ms=60_000, tpot_ms=60_000)
+    mix = replace(MIXES["native-50"], rate=50.0, tokens=7, ttft_ms=3_600_000, tpot_ms=3_600_000)
     contents = requests(mix, 0, 3)
     blip2_tokenizer().save_pretrained(tmp_path / "tokenizer")
     with running(platform) as url:
