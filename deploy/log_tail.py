@@ -10,13 +10,13 @@ _BLOCK_BYTES = 64 << 10
 _MOST_BYTES = 32 << 20
 
 
-def last_lines(file: Path, count: int) -> list[str]:
-    """The last ``count`` lines, of at most 32 MiB; none of a file that is not there."""
+def last_lines(file: Path, count: int, end: int | None = None) -> list[str]:
+    """The last ``count`` lines, of at most 32 MiB, before byte ``end``; none of a file that is not there."""
     if count <= 0:
         return []
     try:
         with file.open("rb") as lines:
-            end = lines.seek(0, 2)
+            end = lines.seek(0, 2) if end is None else end
             start, content, block_bytes = end, b"", _BLOCK_BYTES
             # One more than asked for: the first may be cut.
             while start > 0 and content.count(b"\n") <= count and end - start < _MOST_BYTES:

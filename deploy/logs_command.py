@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from deploy.errors import NotHere
 from deploy.given_settings import given_settings
 from deploy.log_tail import last_lines, new_lines
 from deploy.running_record import log_file, process_of, read_running
+from serving.cli.messages import harmless
 
 __all__ = ["deployment_logs", "logs"]
 
@@ -60,7 +62,7 @@ def logs(
     several = len(files) > 1
     places = {file: file.stat().st_size if file.exists() else 0 for file in files}
     for file in files:
-        _print(file, last_lines(file, lines), several, as_json)
+        _print(file, last_lines(file, lines, places[file]), several, as_json)
     while follow:
         time.sleep(_POLL_SECONDS)
         for file in files:
@@ -112,8 +114,10 @@ def _session(process: psutil.Process) -> Path | None:
 
 
 def _print(file: Path, found: list[str], several: bool, as_json: bool) -> None:
+    terminal = sys.stdout.isatty()
     for line in found:
         if as_json:
             typer.echo(json.dumps({"file": file.name, "line": line}))
-        else:
-            typer.echo(f"{file.stem.rpartition('-')[2]}  {line}" if several else line)  # the process's id
+            continue
+        shown = f"{file.stem.rpartition('-')[2]}  {line}" if several else line  # the process's id
+        typer.echo(harmless(shown) if terminal else shown)

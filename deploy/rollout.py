@@ -55,7 +55,10 @@ def roll_out(
                 f"The platform did not start within {settings.start_timeout_seconds} seconds. {_LOGS}"
             )
         time.sleep(_LOOK_SECONDS)
-    _get_global_client().wait_for_proxies_serving()
+    try:
+        _get_global_client().wait_for_proxies_serving()
+    except TimeoutError as error:
+        raise PlatformStartFailed(f"What takes requests in did not start: {error} {_LOGS}") from error
 
 
 def _reasons(deployments: Mapping[str, Any]) -> str:

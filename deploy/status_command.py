@@ -48,10 +48,11 @@ def status(
     """
     settings = given_settings(profile=profile, port=port, data_dir=data_dir)
     record = None if url else read_running(settings.data_dir)
-    from serving.cli.client import base_url, is_loopback
+    from serving.cli.client import base_url, is_loopback, usable_key
 
     address = base_url(url) if url else record.url if record else local_url(settings)
-    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+    key = usable_key(api_key)
+    headers = {"authorization": f"Bearer {key}"} if key else {}
     with httpx.Client(
         base_url=address, headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=not is_loopback(address)
     ) as client:

@@ -145,10 +145,10 @@ def started_platform(
         )
     url = local_url(settings)
     record = RunningRecord.of(psutil.Process(child.pid), url, settings.profile, log)
-    note_running(settings.data_dir, record)
     deadline = time.monotonic() + settings.start_timeout_seconds + _START_MARGIN_SECONDS
     place = 0
     try:
+        note_running(settings.data_dir, record)
         while True:
             ready = _is_ready(url)
             found, place = new_lines(log, place)

@@ -127,9 +127,11 @@ class Shelf(Generic[Model]):
         """Take away whoever was asked for longest ago, of those that are loaded."""
         name, place = next((name, place) for name, place in self._places.items() if place.loading.done())
         del self._places[name]
-        await place.unused.wait()
-        await place.loading.result().aclose()
-        self._used_bytes -= self._sizes_bytes[name]
+        try:
+            await place.unused.wait()
+        finally:  # at the end of all it is not waited for whoever asks it
+            self._used_bytes -= self._sizes_bytes[name]
+            await place.loading.result().aclose()
         _LOG.info("The model '%s' makes room.", name)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serving.cli.failures import UnusableInput
-from serving.cli.inputs import only_one_standard_input, read_text, stored
+from serving.cli.inputs import only_one_standard_input, read_text, require_readable, stored
 from serving.cli.messages import harmless, print_json
 from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Model, Url, connected
 
@@ -71,6 +71,7 @@ def chat(
         # Nothing but a medium may be piped in; then the question must be an argument.
         question = prompt if "-" in ask and prompt is not None else _question(prompt, ask)
         only_one_standard_input(prompt, *ask)
+        require_readable(*ask)
         content: list[dict[str, Any]] = [
             part(server, kind, reference)
             for kind, references in zip(_KINDS, (image, audio, video), strict=True)

@@ -20,7 +20,7 @@ from serving.cli.plain import plain
 from serving.cli.upload_progress import shown_upload
 from serving.client import Manymodal, base_url_of, is_loopback
 
-__all__ = ["Server", "base_url", "is_loopback"]
+__all__ = ["Server", "base_url", "is_loopback", "usable_key"]
 
 _KEY = re.compile(r"[!-~]{1,512}")
 
@@ -49,6 +49,14 @@ def base_url(url: str) -> str:
         raise UnusableInput(str(error)) from None
 
 
+def usable_key(given: str | None) -> str | None:
+    """The key without the line end of the file it was read from. Raises ``UnusableInput`` for what is none."""
+    key = given.strip() if given else None
+    if key is not None and not _KEY.fullmatch(key):
+        raise UnusableInput("The API key has characters that no key has.")
+    return key
+
+
 class Server:
     """A running platform. Use it as a context manager; every method raises ``ClientFailure``.
 
@@ -60,9 +68,7 @@ class Server:
         self.url = base_url(url)
         # A proxy in the environment must not come between a client and its own machine.
         self._trust_environment = not is_loopback(self.url)
-        self._api_key = api_key.strip() if api_key else None
-        if self._api_key is not None and not _KEY.fullmatch(self._api_key):
-            raise UnusableInput("The API key has characters that no key has.")
+        self._api_key = usable_key(api_key)
 
     def __enter__(self) -> Self:
         return self

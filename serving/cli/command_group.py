@@ -29,6 +29,12 @@ class CommandGroup(TyperGroup):
         except BrokenPipeError:
             _forget_output()
             raise typer.Exit(ExitCode.CLOSED_PIPE) from None
+        except OSError as error:  # a full disk, a folder that may not be written to
+            if not error.strerror:
+                raise
+            where = "" if error.filename is None else f" ('{error.filename}')"
+            say_error(f"This machine did not let it be done: {error.strerror}{where}.")
+            raise typer.Exit(ExitCode.FAILED) from None
 
 
 def _forget_output() -> None:

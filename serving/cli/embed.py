@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serving.cli.failures import UnusableInput
-from serving.cli.inputs import STANDARD_INPUT, lent, only_one_standard_input
+from serving.cli.inputs import STANDARD_INPUT, lent, only_one_standard_input, require_readable
 from serving.cli.messages import print_json, print_line
 from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected
 from serving.cli.plain import plain
@@ -56,6 +56,7 @@ def embed(
     """
     media = [*(image or ()), *(audio or ()), *(video or ())]
     only_one_standard_input(*(texts or ()), *media)
+    require_readable(*media)
     if not texts and not media:
         if sys.stdin.isatty():
             raise UnusableInput(

@@ -17,7 +17,15 @@ from serving.cli.failures import UnusableInput
 if TYPE_CHECKING:
     from serving.cli.client import Server
 
-__all__ = ["STANDARD_INPUT", "lent", "only_one_standard_input", "opened", "read_text", "stored"]
+__all__ = [
+    "STANDARD_INPUT",
+    "lent",
+    "only_one_standard_input",
+    "opened",
+    "read_text",
+    "require_readable",
+    "stored",
+]
 
 STANDARD_INPUT = "-"
 
@@ -37,11 +45,9 @@ def opened(given: Path | str) -> Iterator[tuple[str, BinaryIO]]:
             raise UnusableInput(
                 "'-' reads standard input: pipe something in, as in `cat FILE | manymodal ...`."
             )
-        with tempfile.TemporaryFile() as spool:
-            shutil.copyfileobj(sys.stdin.buffer, spool)
-            if not spool.tell():
+        with _spooled(sys.stdin.buffer) as (spool, size_bytes):
+            if not size_bytes:
                 raise UnusableInput("Standard input holds nothing; try `cat FILE | manymodal ... -`.")
-            spool.seek(0)
             yield "stdin", spool
         return
     path = Path(given)
@@ -50,7 +56,33 @@ def opened(given: Path | str) -> Iterator[tuple[str, BinaryIO]]:
     except OSError as error:
         raise UnusableInput(f"'{path}' cannot be read: {error.strerror or error}.") from None
     with file:
-        yield path.name, file
+        if file.seekable():
+            yield path.name, file
+            return
+        with _spooled(file) as (spool, _):  # a pipe with a name, as a shell makes of <(COMMAND)
+            yield path.name, spool
+
+
+def require_readable(*given: str | None) -> None:
+    """Raises ``UnusableInput`` for a file that cannot be read: before anything is sent for the others."""
+    for one in given:
+        if one is None or one == STANDARD_INPUT or _is_remote(one):
+            continue
+        path = Path(one)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            continue  # opening a pipe takes a part in it
+        with opened(one):
+            pass
+
+
+@contextlib.contextmanager
+def _spooled(stream: BinaryIO) -> Iterator[tuple[BinaryIO, int]]:
+    """A file with what a stream holds, and its size."""
+    with tempfile.TemporaryFile() as spool:
+        shutil.copyfileobj(stream, spool)
+        size_bytes = spool.tell()
+        spool.seek(0)
+        yield spool, size_bytes
 
 
 def stored(server: Server, given: str) -> str:

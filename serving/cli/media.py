@@ -13,7 +13,7 @@ import typer
 
 from serving.cli.exit_codes import ExitCode
 from serving.cli.failures import ClientFailure, NoServer, UnusableInput
-from serving.cli.inputs import only_one_standard_input
+from serving.cli.inputs import only_one_standard_input, require_readable
 from serving.cli.messages import note, print_json, print_table, say_error
 from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Url, connected
 from serving.cli.outputs import write_pieces
@@ -83,17 +83,20 @@ def put_media(
 ) -> None:
     """Upload pictures, recordings and videos, and print their ids, one a line, in order."""
     only_one_standard_input(*files)
+    require_readable(*files)
     made = []
-    with connected(url, api_key) as server:
-        for given in files:
-            medium = server.upload(given)
-            made.append(medium)
-            if not as_json:
-                typer.echo(medium["id"])
-                for twin in medium.get("near_duplicates") or ():
-                    note(f"{given} looks like {twin['id']}, which was there before.", "dim")
-    if as_json:
-        print_json(made)
+    try:
+        with connected(url, api_key) as server:
+            for given in files:
+                medium = server.upload(given)
+                made.append(medium)
+                if not as_json:
+                    typer.echo(medium["id"])
+                    for twin in medium.get("near_duplicates") or ():
+                        note(f"{given} looks like {twin['id']}, which was there before.", "dim")
+    finally:
+        if as_json:  # when one fails, too: the ids of those before it are needed
+            print_json(made)
 
 
 @media_app.command("show")

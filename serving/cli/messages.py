@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["harmless", "note", "notes", "print_json", "print_line", "print_table", "say_error"]
 
 _CONTROLS = dict.fromkeys([*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)])
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\ud800-\udfff]")  # which JSON itself lets through
 _PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 
 
@@ -25,12 +27,12 @@ def harmless(text: str) -> str:
 
 def print_json(value: Any) -> None:
     """``value`` on standard output, indented."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    typer.echo(_json(value, indent=2))
 
 
 def print_line(value: Any) -> None:
     """``value`` as JSON on one line of standard output."""
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    typer.echo(_json(value))
 
 
 def print_table(headings: tuple[str, ...], rows: list[tuple[Any, ...]], whole: int = 1) -> None:
@@ -65,3 +67,9 @@ def note(text: str, style: str | None = None) -> None:
 def say_error(message: str) -> None:
     """What went wrong, as one sentence on standard error."""
     note(f"Error: {message}", "red")
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """Readable in all languages; what would steer a terminal, or cannot be written as UTF-8, is escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

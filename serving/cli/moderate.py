@@ -8,7 +8,7 @@ import typer
 
 from serving.cli.exit_codes import ExitCode
 from serving.cli.failures import UnusableInput
-from serving.cli.inputs import lent, only_one_standard_input, read_text
+from serving.cli.inputs import lent, only_one_standard_input, read_text, require_readable
 from serving.cli.messages import print_json, print_table
 from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Model, Url, connected
 from serving.cli.plain import plain
@@ -40,6 +40,7 @@ def moderate(
     not decide alone.
     """
     only_one_standard_input(*(texts or ()), *(image or ()))
+    require_readable(*(image or ()))
     given = [read_text(text, "") for text in texts or ()]
     if not given and not image:
         missing = 'Nothing to judge. Give a text, like `manymodal moderate "..."`, or --image FILE.'

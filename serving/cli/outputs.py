@@ -31,11 +31,16 @@ def write_pieces(pieces: Iterable[bytes], target: Path | None) -> int:
 
 
 class WholeFile:
-    """A file that appears when it is whole, or not at all. Raises ``UnusableInput`` when it cannot be written."""
+    """A file that appears when it is whole, or not at all. What is there and no file, as a device or a pipe, is
+    written to as it is. Raises ``UnusableInput`` when it cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
+        if path.is_dir():
+            raise UnusableInput(f"'{path}' is a folder: give the name of a file.")
         self._path = path
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        is_file = path.is_file() or not path.exists()
+        self._part = path.with_name(f".{path.name}.{os.getpid()}.part") if is_file else path
 
     def __enter__(self) -> BinaryIO:
         try:
@@ -45,9 +50,14 @@ class WholeFile:
         return self._file
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._file.close()
-        if kind is None:
-            self._part.replace(self._path)
-        else:
-            with contextlib.suppress(OSError):
-                self._part.unlink()
+        whole = False
+        try:
+            self._file.close()  # which writes what is left, and may fail as any writing
+            whole = kind is None
+        finally:
+            if self._part != self._path:
+                if whole:
+                    self._part.replace(self._path)
+                else:
+                    with contextlib.suppress(OSError):
+                        self._part.unlink()

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from serving.cli.failures import UnusableInput
-from serving.cli.inputs import lent, only_one_standard_input, read_text
+from serving.cli.inputs import lent, only_one_standard_input, read_text, require_readable
 from serving.cli.messages import note, print_json, print_table
 from serving.cli.options import DEFAULT_URL, ApiKey, AsJson, Collection, Url, connected
 from serving.cli.plain import plain
@@ -79,6 +79,7 @@ def search(
 ) -> None:
     """Find texts, pictures, and the moments in recordings and videos. Words and media may be combined."""
     only_one_standard_input(query, image, audio, video)
+    require_readable(image, audio, video)
     with connected(url, api_key) as server:
         queries: list[dict[str, Any]] = []
         words = read_text(query, "") if query else ""

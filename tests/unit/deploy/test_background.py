@@ -190,6 +190,7 @@ def test_status_of_one_that_is_not_ready_and_of_nobody(settings: Settings) -> No
     nobody = run(settings, "status")
     assert nobody.exit_code == 3
     assert "manymodal up" in nobody.stdout
+    assert run(settings, "status", "--api-key", "kéy").exit_code == 2
 
 
 def test_a_process_id_that_was_given_to_another_is_not_the_platform(settings: Settings) -> None:
@@ -248,6 +249,7 @@ def test_ends_of_files(tmp_path: Path) -> None:
     assert new_lines(file, 0) == ([], 0)
     file.write_text("".join(f"{number:06}\n" for number in range(50_000)), "utf-8")
     assert last_lines(file, 3) == ["049997", "049998", "049999"]
+    assert last_lines(file, 2, 14) == ["000000", "000001"]
     assert len(last_lines(file, 20_000)) == 20_000
     assert last_lines(file, 0) == []
     assert len(last_lines(file, 10**6)) == 50_000

@@ -48,7 +48,13 @@ def rolled_out(
     proxies were waited for.
     """
     waited: list[bool] = []
-    client = SimpleNamespace(wait_for_proxies_serving=lambda: waited.append(True))
+
+    def wait_for_proxies_serving() -> None:
+        waited.append(True)
+        if ("proxy", "stuck") in told:
+            raise TimeoutError("Proxies not available after 60s.")
+
+    client = SimpleNamespace(wait_for_proxies_serving=wait_for_proxies_serving)
     handed: list[Any] = []
     monkeypatch.setattr("deploy.rollout._LOOK_SECONDS", 0.0)
     monkeypatch.setattr("deploy.app.build_application", lambda *_: "application")
@@ -97,3 +103,11 @@ def test_without_a_reason_that_is_said(rolled_out: Callable[..., int]) -> None:
 def test_what_takes_too_long_is_given_up(rolled_out: Callable[..., int]) -> None:
     with pytest.raises(PlatformStartFailed, match="within 300 seconds"):
         rolled_out(application("DEPLOYING"), seconds=0.0)
+
+
+def test_what_takes_no_requests_in_is_said(
+    rolled_out: Callable[..., int], told: list[tuple[str, str]]
+) -> None:
+    told.append(("proxy", "stuck"))
+    with pytest.raises(PlatformStartFailed, match="What takes requests in did not start: Proxies"):
+        rolled_out(application("RUNNING"))

@@ -156,3 +156,16 @@ async def test_at_the_end_all_are_let_go_and_nobody_is_loaded_any_more(
         await asking
     with pytest.raises(ModelUnavailable):
         await ask(shelf, "a")
+
+
+async def test_at_the_end_one_that_makes_room_is_let_go_although_it_is_asked(
+    shelf: Shelf[FakeModel], load: Loader
+) -> None:
+    async with shelf.using("a") as model:
+        asking = asyncio.create_task(ask(shelf, "large"))
+        await until(lambda: shelf.loaded == ("large",))
+        await shelf.aclose()
+        assert model.closed
+    with pytest.raises((ModelUnavailable, asyncio.CancelledError)):
+        await asking
+    assert load.loads == ["a"]

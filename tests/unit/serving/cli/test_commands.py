@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from serving.cli.client import base_url
 from serving.cli.exit_codes import ExitCode
 from serving.cli.failures import UnusableInput
-from serving.cli.messages import harmless
+from serving.cli.messages import harmless, print_json
 from serving.cli.used import describe_medium
 
 Cli = Callable[..., Result]
@@ -333,6 +333,16 @@ def test_what_was_used_is_said_in_one_line() -> None:
 
 def test_control_characters_do_not_reach_a_terminal() -> None:
     assert harmless("a\x1b[2J\x07\x9b1m\r\tb\n") == "a[2J1m\tb\n"
+
+
+def test_json_is_readable_and_does_not_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"said": "Käse \x1b[2J \x9b2J \udcff 猫"}
+    print_json(given)
+    printed = capsys.readouterr().out
+    assert "Käse" in printed
+    assert "猫" in printed
+    assert harmless(printed) == printed
+    assert json.loads(printed) == given
 
 
 def test_the_commands_start_without_loading_http_libraries() -> None:
