@@ -11,7 +11,7 @@ const watcher = new IntersectionObserver(
       waiting.delete(target);
     }
   },
-  { rootMargin: MARGIN },
+  { rootMargin: MARGIN, scrollMargin: MARGIN }, // rows that scroll by themselves, too
 );
 
 /** Call `run` once, when `element` comes near the window. */
