@@ -73,12 +73,9 @@ def pages(document: Document, guide_text: str, examples: Mapping[str, Any]) -> d
     made: dict[str, str] = {}
     for family in FAMILIES:
         operations = [one for one in _operations(document) if _family_of(one[1]) is family]
-        meanings: dict[str, str] = {}
-        for name in family.sections:
-            for known, meaning in guide.meanings(told[name]).items():
-                meanings.setdefault(known, meaning)
+        meanings = {name: _rebased(guide.meanings(told[name])) for name in family.sections}
         links = ", ".join(f"[{titles[name]}](../api.md#{name})" for name in family.sections)
-        writer = _Page(family.title, links, document["components"]["schemas"], _rebased(meanings), examples)
+        writer = _Page(family.title, links, document["components"]["schemas"], meanings, examples)
         made[f"reference/{family.name}.md"] = writer.page(operations)
     made["reference/index.md"] = _index(document)
     return made
@@ -134,7 +131,7 @@ class _Page:
         title: str,
         guide_links: str,
         models: Document,
-        meanings: Mapping[str, str],
+        meanings: Mapping[str, Mapping[str, str]],
         examples: Mapping[str, Any],
     ) -> None:
         self._title = title
@@ -142,7 +139,7 @@ class _Page:
         self._models = models
         self._meanings = meanings
         self._examples = examples
-        self._bodies: set[str] = set()
+        self._bodies: dict[str, Mapping[str, str]] = {}
 
     def page(self, operations: Sequence[tuple[str, str, Document]]) -> str:
         """All of it."""
@@ -169,14 +166,16 @@ class _Page:
         if parameters:
             yield "**Parameters**"
             yield _parameter_table(parameters)
+        meanings = self._meanings_for(method, path)
         for kind, content in operation.get("requestBody", {}).get("content", {}).items():
             yield f"**Body**, `{kind}`"
             schema = content["schema"]
             if "$ref" in schema or "properties" not in schema:
                 yield f"{type_words(schema)}."
-                self._bodies.update(models_in({"$ref": schema.get("$ref")}))
+                for name in models_in({"$ref": schema.get("$ref")}):
+                    self._bodies.setdefault(name, meanings)
             else:
-                yield field_table(schema, self._meanings)
+                yield field_table(schema, meanings)
         yield self._example(method, path)
         for status, answer in operation["responses"].items():
             if status == "default":
@@ -186,6 +185,19 @@ class _Page:
                 for kind, content in answer.get("content", {}).items()
             ]
             yield f"**Answer** {status}" + (f", {'; '.join(kinds)}." if kinds else ".")
+
+    def _meanings_for(self, method: str, path: str) -> dict[str, str]:
+        """What the guide says of a route's fields: in its own section, else in those before it, the nearest first.
+
+        Sections that are of no single route tell of all.
+        """
+        (own,) = markdown_links.anchors(f"## `{method} {path}`")
+        names = list(self._meanings)
+        order = names[names.index(own) :: -1] if own in names else names
+        found: dict[str, str] = {}
+        for name in order:
+            found = {**self._meanings[name], **found}
+        return found
 
     def _example(self, method: str, path: str) -> str:
         body = self._examples.get(f"{method} {path}")
@@ -214,7 +226,7 @@ class _Page:
         schema = self._models[name]
         yield f"### `{name}` {{ #{anchor(name)} }}"
         yield _sentences(schema.get("description", ""))
-        table = field_table(schema, self._meanings if name in self._bodies else None)
+        table = field_table(schema, self._bodies.get(name))
         yield table or f"{type_words(schema)}."
 
 
