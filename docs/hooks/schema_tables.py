@@ -29,7 +29,7 @@ _LIMITS = (
     ("maxProperties", "at most {} names"),
     ("pattern", "matches `{}`"),
 )
-_LARGEST_SHOWN = 1 << 62  # what is as large as the wire's numbers is no limit to speak of
+_LARGEST_SHOWN = 1 << 60  # what is as large as the wire's numbers is no limit to speak of
 
 
 def anchor(model: str) -> str:
