@@ -140,6 +140,7 @@ def _list(chosen: Sequence[Benchmark]) -> None:
 
 def _tell(judged: Sequence[Judged], runs: Sequence[Run]) -> None:
     table = Table("issue", "what", "beside", "goal", "measured", "verdict", title="Goals")
+    new = {one.name for one in runs if one.outcome == "measured"}
     for family, ones in by_family(judged).items():
         table.add_section()
         table.add_row("", f"[bold]{family}[/]", "", "", "", "")
@@ -148,6 +149,8 @@ def _tell(judged: Sequence[Judged], runs: Sequence[Run]) -> None:
             word = (
                 f"{one.verdict} (known)" if one.verdict is Verdict.MISSED and goal.known_miss else one.verdict
             )
+            if runs and one.figure and goal.benchmark not in new:
+                word = f"{word}, of an earlier run"
             colour = _COLOURS[one.verdict]
             wanted = f"{goal.direction} {number(goal.value)} {goal.unit}"
             figure = measured(one).split(":")[0] if one.figure else one.why

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.__main__ import summary, verdict
+from benchmarks.__main__ import _tell, summary, verdict
 from benchmarks.figures import README, number, readme_block, table, with_figures
 from benchmarks.goals import FAMILIES, GOALS
 from benchmarks.judgement import EVERY, Goal, Verdict, figure_at, judge, judge_all
@@ -105,6 +105,13 @@ def test_the_exit_code_tells_new_misses_from_known_ones_and_from_failures() -> N
     assert verdict([judge(SPEED, None)], []) == 0
     told = summary([missed], [Run("made-up", "measured", 12.4)])
     assert told["runs"] == {"made-up": {"outcome": "measured", "seconds": 12, "why": ""}}
+
+
+def test_the_table_says_which_figures_are_of_earlier_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    goal = Goal("speed", 9, "cache", ("ratio",), "at least", 0.9)
+    for outcome, is_old in (("measured", False), ("skipped", True), ("failed", True)):
+        _tell([judge(goal, {"ratio": 1})], [Run("cache", outcome)])
+        assert ("met, of an earlier run" in capsys.readouterr().out) is is_old
 
 
 # -- what is committed ------------------------------------------------------------------------------------
