@@ -55,7 +55,8 @@ serve: setup ## Start the platform and keep serving. PORT, PROFILE, DATA_DIR.
 
 test: lint types imports test-models node-client browser ## Lint, types, import rules and every test that needs no GPU.
 	@$(BIN)/pytest tests/unit --numprocesses 2 $(JUDGED)
-	@$(BIN)/pytest tests/contract tests/api tests/browser --numprocesses 3 --dist loadfile --no-loadscope-reorder $(JUDGED)
+	@$(BIN)/pytest tests/contract tests/api --numprocesses 3 --dist loadfile --no-loadscope-reorder $(JUDGED)
+	@$(BIN)/pytest tests/browser --numprocesses 2 --dist loadfile $(JUDGED)
 	@$(BIN)/pytest tests/cluster $(JUDGED)
 
 test-nodes: setup test-models ## Three Ray nodes on this machine, one of each part killed under load (as root).
