@@ -123,8 +123,15 @@ def run_page(page: Path, reader: Reader, wanted: Callable[[str], bool] = lambda 
     Raises ``SybilFailure`` with the line of the block that fails or prints something else.
     """
     follower = _Follower(reader, wanted)
-    for example in parsed_page(page, follower):
-        example.evaluate()
+    document = parsed_page(page, follower)
+    with contextlib.ExitStack() as left:
+        try:
+            for example in document:
+                example.evaluate()
+        finally:  # what readers leave open, clients above all, would else end whenever garbage is collected
+            for value in document.namespace.values():
+                if isinstance(value, contextlib.AbstractContextManager) and hasattr(value, "close"):
+                    left.callback(value.close)
     return follower.ran
 
 
