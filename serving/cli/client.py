@@ -112,6 +112,8 @@ class Server:
             raise _refused(self.url, error.status_code, error.body) from None
         except openai.APIError as error:  # an error event in the middle of a stream
             raise RequestRefused(error.message) from None
+        except UnicodeEncodeError:
+            raise UnusableInput("What was given is no UTF-8 text; nothing of it was sent.") from None
         except Exception as error:
             # While a body is read, as of a download, that library's own errors come through.
             if type(error).__module__.partition(".")[0] in ("httpx", "httpx2"):

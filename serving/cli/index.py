@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from serving.cli.failures import UnusableInput
+from serving.cli.messages import harmless, print_line
 from serving.cli.options import (
     DEFAULT_URL,
     ApiKey,
@@ -156,7 +157,7 @@ class _Outcome:
         if sent.message is not None:
             line |= {"code": sent.code, "error" if sent.status == "failed" else "reason": sent.message}
         if self._as_json:
-            typer.echo(json.dumps(line, ensure_ascii=False))
+            print_line(line)
         elif sent.status == "failed":
             self._shown += 1
             if self._shown <= _SHOWN_FAILURES:
@@ -183,7 +184,7 @@ class _Outcome:
         typer.echo(" ".join(words))
 
     def _say(self, text: str) -> None:
-        self._console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(harmless(text), style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 class _lines:  # noqa: N801 - reads as a word: ``with _lines(path) as write``

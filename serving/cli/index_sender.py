@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from serving.cli.failures import NoServer, RequestRefused, UnusableInput
 from serving.cli.index_sources import Source
+from serving.cli.inputs import as_text
+from serving.cli.inputs import opened as opened_file
 
 if TYPE_CHECKING:
     from serving.cli.client import Server
@@ -153,16 +155,14 @@ def _document(source: Source, opened: ExitStack) -> dict[str, Any]:
     if path is None:
         return document
     document["metadata"] = {
-        "filename": path.name,
-        "path": str(path.resolve()),
+        "filename": as_text(path.name),
+        "path": as_text(path.resolve()),
         **source.entry.get("metadata", {}),
     }
     document.pop("filename", None)
     if source.is_text:
         document["text"] = _text(path)
         return document
-    from serving.cli.inputs import opened as opened_file
-
     document["file"] = opened.enter_context(opened_file(path))
     return document
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.cli.failures import UnusableInput
+from serving.cli.inputs import as_text
 
 __all__ = ["Source", "document_id", "files_in", "sources_of"]
 
@@ -78,7 +79,7 @@ def sources_of(paths: Sequence[Path]) -> Iterator[Source]:
     for path in paths:
         form = _list_format(path)
         if form is None:
-            yield from (Source(str(file), file) for file in files_in([path]))
+            yield from (Source(as_text(file), file) for file in files_in([path]))
         else:
             yield from _listed(path, form)
 
@@ -132,7 +133,7 @@ def _listed(path: Path, form: Any) -> Iterator[Source]:
 
 
 def _of_entry(entry: dict[str, Any], path: Path, number: int) -> Source:
-    place = f"{path}:{number}"
+    place = f"{as_text(path)}:{number}"
     named = [name for name in ("path", "url", "file_id", "text") if entry.get(name)]
     if entry.get("problem"):
         return Source(place, problem=str(entry["problem"]))
@@ -141,8 +142,8 @@ def _of_entry(entry: dict[str, Any], path: Path, number: int) -> Source:
     rest = {name: value for name, value in entry.items() if name != "path"}
     if named[0] == "path":
         file = path.parent / entry["path"]
-        return Source(str(file), file, rest)
-    return Source(place if named[0] == "text" else str(entry[named[0]]), entry=rest)
+        return Source(as_text(file), file, rest)
+    return Source(place if named[0] == "text" else as_text(str(entry[named[0]])), entry=rest)
 
 
 def _is_wanted(name: str) -> bool:

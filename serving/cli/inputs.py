@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STANDARD_INPUT",
+    "as_text",
     "lent",
     "only_one_standard_input",
     "opened",
@@ -57,10 +58,15 @@ def opened(given: Path | str) -> Iterator[tuple[str, BinaryIO]]:
         raise UnusableInput(f"'{path}' cannot be read: {error.strerror or error}.") from None
     with file:
         if file.seekable():
-            yield path.name, file
+            yield as_text(path.name), file
             return
         with _spooled(file) as (spool, _):  # a pipe with a name, as a shell makes of <(COMMAND)
-            yield path.name, spool
+            yield as_text(path.name), spool
+
+
+def as_text(path: Path | str) -> str:
+    """A path that can be sent and printed: in names of files any bytes may be, which text may not."""
+    return str(path).encode("utf-8", "replace").decode()
 
 
 def require_readable(*given: str | None) -> None:

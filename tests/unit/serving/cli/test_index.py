@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def test_index_goes_on_after_a_file_that_fails(
         ("b.jpg", "skipped"),
         ("missing.png", "failed"),
     ]
+
+
+def test_names_of_files_may_hold_any_bytes(cli: Cli, platform: FakeHttpPlatform, tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")).write_bytes(b"picture")
+    result = cli("index", str(tmp_path), "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout.splitlines()[0])["path"] == f"{tmp_path}/caf?.png"
+    (document,) = platform.documents["default"].values()
+    assert document["metadata"]["filename"] == "caf?.png"
+    assert cli("chat", "caf\udce9").exit_code == 2
 
 
 def test_index_json_prints_a_line_per_file_and_the_statistics(cli: Cli, folder: Path) -> None:
