@@ -20,11 +20,10 @@ from deploy.local_haproxy import haproxy_environment
 from deploy.ports import free_port, is_free
 from deploy.ray_environment import ray_environment
 from deploy.rollout import Progress, roll_out
+from deploy.running_record import local_url
 from deploy.settings import Settings
 
 __all__ = ["Platform", "running_platform", "update_platform"]
-
-_EVERYWHERE = "0.0.0.0"  # noqa: S104 - compared with, not listened on
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +93,7 @@ def running_platform(
         )
         deadline = started + settings.start_timeout_seconds
         roll_out(settings, classes, on_progress, started, deadline)
-        host = "127.0.0.1" if settings.host == _EVERYWHERE else settings.host
-        base_url = f"http://{host}:{settings.port}"
+        base_url = local_url(settings)
         _wait_until_ready(base_url, deadline)
         yield Platform(base_url, time.perf_counter() - started)
 

@@ -184,6 +184,7 @@ def stop_platform(data_dir: Path, record: RunningRecord, seconds: float, *, now:
     if process is None:
         forget_running(data_dir, record.pid)
         return
+    below: list[psutil.Process] = []
     try:
         below = process.children(recursive=True)
         process.send_signal(signal.SIGTERM)
@@ -192,11 +193,14 @@ def stop_platform(data_dir: Path, record: RunningRecord, seconds: float, *, now:
             with contextlib.suppress(psutil.TimeoutExpired):
                 process.wait(1)
             if process.is_running():
+                below = list(
+                    {*below, *process.children(recursive=True)}
+                )  # it may still have been starting some
                 process.send_signal(signal.SIGTERM)
     except psutil.AccessDenied:
         raise NotStopped(f"Process {record.pid} belongs to somebody else; stop it as that user.") from None
     except psutil.NoSuchProcess:
-        below = []
+        pass  # it has ended meanwhile; those below it may not have
     _, alive = psutil.wait_procs([process, *below], timeout=seconds)
     if alive and now:
         for one in alive:

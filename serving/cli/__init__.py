@@ -1,4 +1,4 @@
-"""The commands of a client: ``chat``, ``transcribe``, ``index``, ``search`` and ``models`` over HTTP."""
+"""The commands of a client, over HTTP."""
 
 from __future__ import annotations
 

@@ -174,6 +174,23 @@ def test_what_does_not_stop_is_killed_only_when_that_is_asked_for(settings: Sett
     assert not below.is_running() or below.status() == psutil.STATUS_ZOMBIE
 
 
+def test_what_is_below_one_that_ends_by_itself_is_stopped_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, child = started_platform(server(settings), settings, lambda line: None)
+    (below,) = psutil.Process(record.pid).children()
+
+    def ends_before(process: psutil.Process, number: int) -> None:
+        process.kill()
+        process.wait(30)
+        raise psutil.NoSuchProcess(process.pid)
+
+    monkeypatch.setattr(psutil.Process, "send_signal", ends_before)
+    stop_platform(settings.data_dir, record, 0.2, now=True)
+    child.wait(30)
+    assert not below.is_running() or below.status() == psutil.STATUS_ZOMBIE
+
+
 def test_status_of_one_that_is_not_ready_and_of_nobody(settings: Settings) -> None:
     child = subprocess.Popen(server(settings, "starting"), stdout=subprocess.PIPE)
     try:
