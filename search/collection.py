@@ -28,7 +28,14 @@ from search.segment import Part, Segment
 from search.segment_files import SegmentFiles
 from search.segment_record import Origin, SegmentRecord
 from search.snapshot import Snapshot
-from search.stored_documents import document_means, find_contents, find_documents, find_kinds, scrolled
+from search.stored_documents import (
+    document_means,
+    find_contents,
+    find_documents,
+    find_kinds,
+    sampled_means,
+    scrolled,
+)
 from search.table import RowTable, TableState
 from search.types import DEFAULT_SPACE, Query, SearchAnswer, StoredDocument, Vector
 from storage.objects import ObjectStore
@@ -108,6 +115,16 @@ class Collection:
         if where is not None:
             check_condition(where)
         return document_means(self._current(), self._table.spec, where)
+
+    def sampled_vectors(
+        self, where: Condition | None, most: int
+    ) -> tuple[int, list[str], NDArray[np.float32]]:
+        """How many documents there are, and ``document_vectors`` of at most ``most`` of them: of more, every so
+        many-th in order of id. No vector of another document is read.
+        """
+        if where is not None:
+            check_condition(where)
+        return sampled_means(self._current(), self._table.spec, where, most)
 
     def kinds(self, document_ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
         """Modality and medium of stored documents, by id; missing ones are left out. No vector is read."""

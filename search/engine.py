@@ -179,7 +179,7 @@ class SearchEngine:
             raise InvalidQuery("A map has at least one cluster and one document.")
 
         def place(opened: OpenCollection) -> CollectionMap:
-            ids, vectors = opened.reader.document_vectors(where)
+            documents, ids, vectors = opened.reader.sampled_vectors(where, MAX_PLACES)
             found = lay_out(ids, vectors, count, min(limit, MAX_PLACES), self._config.threads)
             shown = [ids[number] for number in found.numbers.tolist()]
             kinds = opened.reader.kinds(shown)
@@ -190,9 +190,9 @@ class SearchEngine:
                 )
                 if one in kinds  # else deleted since
             ]
-            return CollectionMap(len(ids), found.explained, tuple(places), found.clusters)
+            return CollectionMap(documents, len(ids), found.explained, tuple(places), found.clusters)
 
-        return self._use(tenant, collection, place) or CollectionMap(0, (0.0, 0.0), (), ())
+        return self._use(tenant, collection, place) or CollectionMap(0, 0, (0.0, 0.0), (), ())
 
     def delete(self, tenant: str, collection: str, document_id: str) -> int:
         """Remove a document and return a version without it (0 from a ``default`` that nothing was added to)."""

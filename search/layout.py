@@ -19,8 +19,8 @@ from search.types import Cluster, Vector
 __all__ = ["MAX_PLACES", "Layout", "lay_out"]
 
 MAX_PLACES = 2000
-"""Documents on a map, at most: what a page can draw, and eigenvectors that take a fraction of a second, or some
-seconds where vectors have more than a thousand numbers.
+"""Documents on a map, and looked at for one, at most: what a page can draw, vectors of some megabytes, and
+eigenvectors that take a fraction of a second, or some seconds where vectors have more than a thousand numbers.
 """
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from search.filters import Condition
@@ -16,7 +18,7 @@ from search.segment import Part, Segment
 from search.snapshot import Snapshot
 from search.types import CollectionSpec, Row, StoredDocument
 
-__all__ = ["document_means", "find_contents", "find_documents", "find_kinds", "scrolled"]
+__all__ = ["document_means", "find_contents", "find_documents", "find_kinds", "sampled_means", "scrolled"]
 
 _BLOCK_ROWS = 1 << 15
 
@@ -78,21 +80,67 @@ def document_means(
     snapshot: Snapshot, spec: CollectionSpec, where: Condition | None
 ) -> tuple[list[str], NDArray[np.float32]]:
     """See ``Collection.document_vectors``."""
+    return _means([_live(part, where) for part in snapshot.parts], spec)
+
+
+def sampled_means(
+    snapshot: Snapshot, spec: CollectionSpec, where: Condition | None, most: int
+) -> tuple[int, list[str], NDArray[np.float32]]:
+    """See ``Collection.sampled_vectors``."""
+    found = [_live(part, where) for part in snapshot.parts]
+    if not found:
+        return (0, *_means(found, spec))
+    ids = pa.chunked_array([one.ids for one in found])
+    if len(found) > 1:  # each has its documents in order and once; one that compaction cut is in two of them
+        ids = pc.unique(ids)
+        ids = ids.take(pc.sort_indices(ids))
+    documents = len(ids)
+    if documents > most:
+        wanted = ids.take(pa.array(np.arange(most, dtype=np.int64) * documents // most))
+        found = [one.only(wanted) for one in found]
+    return (documents, *_means(found, spec))
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """Some of a segment's rows, of each document those from one of ``firsts`` (places in ``rows``) to the next."""
+
+    segment: Segment
+    rows: NDArray[np.int64]
+    firsts: NDArray[np.int64]
+    ids: pa.LargeStringArray
+
+    def only(self, wanted: pa.LargeStringArray) -> _Live:
+        """The rows of some documents."""
+        mask = pc.is_in(self.ids, value_set=wanted).to_numpy(zero_copy_only=False)
+        sizes = np.diff(self.firsts, append=len(self.rows))
+        kept = sizes[mask]
+        rows = self.rows[np.repeat(mask, sizes)]
+        return _Live(self.segment, rows, np.cumsum(kept) - kept, self.ids.filter(pa.array(mask)))
+
+
+def _live(part: Part, where: Condition | None) -> _Live:
+    columns = part.segment.columns
+    mask = _matching(part, where)
+    rows = np.arange(len(columns)) if mask is None else np.flatnonzero(mask)
+    firsts = np.flatnonzero(np.diff(columns.document_numbers[rows], prepend=-1) != 0)
+    return _Live(part.segment, rows, firsts, columns.ids.column.take(pa.array(rows[firsts])))
+
+
+def _means(found: Sequence[_Live], spec: CollectionSpec) -> tuple[list[str], NDArray[np.float32]]:
     space = spec.spaces[0]
     ids: list[str] = []
     sums = [np.empty((0, space.dimensions), dtype=np.float32)]
-    for part in snapshot.parts:
-        columns = part.segment.columns
-        mask = _matching(part, where)
-        rows = np.arange(len(columns)) if mask is None else np.flatnonzero(mask)
-        numbers = columns.document_numbers[rows]
-        firsts = np.flatnonzero(np.diff(numbers, prepend=-1) != 0)
-        ids += columns.ids.column.take(pa.array(rows[firsts])).to_pylist()
-        for start in range(0, len(firsts), _BLOCK_ROWS):
-            block = firsts[start : start + _BLOCK_ROWS]
-            end = firsts[start + len(block)] if start + len(block) < len(firsts) else len(rows)
-            vectors = part.segment.vectors_at(space.name, rows[block[0] : end])
-            sums.append(np.add.reduceat(vectors, block - block[0], axis=0))
+    for one in found:
+        ids += one.ids.to_pylist()
+        start = 0
+        while start < len(one.firsts):  # whole documents, about as many rows each time
+            first = one.firsts[start]
+            end = max(start + 1, int(np.searchsorted(one.firsts, first + _BLOCK_ROWS)))
+            stop = one.firsts[end] if end < len(one.firsts) else len(one.rows)
+            vectors = one.segment.vectors_at(space.name, one.rows[first:stop])
+            sums.append(np.add.reduceat(vectors, one.firsts[start:end] - first, axis=0))
+            start = end
     return _unit_means(ids, np.concatenate(sums))
 
 

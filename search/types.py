@@ -246,11 +246,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class CollectionMap:
-    """Documents on a plane. ``documents`` are all there are, ``explained`` the shares of their differences that the
-    two directions of the plane show.
+    """Documents on a plane. ``documents`` are all there are; ``sampled`` of them were looked at and are in
+    ``clusters``. ``explained`` are the shares of the differences that the two directions of the plane show.
     """
 
     documents: int
+    sampled: int
     explained: tuple[float, float]
     places: tuple[Place, ...]
     clusters: tuple[Cluster, ...]

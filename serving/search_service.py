@@ -88,8 +88,8 @@ class SearchIndex(Protocol):
     async def layout(
         self, tenant: str, collection: str, count: int, limit: int, where: Condition | None
     ) -> CollectionMap:
-        """At most ``limit`` documents on a plane, and all of them in at most ``count`` clusters. The same
-        collection gives the same map.
+        """At most ``limit`` documents on a plane, and a sample (all, or some thousands of them) in at most
+        ``count`` clusters. The same collection gives the same map.
         """
         ...
 

@@ -93,8 +93,8 @@ class CollectionCalls:
         filters: Mapping[str, Any] | None = None,
         include: Sequence[str] | None = None,
     ) -> Request:
-        """Place up to ``limit`` documents (500 unless said, up to 2000) on a plane; all of them are divided into
-        ``count`` groups (8 unless said).
+        """Place up to ``limit`` documents (500 unless said, up to 2000) on a plane; all of them, or a sample of
+        2000, are divided into ``count`` groups (8 unless said).
         """
         wanted = None if include is None else [*include]
         body = {"limit": limit, "count": count, "filters": filters, "include": wanted}

@@ -293,12 +293,15 @@ class Place(BaseModel):
 
 
 class CollectionMap(BaseModel):
-    """Documents on a plane. ``explained`` is the share of all differences that each axis shows."""
+    """Documents on a plane. ``explained`` is the share of all differences that each axis shows. ``sampled`` of the
+    ``documents`` there are were looked at (all, as a rule) and are in ``clusters``.
+    """
 
     object: str
     method: str
     explained: list[float]
     documents: int
+    sampled: int | None = None
     data: list[Place]
     clusters: list[Cluster]
 

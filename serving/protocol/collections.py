@@ -192,7 +192,7 @@ class ClusterRequest(_Strict):
 
 class MapRequest(_Strict):
     """How many documents to place at most, of those that the filters let through (no ``date_range``), and into how
-    many groups to divide all of these.
+    many groups to divide these, or a sample of 2,000 of them.
     """
 
     limit: Annotated[StrictInt, Field(ge=1, le=2000)] = 500

@@ -138,6 +138,7 @@ def map_object(found: CollectionMap, clusters: list[dict[str, Any]]) -> dict[str
         "method": "pca",
         "explained": list(found.explained),
         "documents": found.documents,
+        "sampled": found.sampled,
         "data": [
             {
                 "id": place.document_id,

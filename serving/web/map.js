@@ -68,9 +68,10 @@ export function collectionMap() {
     chosen = null;
     fill(preview, h("p", { class: "small quiet" }, "Choose a point to see what it is. The arrow keys go from one to the next."));
     fill(groups, found.clusters.map(groupItem));
-    const left = found.documents - found.data.length;
+    const left = found.sampled - found.data.length;
+    const sample = found.sampled < found.documents ? `A sample of ${found.sampled} out of ${found.documents} things. ` : "";
     summary.textContent =
-      `${counted(found.data.length, "thing")} in ${counted(found.clusters.length, "group")}` +
+      `${sample}${counted(found.data.length, "thing")} in ${counted(found.clusters.length, "group")}` +
       `${left > 0 ? ` (${left} more are counted in the groups, but not drawn)` : ""}. ` +
       `The plane shows ${percent(found.explained[0] + found.explained[1])} of what tells them apart: what lies together here may still differ.`;
   }

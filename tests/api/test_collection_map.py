@@ -18,6 +18,7 @@ async def test_a_map(http):
     assert whole["kind"] == "whole"
     answer = (await http.post(PATH, json={"count": 2})).json()
     assert (answer["object"], answer["method"], answer["documents"]) == ("collection.map", "pca", 9)
+    assert answer["sampled"] == 9
     assert [one["size"] for one in answer["clusters"]] == [6, 3]
     assert answer["clusters"][0]["representatives"][0]["url"] is not None
     places = {one["id"]: one for one in answer["data"]}
@@ -33,7 +34,7 @@ async def test_a_map(http):
         assert -1 <= place["y"] <= 1
     assert 0 < answer["explained"][1] <= answer["explained"][0] < 1
     fewer = (await http.post(PATH, json={"count": 2, "limit": 3, "filters": {"n": {"gte": 3}}})).json()
-    assert (fewer["documents"], len(fewer["data"])) == (5, 3)
+    assert (fewer["documents"], fewer["sampled"], len(fewer["data"])) == (5, 5, 3)
 
 
 async def test_maps_of_nothing_and_bad_requests(http):
@@ -42,6 +43,7 @@ async def test_maps_of_nothing_and_bad_requests(http):
         "method": "pca",
         "explained": [0.0, 0.0],
         "documents": 0,
+        "sampled": 0,
         "data": [],
         "clusters": [],
     }

@@ -17,8 +17,10 @@ from search_collections import DIMENSIONS, OpenTable, open_table, random_conditi
 from search.collection import Collection
 from search.errors import DimensionMismatch, InvalidQuery
 from search.filters import Equals, Not, Range
+from search.index.scan import Positions
 from search.query_checks import MAX_REACH
 from search.rank_fusion import fused, fusion_depth
+from search.segment import Segment
 from search.types import Query, RankFusion, Row, SpaceSpec, Vector
 
 WORDS = ("river", "bridge", "cat", "moon", "train", "violin")
@@ -257,6 +259,29 @@ def test_documents_as_one_vector_each(house: House) -> None:
         for document_id, vector in zip(ids, vectors, strict=True):
             mean = np.mean([unit(row.vector) for _, row in rows[document_id]], axis=0)
             np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_a_sample_reads_no_other_vector(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = 0
+    whole = Segment.vectors_at
+
+    def counted(segment: Segment, space: str, rows: Positions) -> Vector:
+        nonlocal read
+        read += len(rows)
+        return whole(segment, space, rows)
+
+    monkeypatch.setattr(Segment, "vectors_at", counted)
+    for where in (None, Range("share", below=0.5), Equals("n", -1)):
+        ids, vectors = house.reader.document_vectors(where)
+        everything = house.reader.sampled_vectors(where, 10_000)
+        assert everything[:2] == (len(ids), ids)
+        read = 0
+        documents, sample, some = house.reader.sampled_vectors(where, 7)
+        wanted = [number * len(ids) // 7 for number in range(7)] if len(ids) > 7 else list(range(len(ids)))
+        assert (documents, sample) == (len(ids), [ids[number] for number in wanted])
+        np.testing.assert_allclose(some, vectors[wanted], atol=1e-5)
+        rows = house.model.matching(Query(house.vector(), where=where))
+        assert read == sum(len(rows[document_id]) for document_id in sample)
 
 
 def test_rows_that_cancel_each_other_out_have_some_mean(tmp_path: Path) -> None:
