@@ -80,11 +80,12 @@ def _readiness(client: httpx.Client) -> tuple[str, dict[str, str]]:
     try:
         answer = client.get("/ready")
         said = answer.json()
-        return str(said["status"]), dict(said["deployments"])
+        state, deployments = str(said["status"]), dict(said["deployments"])
     except httpx.TransportError:
         return "unreachable", {}
     except (ValueError, KeyError, TypeError):
         return "unreachable", {}  # another program's port
+    return (state, deployments) if state in _STATES else ("unreachable", {})
 
 
 def _pools(client: httpx.Client) -> list[dict[str, Any]] | None:

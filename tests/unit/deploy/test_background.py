@@ -210,6 +210,17 @@ def test_status_of_one_that_is_not_ready_and_of_nobody(settings: Settings) -> No
     assert run(settings, "status", "--api-key", "kéy").exit_code == 2
 
 
+def test_a_state_that_no_platform_has_is_another_programs(settings: Settings) -> None:
+    child = subprocess.Popen(server(settings, "fine"), stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"listening\n"
+        assert run(settings, "status").exit_code == 3
+    finally:
+        child.terminate()
+        child.communicate(timeout=30)
+
+
 def test_a_process_id_that_was_given_to_another_is_not_the_platform(settings: Settings) -> None:
     me = psutil.Process()
     record = RunningRecord.of(me, "http://127.0.0.1:1", "laptop", None)
