@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from browser.conftest import Site
 from browser.holdings import ask, held, searchable
 from browser.real_media import film, picture, speech, written
+from browser.windows import until
 
 
 def test_media_come_in_and_are_known(visit: Callable[..., Page], site: Site, tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_media_come_in_and_are_known(visit: Callable[..., Page], site: Site, tmp
     expect(page.get_by_role("list", name="Transcript")).to_contain_text("ahoy")
     expect(page.get_by_role("button", name="Play from 0:01: cat")).to_be_visible()
     page.get_by_role("list", name="Transcript").get_by_role("button", name="Play from 0:01").click()
-    page.wait_for_function("() => document.querySelector('video').currentTime >= 1")
+    until(page, "document.querySelector('video')?.currentTime >= 1")
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="Keep it").click()
     page.get_by_role("button", name="Delete").click()

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, Route, expect
 from browser.conftest import Site
 from browser.holdings import held, searchable, write_text
 from browser.real_media import film, picture, speech, written
+from browser.windows import record, recording, until
 
 
 @pytest.fixture
@@ -53,12 +54,11 @@ def test_words_find_all_kinds_and_videos_play_from_the_second(
     film_card.get_by_role("button", name="Play from 0:02: rocket").click()
     video = film_card.locator("video")
     expect(video).to_have_js_property("paused", False)
-    page.wait_for_function("video => video.currentTime >= 2", arg=video.element_handle())
+    until(page, "document.querySelector('video').currentTime >= 2")
 
     talk = page.get_by_role("listitem").filter(has=page.get_by_text("talk.wav", exact=True)).first
     talk.get_by_role("button", name="Play from 0:01: “the rocket is ready”").click()
-    sound = talk.locator("audio")
-    page.wait_for_function("sound => sound.currentTime >= 1.5", arg=sound.element_handle())
+    until(page, "document.querySelector('audio').currentTime >= 1.5")
     expect(video).to_have_js_property("paused", True)  # one at a time
 
     page.get_by_role("button", name="Pictures").click()
@@ -90,9 +90,7 @@ def test_a_picture_or_a_recording_is_searched_by(
     page.get_by_role("button", name="Search without mine.png").click()
     expect(page.get_by_text("mine.png")).to_have_count(0)
 
-    page.get_by_role("button", name="Record a sentence to search by").click()
-    expect(page.get_by_role("button", name="Stop recording")).to_contain_text("0:01")
-    page.get_by_role("button", name="Stop recording").click()
+    record(page, "Record a sentence to search by")
     expect(page.get_by_role("searchbox")).to_have_value("hello there")
     expect(page.locator(".hit-name").first).to_contain_text("film.mp4")
 
@@ -106,8 +104,7 @@ def test_who_goes_away_is_not_recorded_any_more(visit: Callable[..., Page], site
     page = visit(site, "#/search")
     heard: list[str] = []
     page.on("request", lambda request: heard.append(request.url))
-    page.get_by_role("button", name="Record a sentence to search by").click()
-    expect(page.get_by_role("button", name="Stop recording")).to_contain_text("0:01")
+    recording(page, "Record a sentence to search by")
     page.get_by_role("link", name="Library", exact=True).click()
     expect(page.get_by_text("Nothing is here yet.")).to_be_visible()
     page.get_by_role("link", name="Search", exact=True).click()
@@ -138,7 +135,7 @@ def test_more_like_this_and_back(visit: Callable[..., Page], filled: Site) -> No
     assert "rocket.png" not in results(page)
     page.locator(".hit").first.get_by_role("link", name="Details").click()
     expect(page.get_by_role("heading", name="film.mp4")).to_be_visible()
-    page.wait_for_function("() => document.querySelector('video').currentTime >= 2")  # the moment that fits
+    until(page, "document.querySelector('video')?.currentTime >= 2")  # the moment that fits
     page.go_back()
     expect(page.get_by_text("More like rocket.png")).to_be_visible()
     page.get_by_role("listitem").filter(has=page.get_by_text("film.mp4", exact=True)).first.get_by_role(
@@ -190,13 +187,11 @@ def test_pictures_and_players_where_a_key_is_needed(
     page.get_by_label("Key", exact=True).fill(key)
     page.get_by_label("Key", exact=True).press("Enter")
     page.get_by_role("button", name="Play from 0:01: cat").click()
-    page.wait_for_function("() => document.querySelector('video').currentTime >= 1")
+    until(page, "document.querySelector('video')?.currentTime >= 1")
     assert key not in page.locator("video").get_attribute("src")
     page.get_by_role("link", name="Library", exact=True).click()
     expect(page.locator(".shelf-item img")).to_have_count(2)
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.shelf-item img')].every(image => image.naturalWidth > 0)"
-    )
+    until(page, "[...document.querySelectorAll('.shelf-item img')].every(image => image.naturalWidth > 0)")
     page.get_by_role("button", name="API key: in use").click()
     page.get_by_label("Key", exact=True).fill(site.key(tenant="theirs"))
     page.get_by_label("Key", exact=True).press("Enter")

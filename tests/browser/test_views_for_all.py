@@ -11,6 +11,7 @@ from browser.access import violations
 from browser.conftest import Site
 from browser.holdings import searchable, write_text
 from browser.real_media import film, picture, speech
+from browser.windows import until
 
 PHONE: ViewportSize = {"width": 375, "height": 740}
 WIDE: ViewportSize = {"width": 1280, "height": 800}
@@ -67,7 +68,7 @@ def test_by_keyboard_alone(visit: Callable[..., Page], filled: Site) -> None:
     expect(page.locator(".hit")).to_have_count(4)
     reach(page, "Play from 0:01: “the rocket is ready”")
     page.keyboard.press("Enter")
-    page.wait_for_function("() => document.querySelector('audio')?.currentTime >= 1.5")
+    until(page, "document.querySelector('audio')?.currentTime >= 1.5")
     reach(page, "Details")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=2)).to_be_visible()

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from browser.chromium import chromium_program
 from browser.watch import Watch
 
-__all__ = ["PATIENCE_MILLISECONDS", "Windows", "launched", "record", "until"]
+__all__ = ["PATIENCE_MILLISECONDS", "Windows", "eventually", "launched", "record", "recording", "until"]
 
 PATIENCE_MILLISECONDS = 60_000  # of a busy machine; what is there is seen at once
 expect.set_options(timeout=PATIENCE_MILLISECONDS)
@@ -51,18 +51,33 @@ def until(page: Page, condition: str, patience_milliseconds: int = PATIENCE_MILL
     """Return once the JavaScript ``condition`` holds. Playwright's own ``wait_for_function`` would evaluate it
     inside the page, whose policy forbids that.
     """
+    eventually(page, lambda: page.evaluate(condition), condition, patience_milliseconds)
+
+
+def eventually(
+    page: Page,
+    holds: Callable[[], object],
+    words: str = "",
+    patience_milliseconds: int = PATIENCE_MILLISECONDS,
+) -> None:
+    """Return once ``holds()``; ``words`` say what it is. The page goes on meanwhile."""
     deadline = time.monotonic() + patience_milliseconds / 1000
-    while not page.evaluate(condition):
-        assert time.monotonic() < deadline, f"it never came to this: {condition}"
+    while not holds():
+        assert time.monotonic() < deadline, f"it never came to this: {words}"
         page.wait_for_timeout(50)
 
 
 def record(page: Page, button: str = "Record from the microphone") -> None:
     """Record a second or more of the beeping microphone."""
+    recording(page, button).click()
+
+
+def recording(page: Page, button: str = "Record from the microphone") -> Locator:
+    """Begin to record, and wait until there is a second or more; what stops it."""
     page.get_by_role("button", name=button).click()
     stop = page.get_by_role("button", name="Stop recording")
     expect(stop).to_contain_text(re.compile("[0-9]:(0[1-9]|[1-5][0-9])"))
-    stop.click()
+    return stop
 
 
 class Windows:
