@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from browser.windows import Windows, launched, record, until
+from openai import OpenAI
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
@@ -17,12 +18,15 @@ from deploy.demo.samples import Samples
 
 from .conftest import RunningPlatform
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(500)]  # the start of the platform is in it
 
 PATIENCE_MILLISECONDS = 120_000  # two cores may be hearing, seeing and writing for several at once
 MOST_BYTES = 200_000
 
-Snap = Callable[[Page, str], None]
+_WIDTH = 1280  # of a window, in pixels
+_QUESTIONS = ("Write about the sea.", "What is a rocket?", "How is coffee made?")
+
+Snap = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +49,12 @@ def visit(browser: Browser, platform: RunningPlatform) -> Iterator[Callable[...,
 
 @pytest.fixture
 def snap(request: pytest.FixtureRequest) -> Snap:
-    """Keep a picture of a page where ``--screenshots`` says; else nothing is kept."""
+    """``snap(page, name, width=, height=)`` keeps a picture of a page where ``--screenshots`` says."""
     folder = request.config.getoption("--screenshots")
 
-    def keep(page: Page, name: str) -> None:
+    def keep(page: Page, name: str, height: int, width: int = _WIDTH) -> None:
+        page.set_viewport_size({"width": width, "height": height})
+        settled(page)
         if folder is None:
             return
         shot = Image.open(io.BytesIO(page.screenshot()))
@@ -60,18 +66,46 @@ def snap(request: pytest.FixtureRequest) -> Snap:
     return keep
 
 
+@pytest.fixture
+def traffic(request: pytest.FixtureRequest, client: OpenAI) -> Callable[[], None]:
+    """Asks this and that, so that a picture of the plots shows some; nothing where no pictures are kept."""
+
+    def ask() -> None:
+        for question in _QUESTIONS if request.config.getoption("--screenshots") else ():
+            messages = [{"role": "user", "content": question}]
+            with client.chat.completions.create(
+                model="default", messages=messages, max_tokens=32, stream=True
+            ) as answer:
+                assert sum(1 for _ in answer) > 1
+
+    return ask
+
+
 def settled(page: Page) -> None:
-    """All pictures that one sees are there."""
+    """All pictures that one sees are there. What lies beyond the edge of the window, or of a row that scrolls by
+    itself, is not seen, and comes only when somebody goes there.
+    """
     until(
         page,
-        """[...document.querySelectorAll('img, .thumb:is([data-kind=image], [data-kind=video]) .thumb-picture')]
-             .filter(one => one.getBoundingClientRect().top < innerHeight && one.checkVisibility())
-             .every(one => one.complete && one.naturalWidth)""",
+        """new Promise((done) => {
+             const all = document.querySelectorAll(
+               'img, .thumb:is([data-kind=image], [data-kind=video]) .thumb-picture');
+             const watcher = new IntersectionObserver((entries) => {
+               watcher.disconnect();
+               const seen = entries.filter((one) => one.isIntersecting);
+               done(seen.every(({ target }) => target.complete && target.naturalWidth > 0));
+             });
+             all.forEach((one) => watcher.observe(one));
+             if (!all.length) done(true);
+           })""",
     )
 
 
-def test_a_walk_through_the_playground(visit: Callable[..., Page], samples: Samples, snap: Snap) -> None:
-    page = visit("#/library", color_scheme="light", viewport={"width": 1280, "height": 860})
+def test_a_walk_through_the_playground(
+    visit: Callable[..., Page], samples: Samples, snap: Snap, traffic: Callable[[], None]
+) -> None:
+    status = visit("#/status", color_scheme="dark")  # watched by somebody all the while
+    page = visit("#/library", color_scheme="light")
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Add media").click()
     chooser.value.set_files([*samples.pictures.values(), samples.speech, samples.video])
@@ -81,22 +115,22 @@ def test_a_walk_through_the_playground(visit: Callable[..., Page], samples: Samp
     page.get_by_role("button", name="Clear the list").click()
     expect(page.locator(".shelf-item img")).to_have_count(count - 1)
     expect(page.locator(".unsearchable")).to_have_count(0)
-    settled(page)
-    snap(page, "library")
+    snap(page, "library", height=580)
     page.get_by_role("link", name="Map").click()
     expect(page.locator(".map-point")).to_have_count(count)
-    page.locator(".map-point").first.click()
-    settled(page)
-    snap(page, "map")
+    expect(page.locator(".map-picture")).to_have_count(count - 1)
+    page.get_by_role("button", name="Picture rocket.jpg").click()
+    expect(page.locator(".map-card")).to_contain_text("rocket.jpg")
+    snap(page, "map", height=860)
 
-    page.goto(page.url.partition("#")[0] + "#/search?q=a%20cat")
+    page.goto(page.url.partition("#")[0] + "#/search?q=a%20rocket%20taking%20off")
     hits = page.get_by_role("list", name="Results").locator("> li")
-    expect(hits.first).to_contain_text("cat")
-    expect(
-        hits.filter(has_text="video.mp4").get_by_role("button", name="Play from 0:0").first
-    ).to_be_visible()
-    settled(page)
-    snap(page, "search")
+    expect(hits.first).to_contain_text("rocket")
+    moment = hits.filter(has_text="video.mp4").get_by_role("button", name="Play from 0:12").first
+    expect(moment).to_be_visible()
+    snap(page, "search", height=770)
+    moment.click()
+    until(page, "document.querySelector('.hit video').currentTime >= 12")
 
     page.get_by_role("link", name="Chat", exact=True).click()
     record(page)
@@ -114,9 +148,10 @@ def test_a_walk_through_the_playground(visit: Callable[..., Page], samples: Samp
     page.get_by_label("Longest answer (tokens)").fill("60")
     page.get_by_label("Temperature").fill("0")
     page.get_by_role("button", name="Options").click()
-    page.get_by_label("Your question").fill("What do you see and hear?")
+    page.get_by_label("Your question").fill("When does the museum open?")
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Copy the answer")).to_be_visible(timeout=PATIENCE_MILLISECONDS)
+    expect(page.get_by_role("article", name="Answer")).to_contain_text("9:00")
     sign = page.get_by_role("region", name="What was used of sign.png")
     sign.get_by_role("button", name="of text").click()
     expect(sign.locator("polygon").first).to_be_visible()
@@ -124,18 +159,19 @@ def test_a_walk_through_the_playground(visit: Callable[..., Page], samples: Samp
     video.get_by_role("button", name="passages").click()
     passage = video.locator(".transcript").get_by_role("button").nth(1)
     expect(passage).to_be_visible()
-    page.set_viewport_size({"width": 1280, "height": 1120})
-    page.get_by_role("article", name="Answer").evaluate("one => window.scrollTo(0, one.offsetTop - 80)")
-    settled(page)
-    snap(page, "chat")
+    page.set_viewport_size({"width": 1000, "height": 1320})
+    sign.get_by_role("list", name="Lines of text").get_by_role("listitem").nth(1).hover()
+    expect(sign.locator("polygon.marked")).to_have_count(1)
+    snap(page, "chat", height=1320, width=1000)
     passage.click()
     until(page, "document.querySelector('.evidence video').currentTime > 1")
 
-    page.emulate_media(color_scheme="dark")
-    page.get_by_role("link", name="Status").click()
-    page.set_viewport_size({"width": 1280, "height": 860})
-    expect(page.get_by_role("region", name="Memory", exact=True)).to_contain_text("GB of")
-    expect(page.get_by_role("row").filter(has_text="engine").first).to_contain_text("healthy")
-    tokens = page.get_by_role("region", name="Tokens per second")
-    expect(tokens.locator("path")).to_have_count(1)  # two readings make a line
-    snap(page, "status")
+    traffic()
+    expect(status.get_by_role("region", name="Memory", exact=True)).to_contain_text("GB of")
+    expect(status.get_by_role("row").filter(has_text="engine").first).to_contain_text("healthy")
+    tokens = status.get_by_role("region", name="Tokens per second")
+    expect(tokens.locator("path")).not_to_have_count(0)
+    expect(status.get_by_role("region", name="Time to first token")).to_contain_text(
+        "Since the gateway started: p50"
+    )
+    snap(status, "status", height=846)
