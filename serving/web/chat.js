@@ -36,7 +36,15 @@ export function create() {
   let shownTurns = []; // { turn, element, show } of each turn, in order
 
   takeFiles(element, writing.attach);
-  onKeyChange(options.load);
+  onKeyChange((gone) => {
+    if (gone) {
+      running?.abort();
+      conversation.clear();
+      writing.clear();
+      showTurns();
+    }
+    options.load();
+  });
   showTurns();
 
   /** Show what there is now. Turns that are shown already stay as they are, with what was opened in them. */
@@ -84,6 +92,7 @@ export function create() {
     showTurns();
     fresh.disabled = false;
     writing.running(false);
+    if (!conversation.turns.includes(turn)) return; // it went with the key
     announce(turn.error ?? `The answer is complete. ${turn.text}`);
     scroll();
   }

@@ -7,7 +7,7 @@ import { recordButton } from "./recorder.js";
 
 /**
  * The composer. `onSend({ text, media })`; `onStop()`. The object has `element`, `attach(files)`, `attachStored(medium)`,
- * `focus()`, `running(on)` and `write(text)`.
+ * `clear()`, `focus()`, `running(on)` and `write(text)`.
  */
 export function composer({ onSend, onStop }) {
   let running = false;
@@ -76,6 +76,11 @@ export function composer({ onSend, onStop }) {
     element,
     attach: (files) => attachments.add(files),
     attachStored: (medium) => attachments.addStored(medium),
+    clear() {
+      attachments.take();
+      text.value = "";
+      update();
+    },
     focus: () => text.focus({ preventScroll: true }),
     running(on) {
       running = on;

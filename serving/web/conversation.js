@@ -1,6 +1,13 @@
-// What was said, kept with the tab: it survives a reload and ends with the tab or with `clear`.
+// What was said, kept with the tab: it survives a reload and ends with the tab, with the key, or with `clear`.
+import { onKeyChange } from "./key.js";
+
 const NAME = "manymodal.conversation";
 const EMPTY = { turns: [], options: {} };
+
+// It is of who had the key, and goes with it, whatever view is shown.
+onKeyChange((gone) => {
+  if (gone && sessionStorage.getItem(NAME) !== null) new Conversation().clear();
+});
 
 /**
  * The conversation: `turns` of `{ role: "user", text, media: [{ id, kind, filename }] }` and

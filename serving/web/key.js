@@ -10,19 +10,21 @@ export function apiKey() {
 
 /** Keep a key; `remember`: beyond this tab. */
 export function keepKey(key, remember) {
+  const before = apiKey();
   forgetKey(false);
   (remember ? localStorage : sessionStorage).setItem(NAME, key);
-  for (const tell of listeners) tell();
+  for (const tell of listeners) tell(before !== null && before !== key);
 }
 
 /** Forget it here and on this device. */
 export function forgetKey(telling = true) {
+  const known = apiKey() !== null;
   sessionStorage.removeItem(NAME);
   localStorage.removeItem(NAME);
-  if (telling) for (const tell of listeners) tell();
+  if (telling) for (const tell of listeners) tell(known);
 }
 
-/** Call `tell` whenever the key changes. */
+/** Call `tell(gone)` whenever the key changes; `gone`: one is not in use any more, as it is not when the first comes. */
 export function onKeyChange(tell) {
   listeners.add(tell);
 }

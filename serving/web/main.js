@@ -1,5 +1,6 @@
 // The shell: the bar, the views, the key and the theme.
 import { address } from "./api.js";
+import "./conversation.js";
 import { fill, h } from "./dom.js";
 import "./drop.js";
 import { icon } from "./icons.js";

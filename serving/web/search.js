@@ -5,7 +5,7 @@ import { takeFiles } from "./drop.js";
 import { counted, percent } from "./formats.js";
 import { hitCard, kindsFound, nameOf } from "./hit.js";
 import { icon } from "./icons.js";
-import { apiKey, onKeyChange } from "./key.js";
+import { onKeyChange } from "./key.js";
 import { kindButtons } from "./kinds.js";
 import { announce, complain } from "./notices.js";
 import { queryBox } from "./query_box.js";
@@ -48,11 +48,15 @@ export function create() {
   let asking = null;
   let shownRoute = null; // whoever comes back to it finds it as it was
   let placed = Promise.resolve(); // once it is known what there is to search
+  let named = null; // the collection that the address names
+  let fillings = 0;
   let searches = 0;
 
   /** Offer the collections there are, and choose the one `asked` for, else the one of before, else the likeliest. */
-  async function fillPlaces(asked) {
-    const found = await collections();
+  async function fillPlaces(asked, options) {
+    const mine = (fillings += 1);
+    const found = await collections(options);
+    if (mine !== fillings) return placed; // with another key there are others
     const names = found.map(({ name }) => name);
     const fullest = found.toSorted((one, other) => other.documents - one.documents)[0];
     const library = found.find(({ name, documents }) => name === LIBRARY && documents > 0);
@@ -158,12 +162,19 @@ export function create() {
   element.addEventListener("play", ({ target }) => {
     for (const medium of element.querySelectorAll("video, audio")) if (medium !== target) medium.pause();
   }, true);
-  onKeyChange(() => {
+  onKeyChange((gone) => {
     const busy = element.isConnected && element.hasAttribute("aria-busy");
     asking?.abort(); // what the key of before may see is not left standing
     shownRoute = null;
     clear();
-    if (busy && apiKey() !== null) ask().catch(complain);
+    if (gone) wanted.collection = named = null;
+    const asked = wanted.collection ?? named;
+    fill(place);
+    if (!element.isConnected) return; // whoever comes back asks anew
+    const mine = searches;
+    const anew = () => { if (busy && searches === mine) ask().catch(complain); };
+    placed = fillPlaces(asked, { quiet: true });
+    placed.then(anew, () => {}); // whoever searches next is told what is wrong
   });
 
   return {
@@ -171,7 +182,8 @@ export function create() {
     async show({ query }) {
       if (page && location.hash === shownRoute) return;
       const mine = (searches += 1);
-      placed = fillPlaces(query.get("in"));
+      named = query.get("in");
+      placed = fillPlaces(named);
       const documents = await placed;
       if (searches !== mine) return; // someone was quicker
       if ([...query.keys()].length === 0) {

@@ -9,8 +9,8 @@ let libraryThere = false; // once it is, it is not asked for again
 onKeyChange(() => (libraryThere = false));
 
 /** All collections that one may search, as /v1/collections tells them. */
-export async function collections({ signal } = {}) {
-  const { data } = await askJson("v1/collections", { signal });
+export async function collections(options = {}) {
+  const { data } = await askJson("v1/collections", options);
   libraryThere = data.some(({ name, aliases }) => name === LIBRARY || aliases.includes(LIBRARY));
   return data;
 }
