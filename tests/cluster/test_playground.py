@@ -115,6 +115,7 @@ def test_a_walk_through_the_playground(
     page.get_by_role("button", name="Clear the list").click()
     expect(page.locator(".shelf-item img")).to_have_count(count - 1)
     expect(page.locator(".unsearchable")).to_have_count(0)
+    page.mouse.move(0, 0)  # nothing is under it
     snap(page, "library", height=580)
     page.get_by_role("link", name="Map").click()
     expect(page.locator(".map-point")).to_have_count(count)
