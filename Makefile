@@ -18,8 +18,8 @@ FUZZ_API_SECONDS ?= 300
 FUZZ_SECONDS ?= 20
 # Of 5,000 tests one may meet a machine that is busy with something else. What passes only when it is run again is
 # listed (RERUN) and is a fault to be mended; what fails twice fails.
-# Made-up examples are the same each time; `make unit` makes up new ones.
-JUDGED := --reruns 1 -rR --hypothesis-profile repeatable
+# Made-up examples are the same each time; `make unit` makes up new ones. What took longest is told: all of it is to stay under 25 minutes.
+JUDGED := --reruns 1 -rR --durations 25 --hypothesis-profile repeatable
 
 BIN := $(VENV)/bin
 # Helpers of tests. Those that benchmarks import, too, under the name of their package, are read with these.
