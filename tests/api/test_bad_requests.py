@@ -266,7 +266,6 @@ async def test_huge_bodies(http):
 
 async def test_paths_and_methods_that_are_not_served(http):
     for path in (
-        "/",
         "/v1",
         "/v1/completions",
         "/v1/chat/completions/",
@@ -279,6 +278,7 @@ async def test_paths_and_methods_that_are_not_served(http):
     assert answer.status_code == 405
     assert answer.json()["error"]["code"] == "method_not_allowed"
     assert answer.headers["allow"] == "POST"
+    assert (await refused(http, "/", 405, json={}))["code"] == "method_not_allowed"  # the playground is read
 
 
 async def test_an_unexpected_failure_says_nothing(http, platform, caplog):

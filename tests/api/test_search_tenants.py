@@ -47,6 +47,7 @@ def requests(collection: str) -> list[tuple[str, str, dict[str, Any]]]:
         ("GET", document, {}),
         ("GET", f"{document}/near-duplicates", {}),
         ("POST", f"{path}/clusters", {"json": {"count": 2}}),
+        ("POST", f"{path}/map", {"json": {}}),
     ]
     searches = (
         {"query": text("secret")},

@@ -173,6 +173,7 @@ def requests(file_id: str, upload_id: str, part_ids: list[str]):
         yield "GET", f"/v1/{route}/{file_id}/content", {"headers": {"range": "bytes=9999999-"}}
         yield "POST", f"/v1/{route}/{file_id}/link", {}
     yield "GET", f"/v1/media/{file_id}/thumbnail", {}
+    yield "GET", f"/v1/media/{file_id}/text", {}
     yield "POST", f"/v1/uploads/{upload_id}/parts", {"files": {"data": ("a", b"x")}}
     yield "POST", f"/v1/uploads/{upload_id}/complete", {"json": {"part_ids": part_ids}}
     yield "POST", f"/v1/uploads/{upload_id}/cancel", {}
