@@ -241,7 +241,7 @@ _CLUSTER = (
             ("replicas", "kill -9 of a replica (slowest of all)", 30, ""),
             ("controller", "kill -9 of the controller", 30, ""),
             ("proxy", "kill -9 of the proxy", 30, ""),
-            ("node", "a worker's machine is off and on", 30, "other programs ran meanwhile"),
+            ("node", "a worker's machine is off and on", 30, "before a lost machine counted as such after 5 s"),
             ("head", "the head is killed", 60, ""),
         )
     ),
