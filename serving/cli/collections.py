@@ -60,7 +60,7 @@ def list_collections(url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: As
         (
             one["name"],
             one["documents"],
-            ", ".join(f"{count} {kind}" for kind, count in (one.get("modalities") or {}).items()),
+            _kinds(one),
             ", ".join(one.get("aliases") or ()),
         )
         for one in found
@@ -81,7 +81,7 @@ def show_collection(
     spaces = ", ".join(
         f"{one['name']} ({one['dimensions']} numbers, {one['model'] or 'own'})" for one in found["spaces"]
     )
-    kinds = ", ".join(f"{count} {kind}" for kind, count in (found.get("modalities") or {}).items())
+    kinds = _kinds(found)
     index = found["index"]
     print_table(
         ("What", "Value"),
@@ -264,6 +264,10 @@ def clusters(
         for one in found["data"]
     ]
     print_table(("Size", "Alike", "Typical"), rows, whole=2)
+
+
+def _kinds(collection: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in (collection.get("modalities") or {}).items())
 
 
 def _what(document: dict[str, Any]) -> str:

@@ -155,9 +155,8 @@ def _moment(info: MediaInfo, seconds: float) -> float:
         raise InvalidRequest(
             f"'time_seconds' is {seconds:g}, but the video is only {length:.2f} seconds long.", "time_seconds"
         )
-    return (
-        floor(seconds * _MOMENTS_PER_SECOND + 1e-6) / _MOMENTS_PER_SECOND
-    )  # 1.001 times 1000 is less than 1001
+    # The millionth: 1.001 times 1000 is less than 1001.
+    return floor(seconds * _MOMENTS_PER_SECOND + 1e-6) / _MOMENTS_PER_SECOND
 
 
 async def _kept(request: Request, admitted: AdmittedMedia) -> dict[str, Any]:
