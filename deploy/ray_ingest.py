@@ -167,7 +167,9 @@ class _Fetching(_Stage):
         self._arrivals = Arrivals(
             self.storage.media,
             SearchDeployment(wanted.settings.search_config()),
-            MediaFetcher(config.limits, allow_private_urls=config.allow_private_urls),
+            MediaFetcher(
+                config.limits, hosts=config.media_hosts, allow_private_urls=config.allow_private_urls
+            ),
             config.limits,
             config.ingest,
             wanted.tenant,

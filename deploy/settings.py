@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -48,6 +48,9 @@ __all__ = [
     "load_settings",
 ]
 
+# As a URL has it on the wire: names that are not ASCII are given as punycode.
+MediaHost = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,8 +77,10 @@ class VideoSettings(_Section):
 class Settings(BaseSettings):
     """The platform's settings. ``load_settings`` builds them; everything else receives finished configs.
 
-    ``secret`` (64 hex digits) keys cache keys and signs links. Machines that share a store or a Redis must be
-    given the same one; by default it is made once and kept in the data folder.
+    ``media_hosts`` are the only ones that media are fetched from: names, ``*.example.org`` for all below one; an
+    empty list for none, nothing said for all on the public internet. ``secret`` (64 hex digits) keys cache keys and
+    signs links. Machines that share a store or a Redis must be given the same one; by default it is made once and
+    kept in the data folder.
     """
 
     model_config = SettingsConfigDict(
@@ -101,6 +106,7 @@ class Settings(BaseSettings):
     drain_seconds: int = Field(gt=0)
     start_timeout_seconds: int = Field(gt=0)
     allowed_hosts: tuple[str, ...] = ()
+    media_hosts: tuple[MediaHost, ...] | None = None
     access: AccessSettings = AccessSettings()
     tenant_limits: TenantLimitSettings = TenantLimitSettings()
     storage: StorageSettings = StorageSettings()
@@ -202,6 +208,7 @@ class Settings(BaseSettings):
             sampling=self.video.sampling(),
             quality=self.encoders.quality,
             allowed_hosts=self.allowed_hosts,
+            media_hosts=self.media_hosts,
             access=self.access.config(self.host),
             limits=self.limits,
             decode_limits=self.decoding,

@@ -109,7 +109,8 @@ class GatewayConfig:
     """Settings of one gateway replica. ``cache_secret`` keys the HMAC of every cache key.
 
     ``allowed_hosts`` are names, without port, that the gateway answers to besides those of this machine (see
-    ``serving.browser_guard``). ``decode_limits`` are the encoders' own: facts found under other limits are
+    ``serving.browser_guard``); ``media_hosts`` the only ones that media are fetched from (``serving.fetch``).
+    ``decode_limits`` are the encoders' own: facts found under other limits are
     not believed. ``index`` is what collections are made with that do not say it themselves. ``gate_file`` are the
     weights of the gate that makes one vector of several parts (``fusion.vector_gate``); without it all count alike.
     The strategy ``qformer`` needs ``bridge``, and takes ``views`` of a picture; ``native`` needs ``native``.
@@ -131,6 +132,7 @@ class GatewayConfig:
     quality: Quality = Quality.FAST
     allow_private_urls: bool = False
     allowed_hosts: tuple[str, ...] = ()
+    media_hosts: tuple[str, ...] | None = None
     default_tenant: str = "default"
     limits: RequestLimits = field(default_factory=RequestLimits)
     fusion: FusionConfig = field(default_factory=FusionConfig)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -48,11 +48,19 @@ class MediaFetcher:
     """Fetches http(s) media within ``RequestLimits``. One per gateway; holds no connections between calls."""
 
     def __init__(
-        self, limits: RequestLimits, *, allow_private_urls: bool = False, resolve: Resolve | None = None
+        self,
+        limits: RequestLimits,
+        *,
+        hosts: Collection[str] | None = None,
+        allow_private_urls: bool = False,
+        resolve: Resolve | None = None,
     ) -> None:
-        """``resolve`` takes the place of the system's resolver."""
+        """``hosts`` are the only ones fetched from: names, or ``*.example.org`` for all below one; ``None``: any.
+        ``resolve`` takes the place of the system's resolver.
+        """
         self._limits = limits
         self._resolve = resolve or _system_addresses
+        self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
         self._allow_private = allow_private_urls
         self._tls: ssl.SSLContext | None = None
         # Not the loop's own threads, as ``loop.getaddrinfo`` takes: a name server that does not answer holds
@@ -163,6 +171,12 @@ class MediaFetcher:
             raise MediaFetchFailed("A media URL must begin with http:// or https:// and name a host.", param)
         if target.userinfo:
             raise MediaFetchFailed("A media URL must not carry a user name or password.", param)
+        if self._hosts is not None and not _is_among(target, self._hosts):
+            raise MediaFetchFailed(
+                "This platform fetches no media from that host (media_hosts). Upload the file with POST /v1/media "
+                "and use its id.",
+                param,
+            )
         port = {"http": 80, "https": 443}[target.scheme] if target.port is None else target.port
         if not self._allow_private and port not in _ALLOWED_PORTS:
             raise MediaFetchFailed(f"Media URLs on port {port} are not fetched.", param)
@@ -202,6 +216,13 @@ class MediaFetcher:
 def _system_addresses(host: str, port: int) -> list[str]:
     """As the machine resolves names: its hosts file, its name servers."""
     return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+def _is_among(url: httpx.URL, hosts: frozenset[str]) -> bool:
+    """Whether its host is one of ``hosts``, or below one that begins with ``*.``."""
+    name = url.raw_host.decode("ascii").lower().removesuffix(".")
+    above = name.split(".")[1:]
+    return name in hosts or any("*." + ".".join(above[start:]) in hosts for start in range(len(above)))
 
 
 def _filename(url: httpx.URL) -> str | None:

@@ -111,7 +111,9 @@ def build_gateway(
     collection_limit = CollectionLimit(tenants, services.search)
     scoring = Scoring(services.perception, perceiver.tasks, catalogue, config)
     moderation = ModerationGate(tenants, scoring, perceiver, metrics.registry)
-    fetcher = MediaFetcher(config.limits, allow_private_urls=config.allow_private_urls)
+    fetcher = MediaFetcher(
+        config.limits, hosts=config.media_hosts, allow_private_urls=config.allow_private_urls
+    )
     memo = InlineMemo()
     admission = Admission(storage, perceiver, fetcher, config.limits, memo, moderation, stored)
     remover = Remover(storage, services.search, memo, stored)

@@ -98,6 +98,14 @@ def test_options_win_over_the_environment_and_both_over_the_profile(monkeypatch:
     assert (chat.context_tokens, chat.model) == (2048, "smollm2-135m-instruct")
 
 
+def test_media_come_from_everywhere_or_from_named_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().gateway_config().media_hosts is None
+    monkeypatch.setenv("MANYMODAL_MEDIA_HOSTS", '["media.example", "*.cdn.example"]')
+    assert load_settings().gateway_config().media_hosts == ("media.example", "*.cdn.example")
+    monkeypatch.setenv("MANYMODAL_MEDIA_HOSTS", "[]")
+    assert load_settings().gateway_config().media_hosts == ()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
@@ -105,6 +113,7 @@ def test_options_win_over_the_environment_and_both_over_the_profile(monkeypatch:
         ("host", "::1", "IPv4"),
         ("host", "localhost", "IPv4"),
         ("access", {"mode": "shut"}, "open"),
+        ("media_hosts", ["https://example.org"], "pattern"),
         ("port", 0, "greater than 0"),
         ("colour", "red", "Extra inputs"),
     ],

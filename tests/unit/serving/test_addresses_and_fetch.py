@@ -181,6 +181,38 @@ async def test_urls_that_are_not_fetched(url):
         await fetch(fetcher(private=False), url)
 
 
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        *(
+            ("media.example", True),
+            ("MEDIA.example", True),
+            ("media.example.", True),
+            ("a.cdn.example", True),
+        ),
+        *(("a.b.cdn.example", True), ("cdn.example", False), ("evilcdn.example", False), ("example", False)),
+        *(("media.example.evil.example", False), ("a.media.example", False), ("127.0.0.1", False)),
+    ],
+)
+async def test_media_come_from_named_hosts_only_redirected_or_not(host, reached):
+    def named() -> MediaFetcher:
+        hosts = ("start.example", "media.example", "*.CDN.example")
+        return MediaFetcher(LIMITS, hosts=hosts, allow_private_urls=True, resolve=lambda *_: ["127.0.0.1"])
+
+    async with server(ok(b"there")) as (there, requests):
+        port = there.rpartition(":")[2]
+        async with server(redirect(f"http://{host}:{port}/x")) as (start, _):
+            for url in (f"http://{host}:{port}/x", start.replace("127.0.0.1", "start.example")):
+                if reached:
+                    assert (await fetch(named(), url))[0] == b"there"
+                else:
+                    with pytest.raises(MediaFetchFailed, match="media_hosts"):
+                        await fetch(named(), url)
+        assert len(requests) == (2 if reached else 0)
+    with pytest.raises(MediaFetchFailed, match="media_hosts"):
+        await fetch(MediaFetcher(LIMITS, hosts=()), "http://media.example/x")
+
+
 async def test_redirects_are_followed_checked_and_counted(monkeypatch):
     async with server(ok(b"there")) as (target, _), server(redirect(f"{target}/final.jpg")) as (start, _):
         assert await fetch(fetcher(), f"{start}/first.jpg") == (b"there", "final.jpg")
