@@ -24,6 +24,13 @@ export function forgetKey(telling = true) {
   if (telling) for (const tell of listeners) tell(known);
 }
 
+// A remembered key is that of every tab that was given none of its own: what one forgets, the others forget, too.
+window.addEventListener("storage", ({ storageArea, key, oldValue }) => {
+  const ours = storageArea === localStorage && (key === NAME || key === null); // `null`: all of it was cleared
+  if (!ours || sessionStorage.getItem(NAME) !== null) return;
+  for (const tell of listeners) tell(key === null || oldValue !== null);
+});
+
 /** Call `tell(gone)` whenever the key changes; `gone`: one is not in use any more, as it is not when the first comes. */
 export function onKeyChange(tell) {
   listeners.add(tell);

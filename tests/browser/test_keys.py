@@ -100,3 +100,22 @@ def test_what_there_is_to_search_is_listed_anew(
     give(page, ours)
     expect(places).to_have_text(["library (1)"])
     expect(page.locator(".hit")).to_have_count(1)
+
+
+def test_a_remembered_key_that_one_tab_forgets_is_forgotten_in_all(
+    visit: Callable[..., Page], open_site: Callable[..., Site]
+) -> None:
+    site = open_site(access="keys")
+    first = visit(site, "#/chat")
+    first.watch.expect("401")
+    first.get_by_label("Remember it on this device").check()
+    give(first, site.key(tenant="ours"))
+    second = first.context.new_page()
+    second.goto(f"{site.url}/#/chat")
+    question(second, "Hello")
+    answers(second, 1)  # with the key of the first
+    first.get_by_role("button", name="API key: in use").click()
+    first.get_by_role("button", name="Forget the key").click()
+    expect(second.get_by_role("button", name="API key: none")).to_be_visible()
+    expect(second.get_by_role("article")).to_have_count(0)
+    assert "Hello" not in second.evaluate(KEPT)
