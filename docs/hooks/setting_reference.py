@@ -66,11 +66,13 @@ def _without_settings() -> Iterator[None]:
 
 
 def _told(operations: str) -> Iterator[tuple[str, str]]:
-    """What the page's tables say of each variable that they name in full; of several in a row, of each."""
+    """What the page's tables say of each variable; of several in a row, of each. ``<NAME>`` at a variable's end:
+    of all in a section that have no words of their own.
+    """
     for row in _ROW.finditer(operations):
         what = _turned(row["what"], "operations.md")
         section = ""
-        for name in re.findall(r"`((?:MANYMODAL|_)_[A-Z0-9_]+)`", row["names"]):
+        for name in re.findall(r"`((?:MANYMODAL|_)_[A-Z0-9_]+)(?:<NAME>)?`", row["names"]):
             # `__NAME` behind a variable stands for another one of the same section.
             variable = f"{section}{name}" if name.startswith("__") else name
             section = variable.rpartition("__")[0]
@@ -85,12 +87,13 @@ def _told_of_limits(guide: str) -> Iterator[tuple[str, str]]:
 
 
 def _what(name: str, told: Mapping[str, str]) -> str:
-    """What is said of a setting, or of the section that it is in."""
-    return told.get(name) or told.get(name.rpartition(".")[0], "")
+    """What is said of a setting, of the section it is in, or, of a section that is not set, of its first one."""
+    first = next((what for known, what in told.items() if known.startswith(f"{name}.")), "")
+    return told.get(name) or told.get(name.rpartition(".")[0]) or first
 
 
 def _dotted(variable: str) -> str:
-    return variable.removeprefix(_PREFIX).lower().replace("__", ".")
+    return variable.removeprefix(_PREFIX).lower().replace("__", ".").removesuffix(".")
 
 
 def _turned(words: str, page: str) -> str:
