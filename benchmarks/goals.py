@@ -236,13 +236,13 @@ _CLUSTER = (
     _most("streams that ended silently", 8, "chaos", ("silent_streams",), value=0, headline=True),
     *(
         _most(f"whole again after {words}", 8, "chaos", ("parts", part, "whole_seconds", "max"), value=seconds,
-              unit="s", known_miss=why, headline=part in ("replicas", "node", "head"))
-        for part, words, seconds, why in (
-            ("replicas", "kill -9 of a replica (slowest of all)", 30, ""),
-            ("controller", "kill -9 of the controller", 30, ""),
-            ("proxy", "kill -9 of the proxy", 30, ""),
-            ("node", "a worker's machine is off and on", 30, "before a lost machine counted as such after 5 s"),
-            ("head", "the head is killed", 60, ""),
+              unit="s", headline=part in ("replicas", "node", "head"))
+        for part, words, seconds in (
+            ("replicas", "kill -9 of a replica (slowest of all)", 30),
+            ("controller", "kill -9 of the controller", 30),
+            ("proxy", "kill -9 of the proxy", 30),
+            ("node", "a worker's machine is off and on", 30),
+            ("head", "the head is killed", 60),
         )
     ),
     _most("what was otherwise than designed when machines were cut off", 8, "partitions",

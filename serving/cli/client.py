@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Self
 import openai
 from openai import AsyncOpenAI
 
-from serving.cli.failures import NoServer, RequestRefused, UnusableInput
+from serving.cli.failures import NoAnswerInTime, NoServer, RequestRefused, UnusableInput
 from serving.cli.inputs import opened
 from serving.cli.plain import plain
 from serving.cli.upload_progress import shown_upload
@@ -103,7 +103,9 @@ class Server:
         try:
             yield
         except openai.APITimeoutError:
-            raise NoServer(f"The server at {self.url} did not answer in time; try again later.") from None
+            raise NoAnswerInTime(
+                f"The server at {self.url} did not answer in time; try again later."
+            ) from None
         except openai.APIConnectionError as error:
             # The cause is of openai's own HTTP library, which changed its name between versions.
             unreachable = type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")

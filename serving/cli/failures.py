@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from serving.cli.exit_codes import ExitCode
 
-__all__ = ["ClientFailure", "NoServer", "RequestRefused", "UnusableInput"]
+__all__ = ["ClientFailure", "NoAnswerInTime", "NoServer", "RequestRefused", "UnusableInput"]
 
 _PASSING = frozenset({0, 408, 425, 429, 502, 503, 504})
 """Statuses that say nothing about the request itself; 0 is an answer that broke off."""
@@ -31,6 +31,10 @@ class NoServer(ClientFailure):
     """Nobody answers at the address, or the connection broke."""
 
     _code = ExitCode.NO_SERVER
+
+
+class NoAnswerInTime(NoServer):
+    """The server was reached, and did not answer within the client's time limit."""
 
 
 class RequestRefused(ClientFailure):

@@ -29,7 +29,7 @@ from storage.uploads import UploadStore
 from storage.verify import verify_store
 
 ROUNDS = {"local": 100, "s3": 20}
-_REQUESTS_END_SECONDS = 0.02  # what a dead writer has sent, an S3 server may still do
+_REQUESTS_END_SECONDS = 0.1  # what a dead writer has sent, a busy S3 server may still do
 
 
 @pytest.fixture

@@ -7,11 +7,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
+import openai
 import pytest
 from fake_http_platform import FakeHttpPlatform
 from typer.testing import Result
 
-from serving.cli.bench import Answered, percentile, summary
+from serving.cli.bench import Answered, Load, percentile, summary
 from serving.cli.exit_codes import ExitCode
 
 Cli = Callable[..., Result]
@@ -52,6 +54,21 @@ def test_answers_that_break_off_are_counted(cli: Cli, platform: FakeHttpPlatform
     assert result.exit_code == ExitCode.FAILED
     assert json.loads(result.stdout)["failed"] == {"The model stopped.": 3}
     assert "3 failed: The model stopped." in result.stderr
+
+
+def test_answers_that_come_too_late_are_counted(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask(client: openai.AsyncOpenAI, load: Load, number: int) -> Answered:
+        if number == 2:
+            raise openai.APITimeoutError(httpx.Request("POST", client.base_url))
+        return Answered(0.1, 0.2, 3)
+
+    monkeypatch.setattr("serving.cli.bench._ask", ask)
+    result = cli("bench", "-n", "4", "-c", "1", "--json")
+    assert result.exit_code == ExitCode.FAILED
+    found = json.loads(result.stdout)
+    ((message, count),) = found["failed"].items()
+    assert (found["answered"], count) == (3, 1)
+    assert "did not answer in time" in message
 
 
 def test_figures_of_answers() -> None:
