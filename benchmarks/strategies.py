@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ FRAMES = 8
 """Of a video."""
 
 _PICTURE = (480, 640)  # height and width of what is asked about
+_WAKING_SECONDS = 2.0
 _LONG = {"context_tokens": 2048, "extra_arguments": ("--block-size", "32")}
 
 
@@ -107,11 +109,12 @@ def started(name: str, folder: Path, models: Path, log: Path, *, peer: bool = Fa
 
 @contextlib.contextmanager
 def paused_but(servers: dict[str, Server], but: str) -> Iterator[None]:
-    """All servers but one stand still."""
+    """All servers but one stand still. That one, which may have stood still itself, first makes up for it."""
     with contextlib.ExitStack() as quiet:
         for name, running in servers.items():
             if name != but:
                 quiet.enter_context(running.paused())
+        time.sleep(_WAKING_SECONDS)
         yield
 
 

@@ -39,8 +39,7 @@ class Benchmark:
 SUITE = (
     Benchmark("start", "seconds to ready, and memory", 15 * _MINUTES, ("--rounds", "1")),
     Benchmark("chat", "chat beside vLLM's own server", 40 * _MINUTES, ("--rounds", "1", "--max-tokens", "32")),
-    Benchmark("llm", "open-loop load by vLLM's bench tool, beside vLLM's own server", 90 * _MINUTES, ("--quick",),
-              not_yet="written in issue 9, to be run when the machine is quiet"),
+    Benchmark("llm", "open-loop load by vLLM's bench tool, beside vLLM's own server", 90 * _MINUTES, ("--quick",)),
     Benchmark("media", "media on S3 beside plain boto3", 30 * _MINUTES, ("--rounds", "1")),
     Benchmark("cache", "cache hits in memory and Valkey", 10 * _MINUTES, ("--rounds", "1", "--lookups", "200")),
     Benchmark("repeated", "a photo seen before beside plain text", 20 * _MINUTES,
@@ -66,7 +65,7 @@ SUITE = (
     Benchmark("fusion", "known media, and BLIP-2 in parts beside vLLM's own server", 90 * _MINUTES,
               ("--rounds", "1", "--requests", "2", "--only", "known", "--strategies", "text"), needs=("shared",)),
     Benchmark("noisy_tenant", "one tenant's TTFT beside a noisy one", 30 * _MINUTES,
-              ("--rounds", "1", "--seconds", "10"), not_yet="no result of it was kept"),
+              ("--rounds", "1", "--seconds", "10")),
     Benchmark("simulation", "the simulator beside real runs", 30 * _MINUTES, ("--rounds", "1", "--seconds", "10")),
     Benchmark("autoscaling", "replicas under a changing load", 20 * _MINUTES, ("--seconds", "10")),
     Benchmark("spike", "five times the peak", 15 * _MINUTES, ("--seconds", "8")),
@@ -80,7 +79,7 @@ SUITE = (
               ("--parts", "cache", "--seconds", "10"), needs=("root",)),
     Benchmark("availability", "what bench-chaos has measured against 99.95 %", 2 * _MINUTES, None),
     Benchmark("planning", "what the planner predicts beside what is measured", 40 * _MINUTES,
-              ("--rows", "20000", "--queries", "50"), not_yet="not run since it was written"),
+              ("--rows", "20000", "--queries", "50")),
     Benchmark("gpu_vision", "ViT-L/14 on a GPU", 20 * _MINUTES, ("--rounds", "1"), needs=("gpu",)),
     Benchmark("gpu_fusion", "BLIP-2-OPT-2.7B in parts on a GPU", 30 * _MINUTES, ("--rounds", "1"), needs=("gpu",)),
 )  # fmt: skip
