@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 # As a URL has it on the wire: names that are not ASCII are given as punycode.
-MediaHost = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
+_MEDIA_HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 class _Section(BaseModel):
@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     drain_seconds: int = Field(gt=0)
     start_timeout_seconds: int = Field(gt=0)
     allowed_hosts: tuple[str, ...] = ()
-    media_hosts: tuple[MediaHost, ...] | None = None
+    media_hosts: tuple[str, ...] | None = None
     access: AccessSettings = AccessSettings()
     tenant_limits: TenantLimitSettings = TenantLimitSettings()
     storage: StorageSettings = StorageSettings()
@@ -122,6 +122,16 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     slo: SloSettings = SloSettings()
     breaker: BreakerConfig = BreakerConfig()
+
+    @field_validator("media_hosts")
+    @classmethod
+    def _names(cls, hosts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if not all(map(_MEDIA_HOST.fullmatch, hosts or ())):
+            raise ValueError(
+                "must be names of hosts without scheme, port or path, such as media.example.org, or *.example.org "
+                "for all below one"
+            )
+        return hosts
 
     @field_validator("host")
     @classmethod

@@ -113,7 +113,10 @@ def test_media_come_from_everywhere_or_from_named_hosts(monkeypatch: pytest.Monk
         ("host", "::1", "IPv4"),
         ("host", "localhost", "IPv4"),
         ("access", {"mode": "shut"}, "open"),
-        ("media_hosts", ["https://example.org"], "pattern"),
+        *(
+            ("media_hosts", [host], "without scheme")
+            for host in ("https://a.org", "a.org:80", "*", "a.*.org", "")
+        ),
         ("port", 0, "greater than 0"),
         ("colour", "red", "Extra inputs"),
     ],
