@@ -59,7 +59,7 @@ def test_answers_that_break_off_are_counted(cli: Cli, platform: FakeHttpPlatform
 def test_answers_that_come_too_late_are_counted(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     async def ask(client: openai.AsyncOpenAI, load: Load, number: int) -> Answered:
         if number == 2:
-            raise openai.APITimeoutError(httpx.Request("POST", client.base_url))
+            raise openai.APITimeoutError(httpx.Request("POST", str(client.base_url)))
         return Answered(0.1, 0.2, 3)
 
     monkeypatch.setattr("serving.cli.bench._ask", ask)
