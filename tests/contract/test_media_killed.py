@@ -29,7 +29,7 @@ from storage.uploads import UploadStore
 from storage.verify import verify_store
 
 ROUNDS = {"local": 100, "s3": 20}
-_REQUESTS_END_SECONDS = 0.1  # what a dead writer has sent, a busy S3 server may still do
+_REQUESTS_END_SECONDS = 0.02  # what a dead writer has sent, an S3 server may still do
 
 
 @pytest.fixture
@@ -104,8 +104,9 @@ def test_nothing_acknowledged_is_lost_when_writers_are_killed(
     media = MediaStore(store)
     model = Model()
     done = 0
-    for number in range(rounds):
-        done += run_writer(server, seed + number, int(chance.integers(8)), chance.uniform(0, 0.01), model)
+    # Each count equally often: left to chance, one run in six heard too little to be worth anything.
+    for number, lines in enumerate(chance.permutation(np.arange(rounds) % 8)):
+        done += run_writer(server, seed + number, int(lines), chance.uniform(0, 0.01), model)
         if on_s3:
             time.sleep(_REQUESTS_END_SECONDS)
         media.blobs.recover()
