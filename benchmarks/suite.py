@@ -17,8 +17,7 @@ _MINUTES = 60
 class Benchmark:
     """One command. ``quick`` are its arguments for a run that shows that it works and measures little.
 
-    It writes ``results/NAME.json``. ``quick`` is ``None`` where only others' full results make sense. ``not_yet``
-    says why no result of it is committed.
+    It writes ``results/NAME.json``. ``quick`` is ``None`` where only others' full results make sense.
     """
 
     name: str
@@ -28,7 +27,6 @@ class Benchmark:
     arguments: tuple[str, ...] = ()
     module: str = ""
     needs: tuple[Literal["root", "shared", "gpu"], ...] = ()
-    not_yet: str = ""
 
     @property
     def command(self) -> tuple[str, ...]:
